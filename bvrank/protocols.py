@@ -1,0 +1,95 @@
+"""What the rooms promise each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from bvrank.records import Example, Outcome, Preferences, Refused, StepReport, TokenBatch
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A frozen dataclass of hyper-parameters; a pure function of log-probs."""
+
+    @property
+    def views(self) -> tuple[str, ...]:
+        """The views it reads, in the order of axis V."""
+
+    @property
+    def candidates(self) -> int | None:
+        """How many candidates a view must have at least (None: any number)."""
+
+    @property
+    def needs_reference(self) -> bool:
+        """Whether `Preferences.reference` has to be filled."""
+
+    def __call__(self, prefs: Preferences) -> Outcome:
+        """Loss, denominators, terms and metrics of a batch."""
+
+
+class Source(Protocol):
+    """Yields examples and the rows it had to refuse, in file order, the same every time."""
+
+    def rows(self) -> Iterable[Example | Refused]:
+        """Every row of the source. DataError when the file itself is broken."""
+
+
+class Batches(Protocol):
+    """A stateless stream: the batch of a step is a function of (seed, step) alone."""
+
+    def step(self, number: int) -> Iterator[TokenBatch]:
+        """The micro-batches of optimiser step `number` (1-based)."""
+
+
+class Engine(Protocol):
+    """Owns the module, the optimizer and the processes."""
+
+    module: nn.Module
+    device: torch.device
+
+    def score(self, batch: TokenBatch) -> Tensor:
+        """Log-probs float64 [V,B,K] of the batch's candidates, with gradient in train mode."""
+
+    def backward(self, loss: Tensor) -> None:
+        """Adds the gradient of this micro-batch's share of the global loss."""
+
+    def step(self, learning_rate: float) -> float:
+        """One optimiser step; returns the gradient's global norm before clipping. A non-finite
+        norm leaves weights and moments untouched."""
+
+    def discard(self) -> None:
+        """Forgets accumulated gradients."""
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over all ranks."""
+
+    def save(self, folder: Path) -> None:
+        """Writes policy/ and engine/ below `folder`."""
+
+    def load(self, folder: Path) -> None:
+        """Restores what `save` wrote, exactly."""
+
+
+class Task(Protocol):
+    """An evaluation: measures a policy and returns figures with their uncertainty."""
+
+    name: str
+
+
+class Tracker(Protocol):
+    """Receives what is logged. Must never raise into the run."""
+
+    def start(self, config: Mapping[str, Any], folder: Path) -> None:
+        """Called once, before step 1."""
+
+    def log(self, report: StepReport) -> None:
+        """One line of flat keys."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Called once, at the end."""
