@@ -43,8 +43,8 @@ class Source(Protocol):
 class Batches(Protocol):
     """A stateless stream: the batch of a step is a function of (seed, step) alone."""
 
-    def step(self, number: int) -> Iterator[TokenBatch]:
-        """The micro-batches of optimiser step `number` (1-based)."""
+    def step(self, number: int, views: tuple[str, ...]) -> Iterator[TokenBatch]:
+        """The micro-batches of optimiser step `number` (1-based), with the views asked for."""
 
 
 class Engine(Protocol):

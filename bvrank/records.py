@@ -129,6 +129,7 @@ class TokenRows:
     source: Tensor  # int64 [M]
     target: Tensor  # int64 [M]
     owner: Tensor  # int64 [M]
+    tokens: int  # without padding
 
 
 @dataclass(frozen=True)
@@ -136,14 +137,23 @@ class TokenBatch:
     """A micro-batch ready for the model, with everything an objective needs but the log-probs."""
 
     rows: tuple[TokenRows, ...]
-    labels: Preferences  # policy is empty (zeros) until scored
+    labels: Preferences  # policy is zeros until scored
     where: tuple[str, ...]  # [B]
+    views: tuple[str, ...]  # [V]
 
     def to(self, device: torch.device) -> TokenBatch:
         """The same batch on `device`."""
         return TokenBatch(
-            tuple(_moved(r, device) for r in self.rows), _moved(self.labels, device), self.where
+            tuple(_moved(r, device) for r in self.rows),
+            _moved(self.labels, device),
+            self.where,
+            self.views,
         )
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that go through the model, without padding."""
+        return sum(r.tokens for r in self.rows)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def tiny_tokenizer() -> PreTrainedTokenizerFast:
     core.decoder = decoders.ByteLevel()
     core.add_special_tokens([AddedToken(text, special=True) for text in (START, END, PAD)])
     core.add_tokens([AddedToken(text, normalized=False) for text in (THINK, UNTHINK)])
-    tokenizer = PreTrainedTokenizerFast(
+    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=core,
         eos_token=END,
         pad_token=PAD,
@@ -84,11 +84,10 @@ def tiny_model(
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         dtype="float32",
-        attn_implementation="sdpa",
     )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return Qwen3ForCausalLM(config).to(torch.float32)
+        return Qwen3ForCausalLM(config)
 
 
 def _byte_chars() -> list[str]:

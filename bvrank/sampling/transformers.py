@@ -92,7 +92,7 @@ def generate(
 @contextmanager
 def _evaluating(model: PreTrainedModel) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    model.train(False)
     try:
         yield
     finally:
@@ -197,7 +197,7 @@ class _Flight:
         self.finished[slots] = torch.isin(drawn, stops)
 
 
-class _RoomyLayer(DynamicLayer):
+class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """A cache layer with room to spare: DynamicLayer copies all it holds for every new token.
 
     `keys` and `values` [R,heads,T,width] stay views of the rooms, so everything else is inherited.
@@ -213,6 +213,7 @@ class _RoomyLayer(DynamicLayer):
             return super().update(key_states, value_states, *args, **kwargs)
         total = past + key_states.shape[-2]
         if self.rooms is None or self.rooms[0].shape[-2] < total:
+            assert self.keys is not None and self.values is not None  # past > 0
             self.rooms = _room(self.keys, total), _room(self.values, total)
         for room, new in zip(self.rooms, (key_states, value_states), strict=True):
             room[..., past:total, :] = new
@@ -238,7 +239,8 @@ def _room(held: Tensor, total: int) -> Tensor:
 def _roomy_cache(model: PreTrainedModel) -> DynamicCache:
     """The cache the model would build; layers of other kinds (sliding, linear) stay as they are."""
     cache = DynamicCache(config=model.config)
-    cache.layers = [_RoomyLayer() if type(x) is DynamicLayer else x for x in cache.layers]
+    roomy: Callable[[], DynamicLayer] = _RoomyLayer
+    cache.layers = [roomy() if type(x) is DynamicLayer else x for x in cache.layers]
     return cache
 
 
@@ -268,7 +270,10 @@ def _invert(probs: Tensor, uniforms: Tensor) -> Tensor:
     """Inverse of the cumulative distribution; float64, as 150,000 float32 terms lose 1e-4."""
     cumulative = probs.cumsum(-1, dtype=torch.float64)  # [R,W], need not end at 1
     target = uniforms[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(1)
+    found = torch.searchsorted(cumulative, target, right=True).squeeze(1)
+    return found.clamp(
+        max=probs.shape[-1] - 1
+    )  # a row of NaN finds no place: reported with its logp
 
 
 def _stream_keys(seed: int, rows: list[int], copies: int) -> NDArray[np.uint64]:
@@ -281,7 +286,7 @@ def _stream_keys(seed: int, rows: list[int], copies: int) -> NDArray[np.uint64]:
 
 def _uniforms(keys: NDArray[np.uint64], step: int) -> NDArray[np.float64]:
     """The `step`-th uniform of every stream, in [0, 1) with 40 bits: times a sum it stays below it."""
-    return (_mix(keys + np.uint64(step)) >> np.uint64(24)) * 2.0**-40
+    return (_mix(keys + np.uint64(step)) >> np.uint64(24)).astype(np.float64) * 2.0**-40
 
 
 def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:

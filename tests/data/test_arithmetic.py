@@ -75,7 +75,8 @@ def test_white_space_and_a_full_stop_are_forgiven(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", ".", "3", "132", "320", "032", "3 2", "32..", "=32", "32 or 33", "<think>32", "+32"]
+    "text",
+    ["", " ", ".", "3", "132", "320", "032", "3 2", "32..", "=32", "32 or 33", "<think>32", "+32"],
 )
 def test_anything_else_is_wrong(text: str) -> None:
     assert not correct(text, "32")

@@ -43,7 +43,9 @@ def test_each_special_is_one_token_and_nothing_is_added() -> None:
     assert len(TOKENIZER) == 261
     assert (TOKENIZER.eos_token, TOKENIZER.pad_token) == ("<|im_end|>", "<|endoftext|>")
     assert TOKENIZER.bos_token is None
-    assert TOKENIZER.decode([259, 49, 260, 50, 257], skip_special_tokens=True) == "<think>1</think>2"
+    assert (
+        TOKENIZER.decode([259, 49, 260, 50, 257], skip_special_tokens=True) == "<think>1</think>2"
+    )
 
 
 def test_the_template_renders_each_role_verbatim() -> None:
@@ -61,7 +63,11 @@ def test_the_template_renders_each_role_verbatim() -> None:
 
 @pytest.mark.parametrize(
     ("option", "tail"),
-    [({}, ""), ({"enable_thinking": True}, ""), ({"enable_thinking": False}, "<think>\n\n</think>\n\n")],
+    [
+        ({}, ""),
+        ({"enable_thinking": True}, ""),
+        ({"enable_thinking": False}, "<think>\n\n</think>\n\n"),
+    ],
 )
 def test_the_generation_prompt_closes_thinking_on_request(
     option: dict[str, bool], tail: str

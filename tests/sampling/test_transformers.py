@@ -125,7 +125,11 @@ def test_frequencies_are_the_probabilities(temperature: float) -> None:
     probs = (logits / temperature).softmax(-1)
     counts = tokens_drawn(temperature=temperature)
     # z is standard normal where np is large; 261 tokens stay below 4.5 but once in 600 trials
-    z = [(counts[t] - 20_000 * p) / (20_000 * p) ** 0.5 for t, p in enumerate(probs.tolist()) if p > 1e-3]
+    z = [
+        (counts[t] - 20_000 * p) / (20_000 * p) ** 0.5
+        for t, p in enumerate(probs.tolist())
+        if p > 1e-3
+    ]
     assert len(z) > 10 and max(map(abs, z)) < 4.5
 
 

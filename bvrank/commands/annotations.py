@@ -1,0 +1,99 @@
+"""What an annotation allows, and how to say it."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+import types
+from collections.abc import Callable
+from dataclasses import is_dataclass
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+from bvrank.errors import ConfigError, did_you_mean
+
+_NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    type(None): "null",
+}
+
+
+def hints(target: Callable[..., Any]) -> dict[str, Any]:
+    """Parameter -> annotation of a function or of a class's constructor.
+
+    A name that only type checkers import counts as Any.
+    """
+    if is_dataclass(target) and inspect.isclass(target):
+        owners: list[Any] = [c for c in reversed(target.__mro__) if "__annotations__" in vars(c)]
+    else:
+        owners = [target.__init__ if inspect.isclass(target) else target]
+    found: dict[str, Any] = {}
+    for owner in owners:
+        names = vars(sys.modules[owner.__module__]) if hasattr(owner, "__module__") else {}
+        for name, hint in inspect.get_annotations(owner).items():
+            found[name] = _evaluated(hint, names)
+    return found
+
+
+def fit(value: Any, hint: Any, key: str) -> Any:
+    """`value` as `hint` wants it; ConfigError when it is something else.
+
+    Read as strict JSON: a bool is no number and text is no number, but a whole number is a float
+    and a list a tuple. An annotation that is a class of objects lets everything through.
+    """
+    from pydantic import PydanticSchemaGenerationError, TypeAdapter, ValidationError
+
+    try:
+        adapter = TypeAdapter(hint)
+    except PydanticSchemaGenerationError:
+        return value
+    try:
+        return adapter.validate_json(json.dumps(value), strict=True)
+    except ValidationError as error:
+        raise _misfit(value, hint, key) from error
+
+
+def described(hint: Any) -> str:
+    """An annotation in words: `int | None` is 'a whole number or null'."""
+    if hint in _NAMES:
+        return _NAMES[hint]
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Literal:
+        return "one of " + ", ".join(_literal(v) for v in inner)
+    if origin in (Union, types.UnionType):
+        return " or ".join(described(h) for h in inner)
+    if origin is tuple and Ellipsis not in inner:
+        return "[" + ", ".join(described(h) for h in inner) + "]"
+    if hint is dict or (origin is not None and issubclass(origin, dict)):
+        return "keys with values"
+    if origin is not None and inner and inner[0] is not str:
+        return f"a list (each {described(inner[0])})"
+    return "a list" if origin is not None else getattr(hint, "__name__", str(hint))
+
+
+def _misfit(value: Any, hint: Any, key: str) -> ConfigError:
+    options = [v for h in (hint, *get_args(hint)) if get_origin(h) is Literal for v in get_args(h)]
+    close = did_you_mean(value, map(str, options)) if isinstance(value, str) and options else ""
+    if close.startswith("Known"):
+        close = ""
+    if hint is str or str in get_args(hint):
+        close = f"As text it is written {key}='\"{_literal(value)}\"'"
+    return ConfigError(f"must be {described(hint)}, got {value!r}", where=key, repair=close)
+
+
+def _evaluated(hint: Any, names: dict[str, Any]) -> Any:
+    if not isinstance(hint, str):
+        return hint
+    try:
+        return eval(hint, dict(names))
+    except Exception:
+        return Any
+
+
+def _literal(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

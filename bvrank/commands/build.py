@@ -1,0 +1,113 @@
+"""From a config node to an object: the constructor's signature is the schema."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any
+
+from bvrank.commands.annotations import fit, hints
+from bvrank.errors import ConfigError, did_you_mean
+
+
+def build(node: Mapping[str, Any], key: str, trusted: Sequence[str] = (), **extra: Any) -> Any:
+    """Calls what `_target_` of `node` names with the node's other keys, checked.
+
+    Nested nodes with a `_target_` are built first; `extra` are arguments that no config holds.
+    Only names inside bvrank and the packages in `trusted` are imported. `key` is where the node
+    stands in the config, and every ConfigError carries it.
+    """
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise ConfigError(
+            "names nothing to build", where=key, repair="Give it a '_target_', or choose an option."
+        )
+    target = locate(node["_target_"], f"{key}._target_" if key else "_target_", trusted)
+    values = {k: v for k, v in node.items() if k != "_target_"}
+    return construct(target, values, key, trusted, **extra)
+
+
+def construct(
+    target: Callable[..., Any],
+    values: Mapping[str, Any],
+    key: str,
+    trusted: Sequence[str] = (),
+    **extra: Any,
+) -> Any:
+    """Calls `target` with `values`: no unknown key, none missing, each of its annotated type.
+
+    A ConfigError, ValueError or TypeError that the constructor raises names the key.
+    """
+    _check_keys(target, values, key, extra)
+    allowed = hints(target)
+    arguments = {
+        name: _argument(value, allowed.get(name, Any), _below(key, name), trusted)
+        for name, value in values.items()
+    }
+    try:
+        return target(**arguments, **extra)
+    except ConfigError as error:
+        where = _below(key, error.where) if error.where else key
+        raise ConfigError(error.what, where=where, repair=error.repair) from error
+    except (TypeError, ValueError) as error:
+        raise ConfigError(str(error), where=key) from error
+
+
+def locate(name: Any, key: str, trusted: Sequence[str] = ()) -> Callable[..., Any]:
+    """The callable at a dotted path inside bvrank or a trusted package."""
+    if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
+        raise ConfigError(f"must be a dotted path, got {name!r}", where=key)
+    package = name.split(".")[0]
+    if package not in {"bvrank", *trusted}:
+        raise ConfigError(
+            f"'{name}' lies outside bvrank",
+            where=key,
+            repair=f"Name its package: hydra.searchpath=[pkg://{package}.conf] or "
+            f"trusted=[{package}].",
+        )
+    module, _, attribute = name.rpartition(".")
+    try:
+        target = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"'{name}' cannot be imported ({error})", where=key) from error
+    if not callable(target):
+        raise ConfigError(f"'{name}' is not a class or function", where=key)
+    return target  # type: ignore[no-any-return]
+
+
+def _argument(value: Any, hint: Any, key: str, trusted: Sequence[str]) -> Any:
+    """`value` as the constructor wants it: built, or checked against its annotation."""
+    if isinstance(value, Mapping) and "_target_" in value:
+        return build(value, key, trusted)
+    if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
+        return construct(hint, value, key, trusted)
+    if isinstance(value, list) and any(isinstance(v, Mapping) and "_target_" in v for v in value):
+        return tuple(_argument(v, Any, f"{key}[{i}]", trusted) for i, v in enumerate(value))
+    return fit(value, hint, key)
+
+
+def _check_keys(
+    target: Callable[..., Any], values: Mapping[str, Any], key: str, extra: Mapping[str, Any]
+) -> None:
+    parameters = inspect.signature(target).parameters.values()
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    known = {p.name for p in named} - set(extra)
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in values:
+            if name not in known:
+                raise ConfigError(
+                    "there is no such key",
+                    where=_below(key, str(name)),
+                    repair=did_you_mean(str(name), known),
+                )
+    for p in named:
+        if p.default is p.empty and p.name not in values and p.name not in extra:
+            where = _below(key, p.name)
+            raise ConfigError(
+                "needs a value", where=where, repair=f"Add {where}=... to the command."
+            )
+
+
+def _below(key: str, name: str) -> str:
+    return f"{key}.{name}" if key else name

@@ -1,0 +1,177 @@
+"""Hydra's and OmegaConf's errors, told as ours: one line with what, where and the repair."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import shlex
+from collections.abc import Callable, Sequence
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from bvrank.commands.compose import composed, flat_keys
+from bvrank.errors import BvrankError, ConfigError, did_you_mean
+
+COMPOSING = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    UserWarning,
+    ValueError,
+    TypeError,
+    ModuleNotFoundError,
+)
+"""What composing raises when the command line or a config file is wrong."""
+
+
+def explain(error: Exception, command: str, overrides: Sequence[str]) -> BvrankError:
+    """The error that a user reads in place of `error`."""
+    if isinstance(error, OverrideParseException):
+        return _malformed(error.override)
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _missing_option(error)
+    if isinstance(error, MissingMandatoryValue):
+        return _needed(command, str(error.full_key), overrides)
+    for pattern, tell in _TEXTS.items():
+        if found := re.search(pattern, str(error)):
+            return tell(found.group(1), command, overrides)
+    return _other(error)
+
+
+def quoted(override: str) -> str | None:
+    """`key=value` with the value in quotes for Hydra, inside quotes for the shell; None if no
+    quoting gives the value back."""
+    key, _, value = override.partition("=")
+    for quote in ('"', "'"):
+        # Backslashes count double before a quote, and a quote inside needs one more.
+        escaped = re.sub(rf"(\\*)({quote}|$)", r"\1\1\2", value).replace(quote, f"\\{quote}")
+        text = f"{key}={quote}{escaped}{quote}"
+        try:
+            parsed = OverridesParser.create().parse_override(text)
+        except HydraException:
+            continue
+        if str(parsed.value()) == value:
+            return shlex.quote(text)
+    return None
+
+
+def _malformed(override: str) -> ConfigError:
+    if "=" not in override:
+        return ConfigError(f"'{override}' is not a setting", repair="Write key=value.")
+    form = quoted(override)
+    return ConfigError(
+        f"Hydra cannot read {override!r}",
+        repair=f"Quote the value: {form}" if form else "See hydra.cc on its override grammar.",
+    )
+
+
+def _missing_option(error: MissingConfigException) -> ConfigError:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or ())
+    known = f"Known: {', '.join(options)}."
+    hint = did_you_mean(name, options)
+    return ConfigError(
+        f"there is no option '{name}'",
+        where=group,
+        repair=hint if hint == known else f"{hint} {known}",
+    )
+
+
+def _needed(command: str, key: str, overrides: Sequence[str]) -> ConfigError:
+    from bvrank.commands.help import comments
+
+    meaning = comments(command, overrides).get(key, "")
+    return ConfigError(
+        f"needs a value ({meaning})" if meaning else "needs a value",
+        where=key,
+        repair=f"Add {key}=... to the command.",
+    )
+
+
+def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        "there is no such key", where=key, repair=nearest(key, _known(command, overrides))
+    )
+
+
+def nearest(key: str, known: Sequence[str]) -> str:
+    """A repair sentence: siblings spelled like `key`, the same name elsewhere, or all siblings."""
+    parent, _, last = key.rpartition(".")
+    inside = f"{parent}." if parent in known else ""
+    siblings = [k for k in known if k.startswith(inside) and "." not in k.removeprefix(inside)]
+    close = difflib.get_close_matches(last, [k.removeprefix(inside) for k in siblings], cutoff=0.6)
+    if close and (inside or not parent):
+        return f"Did you mean '{inside}{close[0]}'?"
+    if namesakes := [k for k in known if k.rpartition(".")[2] == last]:
+        return did_you_mean(namesakes[0], namesakes)
+    if not inside and (close := difflib.get_close_matches(key, known, n=1, cutoff=0.75)):
+        return f"Did you mean '{close[0]}'?"
+    return f"Known{f' below {parent}' if inside else ''}: {', '.join(sorted(siblings))}."
+
+
+def _known(command: str, overrides: Sequence[str]) -> list[str]:
+    """The flat keys of the config that the group choices of `overrides` give."""
+    choices = [o for o in overrides if "." not in o.split("=")[0] or "searchpath" in o]
+    keep = [o for o in choices if "=" in o and not o.startswith("-") and "," not in o]
+    for attempt in (keep, []):
+        try:
+            config = composed(command, attempt)
+        except COMPOSING:
+            continue
+        plain = OmegaConf.to_container(config, resolve=False)
+        return [k for k in flat_keys(plain) if k.split(".")[0] != "hydra"]
+    return []
+
+
+def _comma(override: str, command: str, overrides: Sequence[str]) -> ConfigError:
+    key, _, value = override.partition("=")
+    return ConfigError(
+        f"{value!r} names several values",
+        where=key.lstrip("+"),
+        repair=f"Add -m to run each of them, or quote it if it is one text: {quoted(override)}",
+    )
+
+
+def _present(key: str, command: str, overrides: Sequence[str]) -> ConfigError:
+    return ConfigError("this key exists already", where=key, repair="Write it without '+'.")
+
+
+def _absent(key: str, command: str, overrides: Sequence[str]) -> ConfigError:
+    return ConfigError("there is nothing to delete", where=key)
+
+
+def _nowhere(place: str, command: str, overrides: Sequence[str]) -> ConfigError:
+    return ConfigError(
+        f"{place} cannot be found",
+        where="hydra.searchpath",
+        repair="Write file:///folder, or pkg://package.folder of a package importable from here.",
+    )
+
+
+def _not_an_option(kind: str, command: str, overrides: Sequence[str]) -> ConfigError:
+    got = {"NoneType": "null", "int": "a number", "float": "a number", "bool": "true or false"}
+    return ConfigError(
+        f"a group takes the name of an option, got {got.get(kind, kind)}",
+        repair="Write e.g. objective=bvpo",
+    )
+
+
+def _other(error: Exception) -> ConfigError:
+    text = str(error) or str(error.__cause__ or type(error).__name__)
+    kept = re.split(r"\n\s*(?:full_key|object_type|Config search path|See https)", text)[0]
+    return ConfigError(" ".join(kept.split()), where=str(getattr(error, "full_key", None) or ""))
+
+
+_TEXTS: dict[str, Callable[[str, str, Sequence[str]], ConfigError]] = {
+    r"Could not override '([^']+)'": _unknown_key,
+    r"Ambiguous value for argument '(.+)'": _comma,
+    r"Sweep parameters '(.+)' requires --multirun": _comma,
+    r"An item is already at '([^']+)'": _present,
+    r"Could not delete from config. '([^']+)' does not exist": _absent,
+    r"path=(\S+) is not available": _nowhere,
+    r"Config group override must be a string or a list. Got (\w+)": _not_an_option,
+}

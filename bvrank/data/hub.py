@@ -1,0 +1,104 @@
+"""Data sets of the `datasets` library: folders it saved, and ids of the hub. Imported lazily."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bvrank.errors import DataError
+
+PROBE_SECONDS = 5.0  # an unreachable hub otherwise takes 49 s to fail (huggingface_hub, 2026)
+MARKS = ("dataset_info.json", "state.json", "dataset_dict.json")
+
+
+def saved_rows(folder: Path, split: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a folder that `save_to_disk` wrote, as (`folder:row`, row)."""
+    if not any((folder / mark).is_file() for mark in MARKS):
+        files = [p.name for p in sorted(folder.iterdir()) if p.is_file()][:3]
+        raise DataError(
+            "is a directory that datasets.save_to_disk did not write",
+            where=str(folder),
+            repair=f"Name a file in it, such as {', '.join(files)}." if files else "It is empty.",
+        )
+    import datasets
+
+    try:
+        data = datasets.load_from_disk(str(folder))
+    except Exception as error:  # the library raises from a dozen unrelated classes
+        raise DataError(f"cannot be loaded ({_first(error)})", where=str(folder)) from error
+    return _numbered(_one_split(data, split, str(folder)), folder.name)
+
+
+def hub_rows(name: str, split: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Rows of a hub data set (or of its cached copy when the hub cannot be reached)."""
+    import datasets
+
+    online = _reachable()
+    try:
+        with _offline(not online):
+            data = datasets.load_dataset(name)
+    except Exception as error:  # as above
+        reason = _first(error) if online else "the hub cannot be reached and no copy is cached"
+        raise DataError(
+            f"is no file here and no data set of the hub ({reason})",
+            where=name,
+            repair="A local file is named with its suffix, as in pairs.jsonl.",
+        ) from error
+    return _numbered(_one_split(data, split, name), name)
+
+
+def _one_split(data: Any, split: str | None, where: str) -> Any:
+    if not isinstance(data, dict):
+        if split is None:
+            return data
+        raise DataError(f"has no splits, so no '{split}'", where=where, repair="Leave it out.")
+    if split is None and len(data) == 1:
+        return next(iter(data.values()))
+    if split in data:
+        return data[split]
+    what = "holds several splits" if split is None else f"has no split '{split}'"
+    raise DataError(what, where=where, repair=f"Choose one: split={' | '.join(map(str, data))}.")
+
+
+def _numbered(data: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    for number, row in enumerate(data, start=1):
+        yield f"{name}:{number}", dict(row)
+
+
+def _reachable() -> bool:
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return False
+    try:
+        urllib.request.urlopen(constants.ENDPOINT, timeout=PROBE_SECONDS).close()
+    except urllib.error.HTTPError:
+        return True  # it answered
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """Cache only, for as long as it lasts: both libraries read the variable once, at import."""
+    if not wanted:
+        yield
+        return
+    import datasets
+    from huggingface_hub import constants
+
+    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
+
+
+def _first(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,72 @@
+"""Rows that cannot train: raising them, counting them, listing them, stopping over too many."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from bvrank.errors import DataError
+from bvrank.records import Refused
+
+# Rows an objective has no use for: listed, but no fault of the data, so under no limit.
+UNUSED = "other_view"
+
+
+class Unfit(Exception):
+    """Raised inside a source where a row turns out not to fit; never leaves it."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        self.reason, self.detail = reason, detail
+        super().__init__(reason, detail)
+
+    def refused(self, where: str) -> Refused:
+        """The record of it."""
+        return Refused(where, self.reason, self.detail)
+
+
+def summarise(kept: int, refused: Sequence[Refused]) -> str:
+    """One line: `2,307 kept, 5 refused (prompt_mismatch 5)`."""
+    counts = Counter(r.reason for r in refused)
+    line = f"{kept:,} kept, {len(refused):,} refused"
+    if not counts:
+        return line
+    return line + " (" + ", ".join(f"{k} {n:,}" for k, n in counts.most_common()) + ")"
+
+
+def check_refused(kept: int, refused: Sequence[Refused], max_refused: float, where: str) -> None:
+    """Stops with a DataError when no row is left or more than `max_refused` (a share) was refused.
+
+    `where` names the data set. Rows whose views the objective does not read do not count.
+    """
+    faults = [r for r in refused if r.reason != UNUSED]
+    total = kept + len(faults)
+    if kept and len(faults) <= max_refused * total:
+        return
+    if not kept:
+        what = "no row is left to train on" if refused else "there are no rows"
+        repair = "Repair the file or name another one."
+        if refused and not faults:
+            repair = "No row holds a view the objective reads: choose another objective or data."
+    else:
+        what = f"{len(faults) / total:.1%} of the rows were refused, more than {max_refused:.1%}"
+        repair = f"Repair the file, or accept the loss with data.max_refused={_above(faults, total)}."
+    first = (faults or list(refused))[:1]
+    example = f"; first {first[0].where}: {first[0].detail}" if first else ""
+    raise DataError(f"{what}: {summarise(kept, refused)}{example}", where=where, repair=repair)
+
+
+def write_refused(path: Path, refused: Sequence[Refused]) -> None:
+    """One JSON line per refused row, written whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(vars(r)) + "\n" for r in refused)
+    temporary.replace(path)
+
+
+def _above(faults: Sequence[Refused], total: int) -> float:
+    """The smallest share of two decimals that lets this many pass."""
+    return min(1.0, -(-len(faults) * 100 // total) / 100)

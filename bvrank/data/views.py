@@ -1,0 +1,101 @@
+"""The views of a pair: full (as it was thought) and bare (answered without thinking)."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from bvrank.answers import Response
+from bvrank.data.refusals import Unfit
+from bvrank.records import BARE, FULL, Candidate, Example, Message, Refused
+
+Found = Example | Refused
+
+
+def pair(where: str, prompt: tuple[Message, ...], both: Sequence[Response], view: str) -> Example:
+    """The example of two responses (chosen, rejected) in one view. Raises Unfit.
+
+    In the full view a response with a trace is `thinking`, one whose think block is empty is
+    `nothinking` (`thinking` with an empty trace beside one that thought), one without is `plain`.
+    """
+    thought = any(r.trace for r in both)
+    if thought and view == BARE:
+        raise Unfit("trace_in_bare", "a response of the bare view holds a trace")
+    chosen, rejected = (_candidate(r, view, thought) for r in both)
+    if chosen == rejected:
+        raise Unfit("equal_sides", "chosen and rejected are the same")
+    return numbered(where, prompt, (replace(chosen, relevance=1.0), rejected))
+
+
+def _candidate(response: Response, view: str, thought: bool) -> Candidate:
+    answer = response.answer or ""
+    if view == BARE or (response.trace == "" and not thought):
+        return Candidate(answer, None, view, "nothinking")
+    mode = "plain" if response.trace is None else "thinking"
+    return Candidate(answer, response.trace, view, mode)  # type: ignore[arg-type]
+
+
+def numbered(
+    where: str, prompt: tuple[Message, ...], candidates: Sequence[Candidate]
+) -> Example:
+    """An example whose candidates share an `answer_id` exactly when their answers are equal."""
+    ids: dict[str, int] = {}
+    for c in candidates:
+        ids.setdefault(c.answer, len(ids))
+    return Example(where, prompt, tuple(replace(c, answer_id=ids[c.answer]) for c in candidates))
+
+
+def only(example: Example, view: str) -> Example:
+    """The example with one of its views."""
+    kept = [c for c in example.candidates if c.view == view]
+    return numbered(example.where, example.prompt, kept)
+
+
+def view_of(example: Example) -> str:
+    """The view of an example that has one."""
+    return example.candidates[0].view
+
+
+def merged(full: Example, bare: Example) -> Example:
+    """One example of two views; its address names both rows."""
+    where = full.where if full.where == bare.where else f"{full.where} + {bare.where}"
+    return numbered(where, full.prompt, (*full.candidates, *bare.candidates))
+
+
+def reused(full: Example) -> Iterator[Found]:
+    """`full` with a bare view made of its own answers; without one where those are equal."""
+    bare = tuple(replace(c, trace=None, view=BARE, mode="nothinking") for c in full.candidates)
+    if len({c.answer for c in bare}) < len(bare):
+        yield full
+        yield Refused(full.where, "equal_answers", "no bare view: without traces both are the same")
+    else:
+        yield numbered(full.where, full.prompt, (*full.candidates, *bare))
+
+
+class Partners:
+    """Bare examples by prompt, handed out in turn."""
+
+    def __init__(self, bare: Iterable[Example]) -> None:
+        self._waiting: dict[tuple[Message, ...], list[Example]] = defaultdict(list)
+        self._given: dict[tuple[Message, ...], int] = defaultdict(int)
+        for example in bare:
+            self._waiting[example.prompt].append(example)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
+    def join(self, full: Example) -> Example:
+        """`full` with the next bare example of its prompt, or alone where there is none."""
+        waiting = self._waiting.get(full.prompt)
+        if not waiting:
+            return full
+        turn = self._given[full.prompt]
+        self._given[full.prompt] += 1
+        return merged(full, waiting[turn % len(waiting)])
+
+    def left(self) -> Iterator[Example]:
+        """Those that `join` never gave away."""
+        for prompt, waiting in self._waiting.items():
+            yield from waiting[self._given[prompt] :]
+

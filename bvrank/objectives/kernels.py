@@ -1,0 +1,104 @@
+"""Masked building blocks that carry the objectives. All take and return float64 [V,B,K...]."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from bvrank.errors import ConfigError
+from bvrank.records import Preferences
+
+Pairs = Literal["best_worst", "random", "whole_list"]
+# Stands for log 0 where a true -inf would turn gradients into NaN; exp of it is 0 in float64.
+LOG_ZERO = -1e30
+
+
+def in_range(name: str, value: float, low: float, high: float = float("inf"), *,
+             open_low: bool = False) -> None:  # fmt: skip
+    """Raises ConfigError naming the field unless low <= value <= high (low < value if open)."""
+    if low <= value <= high and not (open_low and value == low) and value != float("inf"):
+        return
+    left, right = ("(" if open_low else "["), (")" if high == float("inf") else "]")
+    raise ConfigError(f"must lie in {left}{low:g}, {high:g}{right}, got {value!r}", where=name)
+
+
+def log_ratio(prefs: Preferences, *, per_token: bool = False) -> Tensor:
+    """log pi(c|x) - log pi_ref(c|x) [V,B,K], 0 on padding; `per_token`: divided by length."""
+    ratio = torch.where(prefs.valid, prefs.policy - prefs.reference, 0.0)
+    return ratio / prefs.length.clamp(min=1) if per_token else ratio
+
+
+def pair_weights(prefs: Preferences, pairs: Pairs) -> Tensor:
+    """Weights [V,B,K,K] over ordered pairs (better i, worse j), summing to 1 in each row that has
+    two candidates of different relevance and to 0 in others.
+
+    best_worst: the first best against the last worst. random: one pair, drawn by (seed, pass, row).
+    whole_list: every pair equally, so that a long list weighs no more than a short one.
+    """
+    y = prefs.relevance.double()
+    both = prefs.valid.unsqueeze(-1) & prefs.valid.unsqueeze(-2)
+    better = both & (y.unsqueeze(-1) > y.unsqueeze(-2))  # [V,B,K,K]
+    if pairs == "whole_list":
+        return better / better.sum((-2, -1), keepdim=True).clamp(min=1)
+    flat = better.flatten(-2)
+    if pairs == "random":
+        wanted = (prefs.draw[..., 0] * flat.sum(-1)).floor() + 1  # 1-based among the true ones
+        chosen = flat & (flat.cumsum(-1) == wanted.unsqueeze(-1))
+        return chosen.view_as(better).double()
+    k = y.shape[-1]
+    best = torch.where(prefs.valid, y, -torch.inf).argmax(-1, keepdim=True)
+    worst = k - 1 - torch.where(prefs.valid, y, torch.inf).flip(-1).argmin(-1, keepdim=True)
+    at = torch.zeros_like(flat, dtype=torch.float64).scatter_(-1, best * k + worst, 1.0)
+    return (at * flat).view_as(better)
+
+
+def pair_mean(values: Tensor, weights: Tensor) -> Tensor:
+    """Weighted mean [V,B] of values [V,B,K,K] over pairs."""
+    return torch.where(weights > 0, values * weights, 0.0).sum((-2, -1))
+
+
+def gaps(scores: Tensor) -> Tensor:
+    """scores_i - scores_j [V,B,K,K]."""
+    return scores.unsqueeze(-1) - scores.unsqueeze(-2)
+
+
+def logistic(gap: Tensor, smoothing: float) -> Tensor:
+    """-(1-e) log sigma(gap) - e log sigma(-gap), finite for any finite gap."""
+    return -(1 - smoothing) * logsigmoid(gap) - smoothing * logsigmoid(-gap)
+
+
+def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor) -> dict[str, Tensor]:
+    """TRL's names: rewards and log-probs of the better and worse side, their gap, its sign; and
+    how far the better side moved from the reference (nats)."""
+    scores, policy = scores.detach(), prefs.policy.detach()
+    better, worse = weights.sum(-1), weights.sum(-2)  # [V,B,K]
+    chosen, rejected = (better * scores).sum(-1), (worse * scores).sum(-1)
+    return {
+        "rewards/chosen": chosen,
+        "rewards/rejected": rejected,
+        "rewards/margins": chosen - rejected,
+        "rewards/accuracies": pair_mean((gaps(scores) > 0).double(), weights),
+        "logps/chosen": (better * policy).sum(-1),
+        "logps/rejected": (worse * policy).sum(-1),
+        "displacement/chosen": (better * (policy - prefs.reference)).sum(-1),
+        "displacement/rejected": (worse * (policy - prefs.reference)).sum(-1),
+    }
+
+
+def log_softmax(scores: Tensor, valid: Tensor) -> Tensor:
+    """log softmax over the valid candidates; LOG_ZERO on padding."""
+    masked = torch.where(valid, scores, LOG_ZERO)
+    return torch.where(valid, masked - masked.logsumexp(-1, keepdim=True), LOG_ZERO)
+
+
+def logsumexp_of_others(scores: Tensor, valid: Tensor) -> Tensor:
+    """log sum over j != i of exp(scores_j), for every i, in O(K): the sum before i plus the sum
+    after i, which keeps its digits when one candidate holds nearly all the mass."""
+    masked = torch.where(valid, scores, LOG_ZERO)
+    none = torch.full_like(masked[..., :1], LOG_ZERO)
+    before = torch.cat([none, masked[..., :-1].logcumsumexp(-1)], -1)
+    after = torch.cat([none, masked.flip(-1)[..., :-1].logcumsumexp(-1)], -1).flip(-1)
+    return torch.logaddexp(before, after)

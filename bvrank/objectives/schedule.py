@@ -1,0 +1,75 @@
+"""Any numeric field of any objective as a function of training progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+from bvrank.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """`points[field]` are values spread evenly over the run, joined by straight lines.
+
+    ConfigError for a field that the objective lacks or that is no number, and for a value that
+    the objective itself refuses.
+    """
+
+    objective: Any
+    points: Mapping[str, tuple[float, ...]]
+
+    def __post_init__(self) -> None:
+        known = {f.name: getattr(self.objective, f.name) for f in fields(self.objective)}
+        numbers = [n for n, v in known.items() if _is_number(v)]
+        for name, values in self.points.items():
+            if name not in numbers:
+                raise ConfigError(
+                    f"'{name}' is not a number that {type(self.objective).__name__} has",
+                    where=f"schedule.{name}", repair=did_you_mean(name, numbers),
+                )  # fmt: skip
+            for value in values:
+                replace(self.objective, **{name: self._typed(name, value)})
+
+    def values(self, progress: float) -> dict[str, float]:
+        """Field values at `progress` in [0, 1]."""
+        return {n: self._typed(n, _at(v, progress)) for n, v in self.points.items()}
+
+    def at(self, progress: float) -> Any:
+        """The objective at `progress`."""
+        return replace(self.objective, **self.values(progress)) if self.points else self.objective
+
+    def views(self) -> tuple[str, ...]:
+        """Every view the objective asks for anywhere along the run."""
+        ends = [1.0, 0.0, 0.5, *(i / 64 for i in range(65))]
+        found = {v for p in ends for v in self.at(p).views}
+        order = dict.fromkeys(v for p in ends for v in self.at(p).views)
+        return tuple(sorted(found, key=["full", "bare", *order].index))
+
+    def _typed(self, name: str, value: float) -> float:
+        return round(value) if isinstance(getattr(self.objective, name), int) else float(value)
+
+
+def parse_schedule(objective: Any, node: Mapping[str, Any]) -> Schedule:
+    """A Schedule from `{field: [from, to]}` (or more points). ConfigError otherwise."""
+    points = {}
+    for name, values in node.items():
+        good = isinstance(values, Sequence) and not isinstance(values, str) and len(values) >= 2
+        if not good or not all(_is_number(v) for v in values):
+            raise ConfigError(
+                f"must be two or more numbers, got {values!r}", where=f"schedule.{name}",
+                repair=f"For instance 'schedule.{name}=[1.0,0.5]': from, to, over the run.",
+            )  # fmt: skip
+        points[name] = tuple(float(v) for v in values)
+    return Schedule(objective, points)
+
+
+def _at(values: tuple[float, ...], progress: float) -> float:
+    spot = min(max(progress, 0.0), 1.0) * (len(values) - 1)
+    left = min(int(spot), len(values) - 2)
+    return values[left] + (spot - left) * (values[left + 1] - values[left])
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

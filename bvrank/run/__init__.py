@@ -1,0 +1,34 @@
+"""The run folder: named by content, opened once, written whole, read by anyone.
+
+    outputs/<name>/
+      config.yaml     resolved, written once
+      manifest.json   command line, git, versions, machine, data, seeds, times, exit status
+      metrics.jsonl   one line per logged step (bvrank.tracking.jsonl)
+      refused.jsonl   the rows that could not train, and why
+      checkpoints/  evals/  summary.json
+      lock            held by the process that trains here, released by the kernel when it dies
+
+`manifest["status"]` is running, finished, failed or interrupted. A folder appears under its name
+only once config and manifest are in it. Nothing here imports torch or Hydra.
+"""
+
+from bvrank.run.files import from_json, read_jsonl, to_json, write_atomic
+from bvrank.run.folder import RunFolder
+from bvrank.run.identity import IGNORED, label, run_name
+from bvrank.run.opening import open_run
+from bvrank.run.record import RunRecord, is_run, read_run
+
+__all__ = [
+    "IGNORED",
+    "RunFolder",
+    "RunRecord",
+    "from_json",
+    "is_run",
+    "label",
+    "open_run",
+    "read_jsonl",
+    "read_run",
+    "run_name",
+    "to_json",
+    "write_atomic",
+]

@@ -1,0 +1,120 @@
+"""A run folder as it is read: whatever is there, and what was wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bvrank.errors import RunError
+from bvrank.run.files import from_json, read_jsonl
+from bvrank.run.lock import owner_lives
+
+CONFIG, MANIFEST, SUMMARY = "config.yaml", "manifest.json", "summary.json"
+METRICS, REFUSED = "metrics.jsonl", "refused.jsonl"
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """One run, read. Parts that are missing or damaged are empty and named in `problems`.
+
+    `status` is finished, failed, interrupted, running, killed (it says running and its process is
+    gone) or damaged. `metrics` are the lines of metrics.jsonl, each with its `step`.
+    """
+
+    path: Path
+    status: str
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    metrics: tuple[Mapping[str, Any], ...]
+    summary: Mapping[str, Any]
+    problems: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.path.name
+
+    @property
+    def seed(self) -> Any:
+        """The seed of its configuration, None when that is unknown."""
+        return self.config.get("seed")
+
+    @property
+    def message(self) -> str:
+        """Why it stopped, "" for a run that finished."""
+        return str(self.manifest.get("message") or "")
+
+
+def is_run(folder: Path) -> bool:
+    """Whether `folder` is a run folder, whatever its state."""
+    return (folder / MANIFEST).is_file() or (folder / CONFIG).is_file()
+
+
+def read_run(folder: Path) -> RunRecord:
+    """Everything `folder` tells about its run. RunError when it is no run folder at all."""
+    if not is_run(folder):
+        raise RunError("is not a run folder: it has no manifest.json", where=str(folder))
+    problems: list[str] = []
+    manifest = _part(folder / MANIFEST, from_json, problems)
+    config = _part(folder / CONFIG, yaml.safe_load, problems)
+    status = str(manifest.get("status") or "damaged")
+    summary: Mapping[str, Any] = {}
+    if status == "finished" or (folder / SUMMARY).is_file():
+        summary = _part(folder / SUMMARY, from_json, problems)
+    if status == "running" and not owner_lives(folder):
+        status = "killed"
+    metrics = _metrics(folder / METRICS, problems)
+    return RunRecord(folder, status, config, manifest, metrics, summary, tuple(problems))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.yaml of a run folder. RunError when it is missing or damaged."""
+    return _strict(folder / CONFIG, yaml.safe_load)
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json of a run folder. RunError when it is missing or damaged."""
+    return _strict(folder / MANIFEST, from_json)
+
+
+def _strict(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
+    problems: list[str] = []
+    found = _part(path, parse, problems)
+    if problems:
+        raise RunError(
+            f"this run folder is damaged: {problems[0]}",
+            where=str(path.parent),
+            repair="Start again with force=true, which moves it aside.",
+        )
+    return found
+
+
+def _part(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[str, Any]:
+    try:
+        value = parse(path.read_text("utf-8"))
+    except OSError:
+        problems.append(f"{path.name} is missing")
+        return {}
+    except (ValueError, yaml.YAMLError):
+        problems.append(f"{path.name} cannot be read")
+        return {}
+    if isinstance(value, dict):
+        return value
+    problems.append(f"{path.name} is not a mapping")
+    return {}
+
+
+def _metrics(path: Path, problems: list[str]) -> tuple[Mapping[str, Any], ...]:
+    try:
+        rows, torn = read_jsonl(path)
+    except OSError:
+        problems.append(f"{path.name} cannot be read")
+        return ()
+    steps = tuple(row for row in rows if isinstance(row.get("step"), int))
+    if lost := torn + len(rows) - len(steps):
+        problems.append(f"{path.name}: {lost} unreadable line{'s' if lost > 1 else ''} left out")
+    return steps

@@ -1,0 +1,84 @@
+"""Encoded rows to a TokenBatch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from bvrank.records import Branch, Encoded, Preferences, TokenBatch
+from bvrank.scoring.layout import Cost, Layout, Planted, lay_out
+
+
+@dataclass(frozen=True)
+class Row:
+    """One tree of an example with its reference log-probs (float64, one per branch; None: unused)
+    and its random numbers."""
+
+    tree: Encoded
+    reference: np.ndarray | None = None
+    draw: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Lays out examples. An example is one tree, or one tree per view (independent pairing)."""
+
+    layout: Layout = "forest"
+    cost: Cost = Cost()
+
+    def __call__(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> TokenBatch:
+        """The micro-batch of `examples` with V = len(views), B = len(examples)."""
+        seats = [_seats(rows, views) for rows in examples]
+        width = max((len(s) for example in seats for s in example), default=1) or 1
+        labels = _Labels(len(views), len(examples), width)
+        planted: dict[int, tuple[Encoded, list[Branch], list[int]]] = {}
+        for b, example in enumerate(seats):
+            for v, candidates in enumerate(example):
+                for k, (row, number) in enumerate(candidates):
+                    owner = labels.set(v, b, k, row, number)
+                    entry = planted.setdefault(id(row), (row.tree, [], []))
+                    entry[1].append(row.tree.branches[number])
+                    entry[2].append(owner)
+        trees = [Planted(tree, tuple(bs), tuple(os)) for tree, bs, os in planted.values()]
+        where = tuple(" + ".join(dict.fromkeys(r.tree.where for r in rows)) for rows in examples)
+        rows = lay_out(trees, self.layout, self.cost)
+        return TokenBatch(rows, labels.preferences(), where, tuple(views))
+
+
+def _seats(rows: Sequence[Row], views: Sequence[str]) -> list[list[tuple[Row, int]]]:
+    """For each view, the (row, branch number) of its candidates."""
+    return [
+        [(r, i) for r in rows for i, b in enumerate(r.tree.branches) if b.view == view]
+        for view in views
+    ]
+
+
+class _Labels:
+    """Fills everything of Preferences but the policy."""
+
+    def __init__(self, v: int, b: int, k: int) -> None:
+        self.shape = (v, b, k)
+        self.reference, self.draw = np.zeros(self.shape), np.zeros(self.shape)
+        self.relevance = np.zeros(self.shape, np.float32)
+        self.rank, self.length, self.answer = (np.zeros(self.shape, np.int64) for _ in range(3))
+        self.valid = np.zeros(self.shape, bool)
+
+    def set(self, v: int, b: int, k: int, row: Row, number: int) -> int:
+        branch, at = row.tree.branches[number], (v, b, k)
+        self.relevance[at], self.rank[at], self.answer[at] = (
+            branch.relevance, branch.rank, branch.answer,
+        )  # fmt: skip
+        self.length[at] = sum(len(row.tree.segments[s].ids) for s in branch.segments)
+        self.valid[at] = True
+        if row.reference is not None:
+            self.reference[at] = row.reference[number]
+        if row.draw is not None:
+            self.draw[at] = row.draw[number]
+        return int(np.ravel_multi_index(at, self.shape))
+
+    def preferences(self) -> Preferences:
+        arrays = {name: torch.from_numpy(a) for name, a in vars(self).items() if name != "shape"}
+        return Preferences(policy=torch.zeros(self.shape, dtype=torch.float64), **arrays)

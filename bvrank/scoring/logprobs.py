@@ -1,0 +1,40 @@
+"""log pi(token) of scored tokens, without ever holding scored tokens x vocabulary at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+Head = Callable[[Tensor], Tensor]
+
+
+def token_logprobs(hidden: Tensor, target: Tensor, head: Head, *, chunk: int) -> Tensor:
+    """Log-probs [M], natural, fp32 (fp64 for an fp64 model), of `target` [M].
+
+    `hidden` [M,H] are the states that predict; `head` maps them to logits [.,vocabulary]. Chunks of
+    `chunk` tokens go through the head one after another and are recomputed in backward.
+    """
+    parts = [
+        checkpoint(_chunk, h, t, head, use_reentrant=False)
+        if torch.is_grad_enabled()
+        else _chunk(h, t, head)
+        for h, t in zip(hidden.split(chunk), target.split(chunk), strict=True)
+    ]
+    return torch.cat(parts) if parts else hidden.new_zeros(0)
+
+
+def dense_logprobs(hidden: Tensor, target: Tensor, head: Head) -> Tensor:
+    """The same from one whole matrix of logits: the oracle of `token_logprobs`."""
+    return _exact(head(hidden)).log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+
+def _chunk(hidden: Tensor, target: Tensor, head: Head) -> Tensor:
+    logits = _exact(head(hidden))
+    return logits.gather(-1, target.unsqueeze(-1)).squeeze(-1) - logits.logsumexp(-1)
+
+
+def _exact(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()

@@ -1,0 +1,152 @@
+"""Reference log-probs: a phase of their own, kept by content.
+
+A branch's key covers every token id before it, its own ids and which of them are scored; entries
+lie below the identity of the reference (weights, dtype, attention, layout). Beta, alpha, learning
+rate, seed and folder are no part of either, so no sweep computes a value twice. Rows are scored in
+fixed partitions of the file's order; one that was cut short leaves nothing and is computed again as
+a whole, which keeps its values bit-equal. A key that exists keeps the value it has.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bvrank.records import Branch, Encoded, TokenBatch
+from bvrank.scoring.collate import Collator, Row
+
+PARTITION = 64  # rows
+BUDGET = 16_384  # tokens per forward, at least one row
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the phase yields: one float64 array per row (one value per branch), and its cost."""
+
+    values: tuple[np.ndarray, ...]
+    computed: int  # rows scored now
+    found: int  # rows that lay in the store
+    digest: str  # of all values
+
+
+class ReferenceStore:
+    """The entries of one reference, below `<folder>/reference/<hash of identity>`."""
+
+    def __init__(self, folder: Path, identity: str) -> None:
+        self.folder = folder / "reference" / hashlib.sha256(identity.encode()).hexdigest()[:24]
+        parts = [p for p in map(_read, sorted(self.folder.glob("*.npz"))) if p is not None]
+        keys = np.concatenate([k for k, _ in parts]) if parts else np.zeros(0, np.uint64)
+        values = np.concatenate([v for _, v in parts]) if parts else np.zeros(0)
+        self.keys, first = np.unique(keys, return_index=True)
+        self.known = values[first]
+
+    def fill(self, rows: Sequence[Encoded], score: Callable[[TokenBatch], Tensor],
+             collate: Collator, on_progress: Callable[[int], None] = lambda _: None,
+             ) -> Reference:  # fmt: skip
+        """Reference log-probs of every row, from the store where they are there."""
+        values: list[np.ndarray] = []
+        computed = 0
+        for start in range(0, len(rows), PARTITION):
+            part = rows[start : start + PARTITION]
+            keys = np.asarray([key for row in part for key in branch_keys(row)], np.uint64)
+            found, flat = self._look_up(keys)
+            if not found.all():
+                fresh = np.concatenate([_score(g, score, collate) for g in _groups(part)])
+                flat = np.where(found, flat, fresh)
+                self._write(keys[~found], flat[~found])
+                computed += len(part)
+            values.extend(np.split(flat, np.cumsum([len(r.branches) for r in part])[:-1]))
+            on_progress(len(part))
+        whole = np.concatenate(values) if values else np.zeros(0)
+        digest = hashlib.sha256(whole.tobytes()).hexdigest()[:16]
+        return Reference(tuple(values), computed, len(rows) - computed, digest)
+
+    def _look_up(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Which keys are known (bool) and their values (0 where unknown)."""
+        if not len(self.keys):
+            return np.zeros(len(keys), bool), np.zeros(len(keys))
+        at = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
+        found = self.keys[at] == keys
+        return found, np.where(found, self.known[at], 0.0)
+
+    def _write(self, keys: np.ndarray, values: np.ndarray) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+        with os.fdopen(handle, "wb") as file:
+            np.savez(file, keys=keys, values=values)
+        name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
+        os.replace(temporary, self.folder / f"{name}.npz")
+
+
+def branch_keys(row: Encoded) -> list[int]:
+    """A 64-bit key per branch: all ids from the root to its end, and which are scored."""
+    paths = row.paths()
+    return [_branch_key(row, branch, paths) for branch in row.branches]
+
+
+def model_digest(model: nn.Module) -> str:
+    """Hash of every weight, by name, dtype and value: what makes a reference the same."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+        flat = tensor.detach().cpu().contiguous().flatten()
+        digest.update(memoryview(flat.view(torch.uint8).numpy()))
+    return digest.hexdigest()
+
+
+def _branch_key(row: Encoded, branch: Branch, paths: list[tuple[int, ...]]) -> int:
+    path = max((paths[s] for s in branch.segments), key=len)
+    ids = np.concatenate([row.segments[s].ids for s in path]).astype(np.int32)
+    scored = np.concatenate(
+        [np.full(len(row.segments[s].ids), s in branch.segments) for s in path]
+    )
+    digest = hashlib.blake2b(ids.tobytes(), digest_size=8)
+    digest.update(b"|" + np.packbits(scored).tobytes())
+    return int.from_bytes(digest.digest(), "little")
+
+
+def _groups(part: Sequence[Encoded]) -> Iterator[list[Encoded]]:
+    """Consecutive rows of at most BUDGET tokens."""
+    group: list[Encoded] = []
+    tokens = 0
+    for row in part:
+        size = sum(len(s.ids) for s in row.segments)
+        if group and tokens + size > BUDGET:
+            yield group
+            group, tokens = [], 0
+        group.append(row)
+        tokens += size
+    if group:
+        yield group
+
+
+def _score(group: list[Encoded], score: Callable[[TokenBatch], Tensor], collate: Collator
+           ) -> np.ndarray:  # fmt: skip
+    """Values of the group's branches, flat, in branch order."""
+    views = tuple(dict.fromkeys(b.view for row in group for b in row.branches))
+    values = score(collate([[Row(row)] for row in group], views)).detach().cpu().numpy()
+    out = []
+    for b, row in enumerate(group):
+        seen = dict.fromkeys(views, 0)
+        for branch in row.branches:
+            out.append(values[views.index(branch.view), b, seen[branch.view]])
+            seen[branch.view] += 1
+    return np.asarray(out, np.float64)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """An entry, or None when a crash or another program left it torn: it is computed again."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            keys, values = file["keys"], file["values"]
+    except (OSError, ValueError, EOFError, KeyError):
+        return None
+    return (keys, values) if keys.shape == values.shape and values.dtype == np.float64 else None

@@ -1,0 +1,134 @@
+"""The scorer: a language model and its head as one module, from token rows to log pi(candidate)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bvrank.errors import ModelError
+from bvrank.records import TokenBatch, TokenRows
+from bvrank.scoring.layout import Cost
+from bvrank.scoring.logprobs import token_logprobs
+from bvrank.scoring.precision import exact
+
+
+class Scorer(nn.Module):
+    """log pi of every candidate of a batch, float64 [V,B,K], summed over its scored tokens.
+
+    Engines wrap this module, so that under parameter sharding no weight is used outside its
+    forward. `chunk` is the number of scored tokens that pass the head at a time.
+    """
+
+    def __init__(self, model: Any, *, chunk: int = 1024) -> None:
+        super().__init__()
+        self.model = model
+        self.chunk = chunk
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Log-probs [V,B,K]; 0 where a candidate is absent."""
+        shape = batch.labels.valid.shape
+        flat = torch.zeros(shape.numel(), dtype=torch.float64, device=batch.labels.valid.device)
+        for rows in batch.rows:
+            flat = flat.index_add(0, rows.owner, self.tokens(rows).double())
+        return flat.view(shape)
+
+    def tokens(self, rows: TokenRows) -> Tensor:
+        """Log-probs [M] of the scored tokens of `rows`."""
+        causal = causal_lm(self.model)
+        with exact(self._dtype()):
+            hidden = causal.base_model(
+                input_ids=rows.ids,
+                position_ids=rows.position if rows.sees is not None else None,
+                attention_mask=self._mask(rows),
+                use_cache=False,
+            ).last_hidden_state
+        picked = hidden.flatten(0, 1).index_select(0, rows.source)  # [M,H]
+        return token_logprobs(picked, rows.target, self._logits, chunk=self.chunk)
+
+    def _logits(self, hidden: Tensor) -> Tensor:
+        causal = causal_lm(self.model)
+        logits = causal.get_output_embeddings()(hidden)
+        cap = getattr(text_config(causal), "final_logit_softcapping", None)
+        capped: Tensor = torch.tanh(logits / cap) * cap if cap else logits
+        return capped
+
+    def _mask(self, rows: TokenRows) -> Any:
+        """What the attention layers take: None for causal rows, else an additive float mask
+        [N,1,T,T] (a boolean one is silently wrong with eager attention), one per layer type."""
+        if rows.sees is None:
+            return None
+        config, dtype = text_config(self.model), self._mask_dtype()
+        full = visible(rows)
+        window = sliding_window(config)
+        if window is None:
+            return _additive(full, dtype)
+        near = rows.position.unsqueeze(-1) - rows.position.unsqueeze(-2) < window
+        if "full_attention" not in (getattr(config, "layer_types", None) or []):
+            return _additive(full & near, dtype)
+        return {
+            "full_attention": _additive(full, dtype),
+            "sliding_attention": _additive(full & near, dtype),
+        }
+
+    def _mask_dtype(self) -> torch.dtype:
+        if torch.is_autocast_enabled(self._device_type()):
+            return torch.get_autocast_dtype(self._device_type())
+        return self._dtype()
+
+    def _dtype(self) -> torch.dtype:
+        return causal_lm(self.model).get_input_embeddings().weight.dtype  # type: ignore[no-any-return]
+
+    def _device_type(self) -> str:
+        return next(self.model.parameters()).device.type  # type: ignore[no-any-return]
+
+
+def visible(rows: TokenRows) -> Tensor:
+    """bool [N,T,T]: may token t attend to token u."""
+    assert rows.sees is not None
+    n, t = rows.segment.shape
+    by_segment = rows.sees.gather(1, rows.segment.unsqueeze(-1).expand(n, t, rows.sees.shape[-1]))
+    seen = by_segment.gather(2, rows.segment.unsqueeze(1).expand(n, t, t))
+    return seen & torch.ones(t, t, dtype=torch.bool, device=seen.device).tril()
+
+
+def causal_lm(model: Any) -> Any:
+    """The transformers model below an adapter wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "peft_config") else model
+
+
+def text_config(model: Any) -> Any:
+    """The configuration of the language model (nested in multimodal ones)."""
+    return causal_lm(model).config.get_text_config()
+
+
+def sliding_window(config: Any) -> int | None:
+    """Tokens a sliding layer looks back; None when no layer slides. ModelError for layers that
+    a tree mask cannot describe (linear attention, chunks, state spaces)."""
+    kinds = set(getattr(config, "layer_types", None) or [])
+    unknown = kinds - {"full_attention", "sliding_attention"}
+    if unknown:
+        raise ModelError(
+            f"layers of type {', '.join(sorted(unknown))} cannot attend along a token tree",
+            where="model",
+            repair="Set scoring.layout=padded.",
+        )
+    window = getattr(config, "sliding_window", None)
+    slides = "sliding_attention" in kinds or (not kinds and window is not None)
+    return int(window) if slides and window else None
+
+
+def cost_of(model: Any) -> Cost:
+    """Multiply-adds per token and per attended pair, from the model's shape."""
+    config = text_config(model)
+    embedding = causal_lm(model).get_input_embeddings().weight.numel()
+    heads = config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    body = max(sum(p.numel() for p in causal_lm(model).parameters()) - embedding, 1)
+    return Cost(linear=float(body), attention=2.0 * heads * width * config.num_hidden_layers)
+
+
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return mask.masked_fill(~visible, torch.finfo(dtype).min).unsqueeze(1)

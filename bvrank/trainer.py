@@ -1,0 +1,183 @@
+"""The loop. It knows records and protocols: no objective, data set, model or engine by name."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from bvrank import checkpoint
+from bvrank.checkpoint import TrainState
+from bvrank.errors import Interrupted, ModelError, TrainingError
+from bvrank.protocols import Batches, Engine, Objective
+from bvrank.records import Outcome, StepReport, TokenBatch
+
+Hook = Callable[[TrainState, StepReport], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What changes with the step (1-based): learning rate, objective, its scheduled fields."""
+
+    steps: int
+    learning_rate: Callable[[int], float]
+    objective: Callable[[int], Objective]
+    fields: Callable[[int], dict[str, float]]
+
+
+def train(plan: Plan, batches: Batches, engine: Engine, state: TrainState,
+          hooks: Sequence[Hook], stop: Callable[[], bool] = lambda: False) -> None:  # fmt: skip
+    """Runs steps state.step + 1 .. plan.steps. Raises Interrupted, with weights, moments and
+    random state as they were after the last whole step, once `stop` says so."""
+    engine.module.train()
+    while state.step < plan.steps:
+        number = state.step + 1
+        state.rng = checkpoint.rng_state()
+        objective = plan.objective(number)
+        micro_batches = list(batches.step(number, objective.views))
+        try:
+            values = optimise(engine, objective, micro_batches, plan.learning_rate(number), stop)
+        except Interrupted:
+            engine.discard()
+            checkpoint.set_rng(state.rng)
+            raise
+        state.step, state.rng, state.fields = number, checkpoint.rng_state(), plan.fields(number)
+        scheduled = {f"schedule/{name}": value for name, value in state.fields.items()}
+        for hook in hooks:
+            hook(state, StepReport(number, values | scheduled))
+
+
+def optimise(engine: Engine, objective: Objective, batches: Sequence[TokenBatch],
+             learning_rate: float, stop: Callable[[], bool]) -> dict[str, float]:  # fmt: skip
+    """One optimiser step over its micro-batches; returns what is logged."""
+    start = time.perf_counter()
+    counts = global_counts(engine, objective, batches)
+    totals = Totals(objective.views)
+    for batch in batches:
+        if stop():
+            raise Interrupted("stopped", repair="Continue with resume=true.")
+        outcome = score(engine, objective, batch)
+        engine.backward(share(outcome, counts))
+        totals.add(outcome)
+    values = totals.values(engine, counts)
+    _stop_unless_finite(values["loss"], "loss", totals.not_finite(batches))
+    norm = engine.step(learning_rate)
+    _stop_unless_finite(norm, "gradient norm", [w for b in batches for w in b.where])
+    seconds = time.perf_counter() - start
+    speed = {
+        "speed/seconds": seconds,
+        "speed/tokens_per_second": sum(b.tokens for b in batches) / seconds,
+        "speed/examples_per_second": sum(len(b.where) for b in batches) / seconds,
+    }
+    return values | {"lr": learning_rate, "grad_norm": norm} | speed
+
+
+def evaluate(engine: Engine, objective: Objective, batches: Iterable[TokenBatch]
+             ) -> dict[str, float]:  # fmt: skip
+    """The objective's loss and metrics over held-out batches, names under eval/."""
+    whole = list(batches)
+    counts = global_counts(engine, objective, whole)
+    totals = Totals(objective.views)
+    engine.module.eval()
+    with torch.no_grad():
+        for batch in whole:
+            totals.add(score(engine, objective, batch))
+    engine.module.train()
+    return {f"eval/{name}": value for name, value in totals.values(engine, counts).items()}
+
+
+def score(engine: Engine, objective: Objective, batch: TokenBatch) -> Outcome:
+    """The objective's outcome on one micro-batch."""
+    policy = engine.score(batch)
+    labels = batch.to(policy.device).labels
+    return objective(replace(labels, policy=policy))
+
+
+def share(outcome: Outcome, counts: Tensor) -> Tensor:
+    """What this micro-batch adds to the global loss: each view's sum over the view's global count."""
+    return (outcome.loss.sum(1) / counts.clamp(min=1).to(outcome.loss.device)).sum()
+
+
+def global_counts(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]) -> Tensor:
+    """Denominators [V] over all micro-batches and ranks. They do not depend on the policy, so a
+    stand-in policy yields them before any forward pass."""
+    counts = torch.zeros(len(objective.views), dtype=torch.float64)
+    for batch in batches:
+        stand_in = -batch.labels.length.double()
+        counts += objective(replace(batch.labels, policy=stand_in)).count.sum(1)
+    return engine.sum(counts)
+
+
+def check_against_reference(engine: Engine, batch: TokenBatch, tolerance: float) -> float:
+    """max |policy - reference| per token before step 1, where the two are one model. ModelError
+    above `tolerance` (nats): the stored reference, the template or the masks are not what trains."""
+    engine.module.eval()
+    with torch.no_grad():
+        policy = engine.score(batch).cpu()
+    engine.module.train()
+    labels = batch.labels
+    gap = (policy - labels.reference).abs() / labels.length.clamp(min=1)
+    worst = float(torch.where(labels.valid, gap, 0.0).max())
+    if not worst <= tolerance:
+        raise ModelError(
+            f"before step 1 policy and reference differ by {worst:.3g} nats per token, "
+            f"more than {tolerance:.1g}", where="scoring",
+            repair="The store may hold values of another model: set store= to an empty folder.",
+        )  # fmt: skip
+    return worst
+
+
+class Totals:
+    """Sums of an outcome's loss and metrics over micro-batches, per view."""
+
+    def __init__(self, views: tuple[str, ...]) -> None:
+        self.views = views
+        self.loss: Tensor | None = None
+        self.sums: dict[str, Tensor] = {}
+        self.present: Tensor | None = None
+        self.bad: list[Tensor] = []
+
+    def add(self, outcome: Outcome) -> None:
+        present = outcome.count > 0  # [V,B]
+        loss = outcome.loss.detach()
+        self.bad.append(~torch.isfinite(loss).all(0))
+        self.loss = loss.sum(1) if self.loss is None else self.loss + loss.sum(1)
+        number = present.double().sum(1)
+        self.present = number if self.present is None else self.present + number
+        for name, metric in outcome.metrics.items():
+            part = torch.where(present, metric.double(), 0.0).sum(1)
+            self.sums[name] = self.sums[name] + part if name in self.sums else part
+
+    def not_finite(self, batches: Sequence[TokenBatch]) -> list[str]:
+        """The examples whose loss is not finite."""
+        flags = zip(self.bad, batches, strict=True)
+        return [w for bad, b in flags for w, is_bad in zip(b.where, bad.tolist(), strict=True) if is_bad]
+
+    def values(self, engine: Engine, counts: Tensor) -> dict[str, float]:
+        """Means over all ranks: per view under `<view>/`, pooled without a prefix, and `loss`."""
+        assert self.loss is not None and self.present is not None
+        present, loss = engine.sum(self.present), engine.sum(self.loss)
+        out: dict[str, float] = {}
+        for name, part in self.sums.items():
+            total = engine.sum(part)
+            out[name] = float(total.sum() / present.sum().clamp(min=1))
+            for v, view in enumerate(self.views):
+                if present[v] > 0:
+                    out[f"{view}/{name}"] = float(total[v] / present[v])
+        out["loss"] = float((loss.cpu() / counts.cpu().clamp(min=1)).sum())
+        return out
+
+
+def _stop_unless_finite(value: float, name: str, rows: list[str]) -> None:
+    if math.isfinite(value):
+        return
+    shown = ", ".join(rows[:5]) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+    raise TrainingError(
+        f"the {name} is {value} on rows {shown}",
+        repair="The weights were left as they were before this step. Lower optimizer.lr or "
+        "objective.beta, or look at these rows with bvrank inspect.",
+    )

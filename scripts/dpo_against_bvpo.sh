@@ -1,0 +1,1 @@
+bvrank train -m objective=dpo,bvpo seed=0,1 && bvrank report runs="outputs/*"

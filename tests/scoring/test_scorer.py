@@ -1,0 +1,141 @@
+"""The packed forest equals the padded layout equals separate sequences, gradients included."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from bvrank.errors import ModelError
+from bvrank.records import Encoded, TokenBatch
+from bvrank.scoring.collate import Collator, Row
+from bvrank.scoring.layout import Cost
+from bvrank.scoring.precision import exact, recompute_contexts
+from bvrank.scoring.scorer import Scorer, cost_of, sliding_window
+from tests.scoring.trees import VOCABULARY, mixed
+
+SHAPE = {
+    "vocab_size": VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8,
+    "max_position_embeddings": 512, "attn_implementation": "sdpa", "pad_token_id": 0,
+}  # fmt: skip
+FREE = Cost(linear=1.0, attention=0.0)  # every tree that shares a token is packed
+DEAR = Cost(linear=0.0, attention=1.0)  # attention alone counts: long trees stand apart
+
+
+def qwen3(dtype: torch.dtype, **changes: object) -> Qwen3ForCausalLM:
+    torch.manual_seed(0)
+    return Qwen3ForCausalLM(Qwen3Config(**{**SHAPE, **changes})).to(dtype)
+
+
+def gemma2(dtype: torch.dtype) -> Gemma2ForCausalLM:
+    torch.manual_seed(0)
+    config = Gemma2Config(**{**SHAPE, "sliding_window": 8, "final_logit_softcapping": 5.0,
+                             "attn_implementation": "eager"})  # fmt: skip
+    return Gemma2ForCausalLM(config).to(dtype)
+
+
+def mistral(dtype: torch.dtype) -> MistralForCausalLM:
+    torch.manual_seed(0)
+    return MistralForCausalLM(MistralConfig(**{**SHAPE, "sliding_window": 8})).to(dtype)
+
+
+def batch_of(trees: list[Encoded], layout: str, cost: Cost) -> TokenBatch:
+    return Collator(layout, cost)([[Row(t)] for t in trees], ("full", "bare"))  # type: ignore[arg-type]
+
+
+def separate(model: torch.nn.Module, trees: list[Encoded]) -> torch.Tensor:
+    """Each branch as a sequence of its own through the whole model: [V,B,K]."""
+    out = torch.zeros_like(batch_of(trees, "padded", FREE).labels.policy)
+    for b, tree in enumerate(trees):
+        paths, seen = tree.paths(), {"full": 0, "bare": 0}
+        for branch in tree.branches:
+            path = max((paths[s] for s in branch.segments), key=len)
+            ids = torch.cat([torch.tensor(tree.segments[s].ids) for s in path]).long()
+            marks = [torch.full((len(tree.segments[s].ids),), s in branch.segments) for s in path]
+            with exact(model.dtype):
+                logps = model(ids[None, :-1]).logits[0].log_softmax(-1)
+            mine = logps.gather(-1, ids[1:, None])[:, 0][torch.cat(marks)[1:]]
+            at = (0 if branch.view == "full" else 1, b, seen[branch.view])
+            out = out.index_put([torch.tensor(i) for i in at], mine.double().sum())
+            seen[branch.view] += 1
+    return out
+
+
+def gradient(value: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
+    weight = torch.linspace(-1, 1, value.numel(), dtype=value.dtype).view_as(value)
+    grads = torch.autograd.grad((value * weight).sum(), list(model.parameters()))
+    return torch.cat([g.flatten() for g in grads])
+
+
+@pytest.mark.parametrize("make", [qwen3, gemma2, mistral])
+@pytest.mark.parametrize("cost", [FREE, DEAR, Cost(1e6, 1e3)])
+def test_layouts_agree_in_fp64(make: object, cost: Cost) -> None:
+    model = make(torch.float64)  # type: ignore[operator]
+    trees = mixed(0)
+    oracle = separate(model, trees)
+    truth = gradient(oracle, model)
+    for layout in ("forest", "padded"):
+        values = Scorer(model, chunk=50)(batch_of(trees, layout, cost))
+        torch.testing.assert_close(values, oracle, rtol=0, atol=1e-9)
+        torch.testing.assert_close(gradient(values, model), truth, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_layouts_agree_in_fp32_per_token(seed: int) -> None:
+    model = qwen3(torch.float32)
+    trees = mixed(seed)
+    forest, padded = (batch_of(trees, layout, FREE) for layout in ("forest", "padded"))
+    length = forest.labels.length.clamp(min=1)
+    gap = (Scorer(model)(forest) - Scorer(model)(padded)).abs() / length
+    assert float(gap.max()) < 1e-5
+    assert float((Scorer(model)(forest) - separate(model, trees)).abs().div(length).max()) < 1e-5
+
+
+def test_eager_attention_agrees_too() -> None:
+    model = qwen3(torch.float64, attn_implementation="eager")
+    trees = mixed(1)
+    values = Scorer(model)(batch_of(trees, "forest", FREE))
+    torch.testing.assert_close(values, separate(model, trees), rtol=0, atol=1e-9)
+
+
+def test_the_forest_is_really_packed() -> None:
+    batch = batch_of(mixed(0), "forest", FREE)
+    packed = batch.rows[0]
+    assert packed.sees is not None and packed.ids.shape[0] < len(mixed(0)) - 1
+    assert batch.tokens < batch_of(mixed(0), "padded", FREE).tokens
+
+
+def test_batch_mates_and_order_do_not_matter() -> None:
+    model, trees = qwen3(torch.float64), mixed(2)
+    together = Scorer(model)(batch_of(trees, "forest", FREE))
+    turned = Scorer(model)(batch_of(trees[::-1], "forest", FREE)).flip(1)
+    torch.testing.assert_close(turned, together, rtol=0, atol=1e-9)
+    alone = Scorer(model)(batch_of(trees[:1], "forest", FREE))
+    torch.testing.assert_close(together[:, :1, : alone.shape[-1]], alone, rtol=0, atol=1e-9)
+
+
+def test_activation_checkpointing_changes_nothing() -> None:
+    model, trees = qwen3(torch.float64), mixed(3)
+    plain = gradient(Scorer(model)(batch_of(trees, "forest", FREE)), model)
+    model.gradient_checkpointing_enable(
+        {"use_reentrant": False, "context_fn": recompute_contexts}
+    )
+    model.train()
+    again = gradient(Scorer(model)(batch_of(trees, "forest", FREE)), model)
+    torch.testing.assert_close(again, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_layers_that_cannot_follow_a_tree_are_refused() -> None:
+    config = Qwen3Config(**SHAPE)
+    config.layer_types = ["full_attention", "linear_attention"]
+    with pytest.raises(ModelError, match=r"linear_attention.*scoring\.layout=padded"):
+        sliding_window(config)
+
+
+def test_cost_counts_the_body_only() -> None:
+    model = qwen3(torch.float32)
+    body = sum(p.numel() for n, p in model.named_parameters() if "embed" not in n and "head" not in n)
+    assert cost_of(model).attention == 2 * 4 * 8 * 2
+    assert body <= cost_of(model).linear <= body + VOCABULARY * 32
