@@ -22,6 +22,8 @@ _NAMES: dict[Any, str] = {
     type(None): "null",
 }
 
+_UNIONS = (Union, types.UnionType)
+
 
 def hints(target: Callable[..., Any]) -> dict[str, Any]:
     """Parameter -> annotation of a function or of a class's constructor.
@@ -65,15 +67,20 @@ def described(hint: Any) -> str:
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Literal:
         return "one of " + ", ".join(_literal(v) for v in inner)
-    if origin in (Union, types.UnionType):
+    if origin in _UNIONS:
         return " or ".join(described(h) for h in inner)
     if origin is tuple and Ellipsis not in inner:
         return "[" + ", ".join(described(h) for h in inner) + "]"
-    if hint is dict or (origin is not None and issubclass(origin, dict)):
+    if hint is dict or is_dataclass(hint) or (origin is not None and issubclass(origin, dict)):
         return "keys with values"
     if origin is not None and inner and inner[0] is not str:
         return f"a list (each {described(inner[0])})"
     return "a list" if origin is not None else getattr(hint, "__name__", str(hint))
+
+
+def shown(value: Any) -> str:
+    """A value as a config file would have it: null, true, 0.1, 'text'."""
+    return repr(value) if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _misfit(value: Any, hint: Any, key: str) -> ConfigError:
@@ -81,9 +88,9 @@ def _misfit(value: Any, hint: Any, key: str) -> ConfigError:
     close = did_you_mean(value, map(str, options)) if isinstance(value, str) and options else ""
     if close.startswith("Known"):
         close = ""
-    if hint is str or str in get_args(hint):
+    if hint is str or (get_origin(hint) in _UNIONS and str in get_args(hint)):
         close = f"As text it is written {key}='\"{_literal(value)}\"'"
-    return ConfigError(f"must be {described(hint)}, got {value!r}", where=key, repair=close)
+    return ConfigError(f"must be {described(hint)}, got {shown(value)}", where=key, repair=close)
 
 
 def _evaluated(hint: Any, names: dict[str, Any]) -> Any:

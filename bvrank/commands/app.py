@@ -10,7 +10,6 @@ import argparse
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -22,8 +21,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from bvrank.commands.compose import VERSION_BASE, frozen, opened
-from bvrank.commands.hydra_errors import COMPOSING, explain
+from bvrank.commands.compose import (
+    COMPOSING,
+    VERSION_BASE,
+    check_searchpath,
+    frozen,
+    opened,
+    quiet_searchpath,
+)
+from bvrank.commands.hydra_errors import explain
 from bvrank.commands.job import execute
 from bvrank.commands.sweep import Sweep
 from bvrank.errors import BvrankError, ConfigError
@@ -39,9 +45,7 @@ def run(command: str, args: Sequence[str]) -> int:
         sys.path.append(os.getcwd())
     flags, overrides = read_arguments(args)
     if flags.help:
-        from bvrank.commands.help import screen
-
-        print(screen(command, overrides))
+        print(_help(command, overrides))
         return 0
     if flags.shell_completion:
         return _complete(command, args)
@@ -84,6 +88,15 @@ def _argv(args: Sequence[str], overrides: Sequence[str]) -> list[str]:
     return [*(word for word in args if word not in plain), *overrides]
 
 
+def _help(command: str, overrides: Sequence[str]) -> str:
+    from bvrank.commands.help import screen
+
+    try:
+        return screen(command, overrides)
+    except COMPOSING as error:
+        raise explain(error, command, overrides) from error
+
+
 def _complete(command: str, args: Sequence[str]) -> int:
     from bvrank.commands.completion import query, script
 
@@ -113,6 +126,7 @@ def _composed(command: str, argv: list[str], sweep: Sweep) -> dict[str, Any] | N
     main = hydra.main(config_path=str(conf_dir()), config_name=command, **VERSION_BASE)
     with _as_hydra(argv, sweep.scratch):
         try:
+            check_searchpath(argv)
             main(take)()
         except COMPOSING as error:
             raise explain(error, command, argv) from error
@@ -134,8 +148,7 @@ def _as_hydra(argv: list[str], scratch: str) -> Iterator[None]:
     sys.argv = [sys.argv[0], *argv]
     os.environ.update(ours)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("error", "provider=.* is not available", UserWarning)
+        with quiet_searchpath():
             yield
     finally:
         sys.argv = before

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import importlib.util
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import hydra
+import yaml
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from bvrank.errors import ConfigError
 from bvrank.paths import conf_dir
 
-OPEN = ("schedule.", "optimizer.options.")
+OPEN = ("schedule.", "optimizer.options.", "model.shape.")
 """Nodes without fixed keys: an override below them adds where there is nothing to override."""
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
 """Hydra 1.3 warns when it is left out, 1.4 when it is given."""
+
+COMPOSING = (
+    HydraException,
+    OmegaConfBaseException,
+    yaml.YAMLError,
+    ValueError,
+    TypeError,
+    ModuleNotFoundError,
+)
+"""What composing raises when the command line or a config file is wrong."""
 
 
 def opened(override: str) -> str:
@@ -26,9 +44,31 @@ def opened(override: str) -> str:
 
 def composed(command: str, overrides: Sequence[str] = ()) -> DictConfig:
     """The config of `bvrank <command> <overrides>`, with Hydra's own node, unresolved."""
-    with warnings.catch_warnings(), initialize_config_dir(str(conf_dir()), **VERSION_BASE):
-        warnings.simplefilter("ignore")
+    check_searchpath(overrides)
+    with quiet_searchpath(), initialize_config_dir(str(conf_dir()), **VERSION_BASE):
         return compose(command, [opened(o) for o in overrides], return_hydra_config=True)
+
+
+def check_searchpath(overrides: Sequence[str]) -> None:
+    """ConfigError for a place of hydra.searchpath that does not exist."""
+    for override in (o for o in overrides if o.startswith("hydra.searchpath=")):
+        places = OverridesParser.create().parse_override(override).value()
+        for place in places if isinstance(places, list) else ():
+            if not _exists(str(place)):
+                raise ConfigError(
+                    f"{place} cannot be found",
+                    where="hydra.searchpath",
+                    repair="Write file:///folder, or pkg://package.folder of a package that can be "
+                    "imported from here.",
+                )
+
+
+@contextmanager
+def quiet_searchpath() -> Iterator[None]:
+    """Inside, Hydra does not warn of a folder without __init__.py, which works."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "provider=.* is not available", UserWarning)
+        yield
 
 
 def frozen(config: DictConfig, searchpath: Sequence[str] = ()) -> dict[str, Any]:
@@ -36,9 +76,9 @@ def frozen(config: DictConfig, searchpath: Sequence[str] = ()) -> dict[str, Any]
 
     Raises OmegaConf's errors for missing values and interpolations that lead nowhere.
     """
-    plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    plain.pop("hydra", None)
-    if "trusted" in plain:
+    job = OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    plain: Any = OmegaConf.to_container(job, resolve=True, throw_on_missing=True)
+    if isinstance(plain.get("trusted"), list):
         plain["trusted"] = [*plain["trusted"], *_packages(searchpath)]
     return dict(plain)
 
@@ -49,6 +89,15 @@ def flat_keys(node: Any, prefix: str = "") -> Iterator[str]:
         for key, value in node.items():
             yield f"{prefix}{key}"
             yield from flat_keys(value, f"{prefix}{key}.")
+
+
+def _exists(place: str) -> bool:
+    if not place.startswith("pkg://"):
+        return Path(place.removeprefix("file://")).is_dir()
+    try:
+        return importlib.util.find_spec(place.removeprefix("pkg://")) is not None
+    except (ImportError, ValueError):
+        return False
 
 
 def _packages(searchpath: Sequence[str]) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import itertools
 import json
 import re
 import shutil
@@ -12,27 +14,23 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from bvrank.commands.compose import composed
+from bvrank.commands.compose import COMPOSING, composed
 from bvrank.paths import conf_dir
 
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):(?P<rest>.*)$")
 _COMMENT = re.compile(r"(?:^|\s)#\s?(.*)$")
-LEFT = 34  # columns of `key=value`
+LEFT = 31  # columns of `key=value`
 
 
 def screen(command: str, overrides: Sequence[str] = ()) -> str:
     """The help screen of `bvrank <command> <overrides> --help`, with the values those give."""
     config = composed(command, overrides)
-    choices = {
-        group: str(option)
-        for group, option in config.hydra.runtime.choices.items()
-        if not group.startswith("hydra/")
-    }
+    choices = _choices(config)
     parts = [
         f"bvrank {command}: {_text(config.hydra.help.header)}",
         f"usage: bvrank {command} [group=option ...] [key=value ...] [-m] [--cfg job] [--info]",
-        *([_groups(choices)] if choices else []),
-        _keys(config, comments(command, overrides)),
+        *([_groups(choices, _places(config))] if choices else []),
+        *_keys(config, choices, comments(command, overrides)),
         "Examples\n" + textwrap.indent(_text(config.hydra.help.footer), "  "),
     ]
     return "\n\n".join(parts)
@@ -42,36 +40,50 @@ def comments(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
     """Dotted key -> what its YAML comment says, for the group choices of `overrides`."""
     try:
         config = composed(command, overrides)
-    except Exception:  # help for a broken command line is help for the plain one
+    except COMPOSING:  # of a broken command line: the meaning in the plain one
         config = composed(command)
     found = dict(_commented(conf_dir() / f"{command}.yaml"))
-    for group, option in config.hydra.runtime.choices.items():
-        if option is not None and not group.startswith("hydra/"):
-            path = _located(config, f"{group}/{option}.yaml")
-            prefix = "" if path is None or _is_global(path) else f"{group.replace('/', '.')}."
-            found |= {prefix + k: v for k, v in _commented(path)}
+    for group, option in _choices(config).items():
+        for path in (place / group / f"{option}.yaml" for place in _places(config)):
+            if path.is_file():
+                prefix = "" if _is_global(path) else f"{group.replace('/', '.')}."
+                found |= {prefix + key: text for key, text in _commented(path)}
     return found
 
 
-def _groups(choices: dict[str, str]) -> str:
+def _choices(config: DictConfig) -> dict[str, str]:
+    """Group -> option, in the order of the command's defaults list."""
+    found = reversed(list(config.hydra.runtime.choices.items()))
+    return {group: str(option) for group, option in found if not group.startswith("hydra/")}
+
+
+def _groups(choices: dict[str, str], places: Sequence[Path]) -> str:
     lines = ["Groups (* is the choice)"]
     for group, choice in choices.items():
-        options = sorted((conf_dir() / group).glob("*.yaml"))
-        for n, path in enumerate(options):
-            mark = "*" if path.stem == choice else " "
+        options = {path.stem: path for place in places for path in (place / group).glob("*.yaml")}
+        for n, (option, path) in enumerate(sorted(options.items())):
+            mark = "*" if option == choice else " "
             head = f"{group}=" if n == 0 else ""
-            lines += _row(f"{head:<12}{mark}{path.stem}", _title(path))
+            lines += _row(f"{head:<11} {mark}{option}", _title(path))
     return "\n".join(lines)
 
 
-def _keys(config: DictConfig, meaning: dict[str, str]) -> str:
+def _keys(config: DictConfig, choices: dict[str, str], meaning: dict[str, str]) -> Iterator[str]:
+    """A block for the keys that are always there, and one for each chosen option's."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     plain.pop("hydra")
-    lines = ["Keys"]
-    for key, value in _leaves(plain):
-        if not key.endswith("_target_"):
-            lines += _row(f"{key}={_shown(value)}", meaning.get(key, ""))
-    return "\n".join(lines)
+    nodes = {group: plain.pop(group) for group in choices if isinstance(plain.get(group), dict)}
+    blocks = {"Keys": dict(_leaves(plain))}
+    for group, node in nodes.items():
+        blocks[f"Keys of {group}={choices[group]}"] = dict(_leaves(node, f"{group}."))
+    for title, leaves in blocks.items():
+        rows = [
+            _row(f"{key}={_shown(value)}", meaning.get(key, ""))
+            for key, value in leaves.items()
+            if not key.endswith("_target_")
+        ]
+        if rows:
+            yield "\n".join([title, *(line for row in rows for line in row)])
 
 
 def _row(left: str, right: str) -> list[str]:
@@ -97,11 +109,15 @@ def _shown(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
-def _commented(path: Path | None) -> Iterator[tuple[str, str]]:
-    """(dotted key, comment) of a YAML file: the comment beside a key, else the lines above it."""
+def _commented(path: Path) -> Iterator[tuple[str, str]]:
+    """(dotted key, comment) of a YAML file: the comment beside a key, else the lines above it.
+
+    The comment that opens the file is its title.
+    """
     stack: list[tuple[int, str]] = []
     above: list[str] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path else ():
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for line in itertools.dropwhile(lambda text: text.startswith("#"), lines):
         if not (found := _LINE.match(line)):
             above = [*above, line.strip()[1:].strip()] if line.strip().startswith("#") else []
             continue
@@ -122,9 +138,16 @@ def _title(path: Path) -> str:
     return ""
 
 
-def _located(config: DictConfig, name: str) -> Path | None:
-    places = [Path(s.path) for s in config.hydra.runtime.config_sources if s["schema"] == "file"]
-    return next((p / name for p in places if (p / name).is_file()), None)
+def _places(config: DictConfig) -> list[Path]:
+    """The folders that Hydra reads: conf/ and those of hydra.searchpath."""
+    found: list[Path] = []
+    for source in config.hydra.runtime.config_sources:
+        if source["schema"] == "file":
+            found.append(Path(source.path))
+        elif source["schema"] == "pkg" and source.path != "hydra.conf":
+            spec = importlib.util.find_spec(source.path)
+            found += map(Path, (spec.submodule_search_locations or []) if spec else [])
+    return found
 
 
 def _is_global(path: Path) -> bool:

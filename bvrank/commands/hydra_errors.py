@@ -7,31 +7,19 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 
-import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf.errors import MissingMandatoryValue
 
-from bvrank.commands.compose import composed, flat_keys
+from bvrank.commands.compose import COMPOSING, OPEN, composed, flat_keys
 from bvrank.errors import BvrankError, ConfigError, did_you_mean
-
-COMPOSING = (
-    HydraException,
-    OmegaConfBaseException,
-    yaml.YAMLError,
-    UserWarning,
-    ValueError,
-    TypeError,
-    ModuleNotFoundError,
-)
-"""What composing raises when the command line or a config file is wrong."""
 
 
 def explain(error: Exception, command: str, overrides: Sequence[str]) -> BvrankError:
     """The error that a user reads in place of `error`."""
     if isinstance(error, OverrideParseException):
-        return _malformed(error.override)
+        return _malformed(_written(error.override))
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _missing_option(error)
     if isinstance(error, MissingMandatoryValue):
@@ -57,6 +45,12 @@ def quoted(override: str) -> str | None:
         if str(parsed.value()) == value:
             return shlex.quote(text)
     return None
+
+
+def _written(override: str) -> str:
+    """The override as the user typed it, without the `++` that `opened` put there."""
+    bare = override.removeprefix("++")
+    return bare if bare.startswith(OPEN) else override
 
 
 def _malformed(override: str) -> ConfigError:
@@ -144,14 +138,6 @@ def _absent(key: str, command: str, overrides: Sequence[str]) -> ConfigError:
     return ConfigError("there is nothing to delete", where=key)
 
 
-def _nowhere(place: str, command: str, overrides: Sequence[str]) -> ConfigError:
-    return ConfigError(
-        f"{place} cannot be found",
-        where="hydra.searchpath",
-        repair="Write file:///folder, or pkg://package.folder of a package importable from here.",
-    )
-
-
 def _not_an_option(kind: str, command: str, overrides: Sequence[str]) -> ConfigError:
     got = {"NoneType": "null", "int": "a number", "float": "a number", "bool": "true or false"}
     return ConfigError(
@@ -172,6 +158,5 @@ _TEXTS: dict[str, Callable[[str, str, Sequence[str]], ConfigError]] = {
     r"Sweep parameters '(.+)' requires --multirun": _comma,
     r"An item is already at '([^']+)'": _present,
     r"Could not delete from config. '([^']+)' does not exist": _absent,
-    r"path=(\S+) is not available": _nowhere,
     r"Config group override must be a string or a list. Got (\w+)": _not_an_option,
 }

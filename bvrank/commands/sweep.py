@@ -20,6 +20,8 @@ from bvrank.commands.outcome import VARIABLE, read_outcome
 from bvrank.errors import BvrankError
 
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# -P: a file of the user's that is called like a library's module must not take its place.
+WORKER = (sys.executable, "-P", "-m", "bvrank.commands.job")
 WORDS = {"done": "done", "skipped": "already there", "failed": "failed", "stopped": "stopped"}
 
 
@@ -38,8 +40,8 @@ class Point:
 class Sweep:
     """Runs the points that Hydra's sweeper hands over, one after the other."""
 
-    def __init__(self, command: str, scratch: str) -> None:
-        self.command, self.scratch = command, scratch
+    def __init__(self, command: str, scratch: str, worker: Sequence[str] = WORKER) -> None:
+        self.scratch, self.worker = scratch, (*worker, command)
         self.points: list[Point] = []
         self.stopped = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -84,11 +86,9 @@ class Sweep:
         return _point(overrides, code, read_outcome(outcome), time.monotonic() - began)
 
     def _wait(self, job: Path, outcome: Path) -> int:
-        # -P: a file of the user's that is called like a library's module must not take its place.
-        worker = [sys.executable, "-P", "-m", "bvrank.commands.job", self.command, str(job)]
         with self._stoppable():
             self._child = subprocess.Popen(
-                worker,
+                [*self.worker, str(job)],
                 env=_environment(outcome),
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C reaches this process alone, which passes it on once

@@ -1,11 +1,11 @@
 """Examples to token trees: one function for every objective.
 
-    Pair (each view's prompt ends differently)        List, context "inlist"
+    pair (prompts may end differently per view)       list, context "inlist"
 
     shared prompt ┬ rest of full ┬ {chosen END}       prompt ─ {item} ─ sep ─ {item} ─ sep ─ {item}
                   │              └ {rejected END}
-                  └ rest of bare ┬ {chosen END}       `{...}` is scored. Ids are concatenated, never
-                                 └ {rejected END}     re-tokenised across a border.
+                  └ rest of bare ┬ {chosen END}       `{...}` is scored. Ids are concatenated and
+                                 └ {rejected END}     never re-tokenised across a border.
 """
 
 from __future__ import annotations
@@ -15,16 +15,295 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from itertools import batched, islice
+from itertools import islice
 from typing import Literal
 
 import numpy as np
 
+from bvrank.answers import Response
 from bvrank.data.refusals import UNUSED, Unfit
 from bvrank.data.templates import Template
-from bvrank.errors import DataError
-from bvrank.records import Branch, Candidate, Encoded, Example, Mode, Refused, Segment
+from bvrank.errors import ConfigError, DataError
+from bvrank.records import Branch, Candidate, Encoded, Example, Refused, Segment
 
 Overlong = Literal["drop", "error", "truncate_trace_middle"]
-Ids = tuple[int, ...]
+OVERLONG = ("drop", "error", "truncate_trace_middle")
 AT_ONCE = 256  # examples per tokenizer call
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """How the candidates of one example stand to each other.
+
+    independent: each alone behind the prompt, and its end token scored with it unless `end_token`
+    is False. inlist: all in one chain, `separator` (", " when None) between them as context.
+    """
+
+    context: Literal["independent", "inlist"] = "independent"
+    separator: str | None = None
+    end_token: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.context not in ("independent", "inlist"):
+            raise ConfigError(f"is independent or inlist, not {self.context!r}", where="context")
+        if self.context == "independent" and self.separator is not None:
+            raise ConfigError(
+                "stands between items of one list, but they are scored apart",
+                where="separator",
+                repair="Set context=inlist, or leave the separator out.",
+            )
+        if self.context == "inlist" and self.end_token:
+            raise ConfigError(
+                "ends an item scored alone, but inside a list the separator does",
+                where="end_token",
+                repair="Set context=independent, or leave end_token out.",
+            )
+        if self.separator == "":
+            raise ConfigError("must not be empty", where="separator", repair='Try ", ".')
+
+
+def encode(
+    examples: Iterable[Example | Refused],
+    template: Template,
+    *,
+    views: Sequence[str],
+    max_length: int,
+    overlong: Overlong = "drop",
+    listing: Listing | None = None,
+    seed: int = 0,
+) -> tuple[list[Encoded], list[Refused]]:
+    """Token trees of `views` (the objective's), and what could not become one; order is kept.
+
+    Rows that come in refused go out refused. A view that fails is refused alone when another is
+    left; a row with none of `views` is refused as UNUSED. `max_length` bounds a root-to-leaf path
+    in tokens: a longer view is dropped, raises DataError, or has the middle of its traces cut out.
+    `seed` and the row's address fix the order of a list that brings none.
+    """
+    if overlong not in OVERLONG:
+        raise ConfigError(f"is one of {', '.join(OVERLONG)}, not {overlong!r}", where="overlong")
+    if max_length < 2:
+        raise ConfigError(f"must be at least 2 tokens, got {max_length}", where="max_length")
+    encoder = _Encoder(template, tuple(views), max_length, overlong, listing or Listing(), seed)
+    kept: list[Encoded] = []
+    refused: list[Refused] = []
+    rows = iter(examples)
+    while chunk := list(islice(rows, AT_ONCE)):
+        for item in encoder.chunk(chunk):
+            if isinstance(item, Encoded):
+                kept.append(item)
+            else:
+                refused.append(item)
+    return kept, refused
+
+
+@dataclass(frozen=True)
+class _Leaf:
+    """A candidate on its way: texts first, ids once its chunk is tokenised."""
+
+    candidate: Candidate
+    prompt_text: str
+    text: str
+    rank: int
+    prompt: Ids = ()
+    ids: Ids = ()
+
+
+@dataclass(frozen=True)
+class _Encoder:
+    template: Template
+    views: tuple[str, ...]
+    max_length: int
+    overlong: Overlong
+    listing: Listing
+    seed: int
+
+    def chunk(self, rows: Sequence[Example | Refused]) -> Iterator[Encoded | Refused]:
+        """Encodes some rows with one tokenizer call for all of their texts."""
+        plans = [list(self._plan(r)) if isinstance(r, Example) else [r] for r in rows]
+        groups = [p for plan in plans for p in plan if not isinstance(p, Refused)]
+        texts = dict.fromkeys(t for g in groups for leaf in g for t in (leaf.prompt_text, leaf.text))
+        ids = dict(zip(texts, map(tuple, self.template.ids(list(texts))), strict=True))
+        for row, plan in zip(rows, plans, strict=True):
+            yield from (p for p in plan if isinstance(p, Refused))
+            if isinstance(row, Example):
+                found = [p for p in plan if not isinstance(p, Refused)]
+                yield from self._finish(row, found, ids)
+
+    def _plan(self, example: Example) -> Iterator[list[_Leaf] | Refused]:
+        """The texts of each view, or its refusal."""
+        wanted = [v for v in self.views if any(c.view == v for c in example.candidates)]
+        if not wanted:
+            yield Refused(example.where, UNUSED, f"has no view {' or '.join(self.views)}")
+        for view in wanted:
+            chosen = [(i, c) for i, c in enumerate(example.candidates) if c.view == view]
+            ranks = self._ranks(example, [i for i, _ in chosen], view)
+            try:
+                yield [
+                    self._leaf(example, c, rank)
+                    for (_, c), rank in zip(chosen, ranks, strict=True)
+                ]
+            except Unfit as error:
+                yield Refused(example.where, error.reason, f"view {view}: {error.detail}")
+
+    def _leaf(self, example: Example, candidate: Candidate, rank: int) -> _Leaf:
+        prompt = self.template.prompt_text(example.prompt, candidate.mode)
+        return _Leaf(candidate, prompt, self.template.completion_text(candidate), rank)
+
+    def _ranks(self, example: Example, rows: Sequence[int], view: str) -> list[int]:
+        """1-based positions within the view: as shown, else a permutation of (seed, row)."""
+        if example.shown is not None:
+            shown = [example.shown[i] for i in rows]
+            return [sorted(shown).index(s) + 1 for s in shown]
+        key = blake2b(f"{self.seed}|{view}|{example.where}".encode(), digest_size=8).digest()
+        ranks = list(range(1, len(rows) + 1))
+        random.Random(int.from_bytes(key, "big")).shuffle(ranks)
+        return ranks
+
+    def _finish(
+        self, example: Example, groups: list[list[_Leaf]], ids: dict[str, Ids]
+    ) -> Iterator[Encoded | Refused]:
+        """Checks each view's ids; grows a tree of the views that pass."""
+        leaves: list[_Leaf] = []
+        for group in groups:
+            filled = [
+                replace(leaf, prompt=ids[leaf.prompt_text], ids=ids[leaf.text]) for leaf in group
+            ]
+            try:
+                leaves += self._fitting(filled, example.where)
+            except Unfit as error:
+                view = group[0].candidate.view
+                yield Refused(example.where, error.reason, f"view {view}: {error.detail}")
+        if leaves and self.listing.context == "inlist":
+            yield _chain(example.where, leaves, self._separator)
+        elif leaves:
+            yield _tree(example.where, [replace(leaf, ids=self._ended(leaf)) for leaf in leaves])
+
+    @property
+    def _separator(self) -> Ids:
+        text = ", " if self.listing.separator is None else self.listing.separator
+        return tuple(self.template.ids([text])[0])
+
+    def _ended(self, leaf: _Leaf) -> Ids:
+        return leaf.ids if self.listing.end_token is False else (*leaf.ids, self.template.end_id)
+
+    def _fitting(self, group: list[_Leaf], where: str) -> list[_Leaf]:
+        """The leaves of a view, cut where asked for. Raises Unfit, or DataError for `error`."""
+        if self.listing.context == "inlist":
+            if len({leaf.prompt for leaf in group}) > 1:
+                raise Unfit("mixed_modes", "the items of one list are rendered in several modes")
+            joined = sum(len(x.ids) for x in group) + len(self._separator) * (len(group) - 1)
+            self._check_length(len(group[0].prompt) + joined, where)
+        else:
+            group = [self._short_enough(leaf, where) for leaf in group]
+        for leaf in group:
+            self._check_ids(leaf)
+        if len({(leaf.prompt, leaf.ids) for leaf in group}) < len(group):
+            raise Unfit("equal_tokens", "two candidates are the same token ids")
+        return group
+
+    def _check_length(self, tokens: int, where: str) -> None:
+        if tokens <= self.max_length:
+            return
+        what = f"{tokens:,} tokens, over the max_length of {self.max_length:,}"
+        if self.overlong == "error":
+            raise DataError(
+                what, where=where, repair="Raise data.max_length, or set data.overlong=drop."
+            )
+        raise Unfit("too_long", what)
+
+    def _short_enough(self, leaf: _Leaf, where: str) -> _Leaf:
+        while self._length(leaf) > self.max_length and self.overlong == "truncate_trace_middle":
+            if not leaf.candidate.trace or leaf.candidate.mode != "thinking":
+                break
+            leaf = self._cut(leaf)
+        self._check_length(self._length(leaf), where)
+        return leaf
+
+    def _length(self, leaf: _Leaf) -> int:
+        return len(leaf.prompt) + len(self._ended(leaf))
+
+    def _cut(self, leaf: _Leaf) -> _Leaf:
+        """The leaf with a shorter trace: first by the share that is too much, then bit by bit."""
+        trace = leaf.candidate.trace or ""
+        share = 1 - (self._length(leaf) - self.max_length) / len(leaf.ids)
+        keep = max(0, min(int(len(trace) * share), len(trace) - 1))
+        trace = trace[: (keep + 1) // 2] + trace[len(trace) - keep // 2 :]
+        candidate = replace(leaf.candidate, trace=trace)
+        text = self.template.completion_text(candidate)
+        return replace(leaf, candidate=candidate, text=text, ids=tuple(self.template.ids([text])[0]))
+
+    def _check_ids(self, leaf: _Leaf) -> None:
+        """Trace and answer must come back out of the ids, the prompt begin with one BOS at most."""
+        if not leaf.ids:
+            raise Unfit("empty_answer", "a candidate has no tokens")
+        if self.template.twice_bos(leaf.prompt):
+            raise Unfit("template", "the prompt begins with two BOS tokens")
+        text = self.template.decode([leaf.ids])[0]
+        told = self.template.response(text, leaf.candidate.mode)
+        if _normal(told) != _normal(_expected(leaf.candidate)):
+            raise Unfit("round_trip", "trace and answer do not come back out of the token ids")
+
+
+def _expected(candidate: Candidate) -> Response:
+    trace = (candidate.trace or "") if candidate.mode == "thinking" else None
+    return Response(trace, candidate.answer, True)
+
+
+def _normal(response: Response) -> tuple[str | None, str | None, bool]:
+    """Up to NFC: some tokenizers (Qwen) normalise Unicode themselves, which loses nothing."""
+    trace, answer = (
+        None if t is None else unicodedata.normalize("NFC", t)
+        for t in (response.trace, response.answer)
+    )
+    return trace, answer, response.closed
+
+
+def _tree(where: str, leaves: Sequence[_Leaf]) -> Encoded:
+    """Prompts share what they begin with; candidates hang below the rest of theirs."""
+    prompts = list(dict.fromkeys(leaf.prompt for leaf in leaves))
+    root = _common(prompts)
+    segments = [_segment(-1, root)] if root else []
+    stem = len(segments) - 1  # 0, or -1 where nothing is shared
+    below: dict[Ids, int] = {}
+    for prompt in prompts:
+        rest = prompt[len(root) :]
+        if rest:
+            segments.append(_segment(stem, rest))
+        below[prompt] = len(segments) - 1 if rest else stem
+    branches = []
+    for leaf in leaves:
+        segments.append(_segment(below[leaf.prompt], leaf.ids))
+        branches.append(_branch(leaf, len(segments) - 1))
+    return Encoded(where, tuple(segments), tuple(branches))
+
+
+def _chain(where: str, leaves: Sequence[_Leaf], separator: Ids) -> Encoded:
+    """One list: items in the order of their ranks, separators between them."""
+    segments = [_segment(-1, leaves[0].prompt)]
+    at: dict[int, int] = {}
+    for index in sorted(range(len(leaves)), key=lambda i: leaves[i].rank):
+        if at:
+            segments.append(_segment(len(segments) - 1, separator))
+        segments.append(_segment(len(segments) - 1, leaves[index].ids))
+        at[index] = len(segments) - 1
+    branches = tuple(_branch(leaf, at[i]) for i, leaf in enumerate(leaves))
+    return Encoded(where, tuple(segments), branches)
+
+
+def _branch(leaf: _Leaf, segment: int) -> Branch:
+    c = leaf.candidate
+    return Branch(c.view, (segment,), c.relevance, leaf.rank, c.answer_id)
+
+
+def _segment(parent: int, ids: Ids) -> Segment:
+    return Segment(parent, np.asarray(ids, dtype=np.int32))
+
+
+def _common(runs: Sequence[Ids]) -> Ids:
+    """The longest beginning all runs share."""
+    low, high = min(runs), max(runs)
+    same = 0
+    while same < min(len(low), len(high)) and low[same] == high[same]:
+        same += 1
+    return low[:same]

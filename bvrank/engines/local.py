@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bvrank.errors import ConfigError, did_you_mean
+from bvrank.errors import ConfigError
 from bvrank.models.saving import load_weights, save_policy
 from bvrank.records import TokenBatch
 
@@ -100,21 +99,3 @@ def device(name: str) -> torch.device:
         why = str(error).splitlines()[0]
         raise ConfigError(f"no such device here: {why}", where="device", repair="Use auto.") from None
     return wanted
-
-
-def make_optimizer(parameters: Any, name: str, lr: float, options: Mapping[str, Any]
-                   ) -> torch.optim.Optimizer:  # fmt: skip
-    """torch.optim.<name>(parameters, lr=lr, **options). ConfigError for unknown names or options."""
-    known = [n for n, c in vars(torch.optim).items() if isinstance(c, type) and n != "Optimizer"]
-    if name not in known:
-        raise ConfigError(
-            f"'{name}' is not in torch.optim", where="optimizer.name", repair=did_you_mean(name, known)
-        )
-    try:
-        optimizer: torch.optim.Optimizer = getattr(torch.optim, name)(parameters, lr=lr, **options)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"torch.optim.{name} says: {error}", where="optimizer.options",
-            repair="Its keywords are in torch's documentation.",
-        ) from None  # fmt: skip
-    return optimizer

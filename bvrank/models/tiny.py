@@ -6,10 +6,19 @@ Both are made in memory, without a network or a file. A completion reads
     thinking off   {answer}<|im_end|>        (the prompt ends with the closed, empty think block)
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3ForCausalLM
+
+from bvrank.errors import ConfigError
+from bvrank.models.corpus import Corpus
+from bvrank.models.lora import LoRA
 
 START, END, PAD = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
 THINK, UNTHINK = "<think>", "</think>"
@@ -95,3 +104,58 @@ def _byte_chars() -> list[str]:
     printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
     rest = iter(range(256, 512))
     return [chr(byte if byte in printable else next(rest)) for byte in range(256)]
+
+
+@dataclass(frozen=True)
+class Teach:
+    """How the tiny model is taught before anything else: SFT on worked problems, in both modes.
+
+    `problems` demonstrations, `batch` of them a step for `steps` steps (0: random weights) at the
+    highest rate `lr`; `seed` decides weights, problems and order.
+    """
+
+    seed: int = 0
+    steps: int = 300
+    batch: int = 64
+    lr: float = 3e-3
+    warmup: float = 0.1
+    problems: int = 20_000
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("steps", 0), ("batch", 1), ("problems", 1)):
+            if getattr(self, name) < least:
+                value = getattr(self, name)
+                raise ConfigError(f"must be at least {least}, got {value}", where=name)
+        if not 0 < self.lr < float("inf"):
+            raise ConfigError(f"must be greater than 0, got {self.lr}", where="lr")
+        if not 0 <= self.warmup <= 1:
+            raise ConfigError(f"must lie in [0, 1], got {self.warmup}", where="warmup")
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """The node of model=tiny: shape, teaching, and LoRA on top."""
+
+    teach: Teach = Teach()
+    lora: LoRA = LoRA()
+    hidden_size: int = 128
+    layers: int = 3
+    heads: int = 4
+    intermediate_size: int = 384
+
+    def tokenizer(self, corpus: Corpus) -> PreTrainedTokenizerFast:
+        """Bytes; needs no corpus."""
+        return tiny_tokenizer()
+
+    def model(self, tokenizer: Any, seed: int) -> Qwen3ForCausalLM:
+        """Random weights of `teach.seed`. ConfigError for a shape that cannot be."""
+        try:
+            return tiny_model(
+                self.teach.seed,
+                hidden_size=self.hidden_size,
+                layers=self.layers,
+                heads=self.heads,
+                intermediate_size=self.intermediate_size,
+            )
+        except ValueError as error:
+            raise ConfigError(str(error), where="model.hidden_size") from error

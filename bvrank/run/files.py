@@ -83,12 +83,11 @@ def _finite(value: Any) -> Any:
         return [_finite(v) for v in value]
     if value is None or isinstance(value, str | bool | int):
         return value
-    if not hasattr(value, "__float__"):
-        return str(value)
-    number = float(value)  # a Python float, or a zero-dimensional array of any library
-    if math.isfinite(number):
-        return number
-    return "NaN" if math.isnan(number) else "Infinity" if number > 0 else "-Infinity"
+    if not isinstance(value, float):  # a number of an array library, or something to be named
+        return _finite(value.item()) if hasattr(value, "item") else str(value)
+    if math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _restored(value: Any) -> Any:

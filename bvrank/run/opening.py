@@ -14,6 +14,7 @@ import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic_ns
 from typing import Any
@@ -31,6 +32,17 @@ from bvrank.run.record import CONFIG, MANIFEST, is_run, read_config, read_manife
 _RESTART = "start again with force=true, which moves this folder aside"
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """The run that is asked for."""
+
+    path: Path
+    config: Mapping[str, Any]
+    content: str
+    resume: bool
+    command: list[str]
+
+
 def open_run(
     outputs: Path,
     name: str,
@@ -44,101 +56,99 @@ def open_run(
     """The folder `outputs`/`name` for this run, by the table on top of this file.
 
     Call it when everything else was checked: it writes. `content` is the data's fingerprint,
-    `command` what the user typed (None: this process's own argv). RunError as in the table or when the place cannot be written; ConfigError when `name` cannot
-    name a folder.
+    `command` what the user typed (None: the argv of this process). RunError as in the table or when
+    the place cannot be written; ConfigError when `name` cannot name a folder.
     """
     _check_name(name)
-    path, stored = outputs / name, provenance.redact(plain(config))
-    opening = _Opening(path, stored, content, provenance.redact_command(command or sys.argv))
+    stored = provenance.redact(plain(config))
+    typed = provenance.redact_command(sys.argv if command is None else command)
+    wanted = _Wanted(outputs / name, stored, content, resume, typed)
     notes: list[str] = []
-    with told(path):
-        for _ in range(3):  # another process may create or move the folder between two looks
+    with told(wanted.path):
+        for last in (False, False, True):  # another process may create or move it between looks
             try:
-                if force and _occupied(path):
-                    notes.append(_moved_aside(path))
-                elif _occupied(path):
-                    return _reopened(path, stored, resume, content)
-                return _created(path, stored, content, resume, notes)
+                if force and _occupied(wanted.path):
+                    notes.append(_moved_aside(wanted.path))
+                return _reopened(wanted) if _occupied(wanted.path) else _created(wanted, notes)
             except (FileExistsError, FileNotFoundError):
-                continue
-        return _created(path, stored, content, resume, notes)
+                if last:
+                    raise
+    raise AssertionError("the third look returns or raises")
 
 
-def _created(
-    path: Path, config: Mapping[str, Any], content: str, resume: bool, notes: list[str]
-) -> RunFolder:
+def _created(wanted: _Wanted, notes: Sequence[str]) -> RunFolder:
     """Fills a folder under another name, lock held, and renames it.
 
     FileExistsError when another process was faster.
     """
+    path = wanted.path
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}-{monotonic_ns()}.tmp")
     temporary.mkdir(parents=True)
     lock = Lock.take(temporary)
     try:
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(dict(wanted.config), sort_keys=False, allow_unicode=True)
         write_atomic(temporary / CONFIG, text)
-        manifest = _manifest(path.name, config, content)
-        write_atomic(temporary / MANIFEST, to_json(manifest, indent=2) + "\n")
+        write_atomic(temporary / MANIFEST, to_json(_manifest(wanted), indent=2) + "\n")
         _rename(temporary, path)
     except BaseException:
         lock.release()
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    fresh = [f"{path}: nothing to resume, starting from step 0"] if resume and not notes else []
-    return RunFolder(path, lock=lock, notes=[*notes, *fresh])
+    if wanted.resume and not notes:
+        notes = [f"{path}: nothing to resume, starting from step 0"]
+    return RunFolder(path, lock=lock, notes=notes)
 
 
-def _reopened(path: Path, config: Mapping[str, Any], resume: bool, content: str) -> RunFolder:
-    _check_same(path, config, content)
-    if read_manifest(path).get("status") == "finished":
-        return _finished(path, config)
-    lock = Lock.take(path)
+def _reopened(wanted: _Wanted) -> RunFolder:
+    _check_same(wanted)
+    if read_manifest(wanted.path).get("status") == "finished":
+        return _finished(wanted)
+    lock = Lock.take(wanted.path)
     try:
-        manifest = read_manifest(path)  # again: the run may have finished before the lock was free
+        manifest = read_manifest(wanted.path)  # again: it may have finished as the lock came free
         if manifest.get("status") == "finished":
             lock.release()
-            return _finished(path, config)
-        return _continued(path, config, resume, manifest, lock)
+            return _finished(wanted)
+        return _continued(wanted, manifest, lock)
     except BaseException:
         lock.release()
         raise
 
 
-def _continued(
-    path: Path, config: Mapping[str, Any], resume: bool, manifest: Mapping[str, Any], lock: Lock
-) -> RunFolder:
-    if not resume:
+def _continued(wanted: _Wanted, manifest: Mapping[str, Any], lock: Lock) -> RunFolder:
+    if not wanted.resume:
         raise RunError(
             f"this run is unfinished ({_end(manifest)})",
-            where=str(path),
+            where=str(wanted.path),
             repair=f"Continue it with resume=true, or {_RESTART}.",
         )
-    changed = differences(read_config(path), config, matters=False)
+    changed = differences(read_config(wanted.path), wanted.config, matters=False)
     notes = [f"{key} {new} from here on (was {old})" for key, old, new in changed]
-    folder = RunFolder(path, lock=lock, resumed=True, notes=notes)
-    session = {"at": now(), "command": _command(), "changed": {k: new for k, _, new in changed}}
+    folder = RunFolder(wanted.path, lock=lock, resumed=True, notes=notes)
+    session = {"at": now(), "command": wanted.command, "changed": {k: new for k, _, new in changed}}
     sessions = [*manifest.get("resumed", []), session]
     folder.update(status="running", message="", ended=None, resumed=sessions)
     return folder
 
 
-def _finished(path: Path, config: Mapping[str, Any]) -> RunFolder:
+def _finished(wanted: _Wanted) -> RunFolder:
     notes = [
         f"{key} {new} (run has {old}): force=true runs again"
-        for key, old, new in differences(read_config(path), config, matters=False)
+        for key, old, new in differences(read_config(wanted.path), wanted.config, matters=False)
     ]
-    return RunFolder(path, finished=True, notes=notes)
+    return RunFolder(wanted.path, finished=True, notes=notes)
 
 
-def _check_same(path: Path, config: Mapping[str, Any], content: str) -> None:
-    """RunError when `path` is no run folder or holds another run than this one."""
+def _check_same(wanted: _Wanted) -> None:
+    """RunError when the place holds another run, or something that is no run folder."""
+    path, content = wanted.path, wanted.content
     if not is_run(path):
         raise RunError(
             "something that is no run folder stands here",
             where=str(path),
             repair=f"Choose another name with name=..., or {_RESTART}.",
         )
-    changed = differences(read_config(path), config, matters=True)
+    changed = differences(read_config(path), wanted.config, matters=True)
     data = read_manifest(path).get("data") or {}
     if content and data.get("fingerprint") and data["fingerprint"] != content:
         changed.append(("the data's content", data["fingerprint"], content))
@@ -189,26 +199,22 @@ def _check_name(name: str) -> None:
         )
 
 
-def _manifest(name: str, config: Mapping[str, Any], content: str) -> dict[str, Any]:
+def _manifest(wanted: _Wanted) -> dict[str, Any]:
     return {
-        "name": name,
+        "name": wanted.path.name,
         "status": "running",
         "message": "",
-        "command": _command(),
+        "command": wanted.command,
         "started": now(),
         "ended": None,
         "seconds": 0.0,
-        "seeds": {"seed": config.get("seed")},
+        "seeds": {"seed": wanted.config.get("seed")},
         "world_size": 1,
-        "data": {"fingerprint": content},
+        "data": {"fingerprint": wanted.content},
         "git": provenance.git_state(Path.cwd()),
         "versions": provenance.versions(),
         "machine": provenance.machine(),
     }
-
-
-def _command() -> list[str]:
-    return provenance.redact_command(sys.argv)
 
 
 def _end(manifest: Mapping[str, Any]) -> str:

@@ -29,6 +29,14 @@ HEADLINE = {
 }
 
 
+class Screen(Console):
+    """Where progress is shown: stderr. A reader that goes away silences it and stops nothing."""
+
+    def on_broken_pipe(self) -> None:
+        """Falls silent; rich would end the process, and with it the run."""
+        self.quiet = True
+
+
 class Phase:
     """One stretch of counted work. `advance` tells what was done; a console tells the user.
 
@@ -172,7 +180,7 @@ def phase(
 
     Call `p.advance(n, name=value, ...)` in it. Writes to stderr, or to `console`.
     """
-    console = console or Console(stderr=True)
+    console = console or Screen(stderr=True)
     live = console.is_terminal and not console.is_dumb_terminal
     kind = _LivePhase if live else _PlainPhase
     running = kind(console, title, total, done=done, clock=clock)

@@ -1,0 +1,244 @@
+"""The settings of `bvrank train` outside the config groups, typed and in range.
+
+A field's type and the checks below are the schema of conf/train.yaml; `train_settings` names the
+key of whatever does not fit.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from bvrank.commands.build import construct
+from bvrank.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    import torch
+
+GROUPS = ("objective", "data", "engine", "model", "experiment")
+SEEDS = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """`name` is a class of torch.optim, `options` its own keywords besides the learning rate."""
+
+    name: str
+    lr: float
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _at_least("lr", self.lr, 0.0, open_low=True)
+        if "lr" in self.options:
+            raise ConfigError("is set already", where="options.lr", repair="Use optimizer.lr.")
+
+    def kind(self) -> type[torch.optim.Optimizer]:
+        """The class, with `options` checked against its signature. Imports torch.
+
+        ConfigError for a name that torch.optim lacks, an unknown option, a value it refuses, and
+        an optimizer that cannot step on dense gradients alone (LBFGS, SparseAdam).
+        """
+        import torch
+
+        kind = _optimizer(self.name)
+        probe = torch.nn.Parameter(torch.zeros(1))
+        probe.grad = torch.zeros(1)
+        tried = construct(kind, self.options, "optimizer.options", params=[probe], lr=self.lr)
+        try:
+            tried.step()
+        except (TypeError, RuntimeError) as error:
+            raise ConfigError(
+                f"{self.name} does not fit this trainer ({error})", where="optimizer.name"
+            ) from error
+        return kind
+
+
+@dataclass(frozen=True)
+class Scheduler:
+    """`warmup` is the share of the steps over which the learning rate rises."""
+
+    shape: Literal["cosine", "linear", "constant"]
+    warmup: float
+
+    def __post_init__(self) -> None:
+        _share("warmup", self.warmup)
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How candidates are laid out, and scored tokens per chunk of the head."""
+
+    layout: Literal["forest", "padded"]
+    chunk: int
+
+    def __post_init__(self) -> None:
+        _at_least("chunk", self.chunk, 1)
+
+
+@dataclass(frozen=True)
+class Eval:
+    """Held-out rows (None: all), every `every` steps (0: at the end)."""
+
+    every: int
+    rows: int | None
+
+    def __post_init__(self) -> None:
+        _at_least("every", self.every, 0)
+        _at_least("rows", self.rows, 1)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Every `every` steps (0: at the end); the newest `keep` stay, and the best by `best`."""
+
+    every: int
+    keep: int
+    best: str | None
+
+    def __post_init__(self) -> None:
+        _at_least("every", self.every, 0)
+        _at_least("keep", self.keep, 1)
+
+
+@dataclass(frozen=True)
+class Log:
+    """A line of metrics.jsonl every `every` steps."""
+
+    every: int
+
+    def __post_init__(self) -> None:
+        _at_least("every", self.every, 1)
+
+
+@dataclass(frozen=True)
+class Intake:
+    """The keys that every node of the group `data` has beside its source's own."""
+
+    eval_path: str | None = None
+    eval_fraction: float = 0.0
+    max_length: int = 4096
+    overlong: Literal["drop", "error", "truncate_trace_middle"] = "drop"
+    max_refused: float = 0.01
+
+    def __post_init__(self) -> None:
+        _share("eval_fraction", self.eval_fraction, open_high=True)
+        _at_least("max_length", self.max_length, 2)
+        _share("max_refused", self.max_refused)
+        if self.eval_path is not None and self.eval_fraction > 0:
+            raise ConfigError(
+                "held-out rows come from data.eval_path already",
+                where="eval_fraction",
+                repair="Leave one of the two out.",
+            )
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """conf/train.yaml without its groups; the comments there say what each key means."""
+
+    seed: int
+    steps: int
+    batch: int
+    micro: int | None
+    optimizer: Optimizer
+    scheduler: Scheduler
+    schedule: dict[str, Any]
+    max_grad_norm: float
+    precision: Literal["fp32", "bf16", "fp64"]
+    activation_checkpointing: bool
+    scoring: Scoring
+    eval: Eval
+    checkpoint: Checkpoint
+    log: Log
+    resume: bool
+    force: bool
+    name: str | None
+    outputs: str
+    store: str | None
+    trusted: list[str]
+
+    def __post_init__(self) -> None:
+        _at_least("seed", self.seed, 0)
+        if self.seed > SEEDS:
+            raise ConfigError(f"must be at most {SEEDS}, got {self.seed}", where="seed")
+        for name in ("steps", "batch", "micro"):
+            _at_least(name, getattr(self, name), 1)
+        if not self.max_grad_norm > 0:  # infinity is allowed: it clips nothing
+            raise ConfigError(
+                f"must be greater than 0, got {self.max_grad_norm}", where="max_grad_norm"
+            )
+        if self.batch % self.per_forward:
+            raise ConfigError(
+                f"must divide batch={self.batch}, got {self.micro}",
+                where="micro",
+                repair="batch / micro is the number of accumulated forwards.",
+            )
+        self._check_names()
+
+    @property
+    def per_forward(self) -> int:
+        """Examples per forward."""
+        return self.batch if self.micro is None else self.micro
+
+    def _check_names(self) -> None:
+        if self.name is not None and (
+            not self.name.strip() or "/" in self.name or "\0" in self.name
+        ):
+            raise ConfigError(
+                f"must be one folder's name, got {self.name!r}",
+                where="name",
+                repair="The folder above it is `outputs`.",
+            )
+        if not self.outputs.strip():
+            raise ConfigError("must name a folder", where="outputs")
+        if self.resume and self.force:
+            raise ConfigError(
+                "contradicts force=true", where="resume", repair="Go on, or start anew."
+            )
+
+
+def train_settings(config: Mapping[str, Any]) -> TrainSettings:
+    """The settings in the resolved config of `bvrank train`; ConfigError names the wrong key."""
+    values = {key: value for key, value in config.items() if key not in GROUPS}
+    settings: TrainSettings = construct(TrainSettings, values, "")
+    return settings
+
+
+def split_intake(node: Mapping[str, Any], key: str = "data") -> tuple[Intake, dict[str, Any]]:
+    """A `data` node as its common keys, checked, and the source's own node for `build`."""
+    common = {k: v for k, v in node.items() if k in Intake.__dataclass_fields__}
+    intake: Intake = construct(Intake, common, key)
+    return intake, {k: v for k, v in node.items() if k not in common}
+
+
+def _optimizer(name: str) -> type[torch.optim.Optimizer]:
+    from torch import optim
+
+    kinds = {
+        key: kind
+        for key, kind in vars(optim).items()
+        if inspect.isclass(kind) and issubclass(kind, optim.Optimizer) and key != "Optimizer"
+    }
+    if name not in kinds:
+        raise ConfigError(
+            f"torch.optim has no optimizer '{name}'",
+            where="optimizer.name",
+            repair=did_you_mean(name, kinds),
+        )
+    return kinds[name]
+
+
+def _at_least(name: str, value: float | None, low: float, open_low: bool = False) -> None:
+    if value is None:
+        return
+    if not math.isfinite(value) or value < low or (open_low and value == low):
+        bound = f"greater than {low:g}" if open_low else f"at least {low:g}"
+        raise ConfigError(f"must be {bound}, got {value}", where=name)
+
+
+def _share(name: str, value: float, open_high: bool = False) -> None:
+    if not 0.0 <= value <= 1.0 or (open_high and value == 1.0):
+        raise ConfigError(f"must lie in [0, 1{')' if open_high else ']'}, got {value}", where=name)

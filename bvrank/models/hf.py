@@ -1,0 +1,82 @@
+"""A model folder saved by transformers, or one of the hub."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bvrank.errors import ConfigError, ModelError
+from bvrank.hub import offline, reachable
+from bvrank.models.corpus import Corpus
+from bvrank.models.lora import LoRA
+
+
+@dataclass(frozen=True)
+class HF:
+    """The node of model=hf. Weights come from safetensors only; code that a model folder brings
+    is never run. `path`: a folder, or a hub id (`revision`: its branch, tag or commit).
+    """
+
+    path: str
+    revision: str | None = None
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    lora: LoRA = LoRA()
+
+    def __post_init__(self) -> None:
+        if not self.path.strip():
+            raise ConfigError("must name a folder or a hub id", where="path")
+
+    def tokenizer(self, corpus: Corpus) -> Any:
+        """The folder's tokenizer. ModelError when there is none."""
+        from transformers import AutoTokenizer
+
+        return self._loaded(AutoTokenizer.from_pretrained, "tokenizer")
+
+    def model(self, tokenizer: Any, seed: int) -> Any:
+        """The folder's weights in float32. ModelError when they cannot be loaded."""
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        model = self._loaded(
+            AutoModelForCausalLM.from_pretrained, "causal language model", dtype=torch.float32,
+            attn_implementation=self.attention, use_safetensors=True,
+        )  # fmt: skip
+        rows, tokens = model.get_input_embeddings().weight.shape[0], len(tokenizer)
+        if tokens > rows:
+            raise ModelError(
+                f"the tokenizer has {tokens} tokens but the embedding {rows} rows", where=self.path,
+                repair="Save the model again after resize_token_embeddings.",
+            )  # fmt: skip
+        return model
+
+    def _loaded(self, load: Any, what: str, **options: Any) -> Any:
+        local = Path(self.path).expanduser()
+        if local.exists() and not (local / "config.json").is_file():
+            raise ModelError(
+                "is no model folder: it holds no config.json", where=self.path,
+                repair="Name a folder that save_pretrained wrote.",
+            )  # fmt: skip
+        online = local.exists() or (_is_hub_id(self.path) and reachable())
+        try:
+            with offline(not online):
+                return load(
+                    str(local) if local.exists() else self.path, revision=self.revision,
+                    trust_remote_code=False, **options,
+                )  # fmt: skip
+        except Exception as error:  # transformers raises from a dozen unrelated classes
+            raise self._missing(error, what, online) from error
+
+    def _missing(self, error: Exception, what: str, online: bool) -> ModelError:
+        if online:
+            why = next((line for line in str(error).splitlines() if line.strip()), repr(error))
+            return ModelError(f"no {what} could be loaded ({why[:200]})", where=self.path)
+        hint = "" if not _is_hub_id(self.path) else " and the hub cannot be reached"
+        return ModelError(
+            f"there is no such model folder{hint}", where=self.path,
+            repair="Set model.path to a folder that save_pretrained wrote.",
+        )  # fmt: skip
+
+
+def _is_hub_id(path: str) -> bool:
+    return path.count("/") <= 1 and not path.startswith((".", "/", "~")) and " " not in path

@@ -1,0 +1,69 @@
+"""Low-rank adapters by peft (LoRA, arXiv 2106.09685)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bvrank.errors import ConfigError, ModelError
+
+
+@dataclass(frozen=True)
+class LoRA:
+    """r = 0 and no path: full fine-tuning. `path` is an adapter that training goes on from; the
+    reference is then the model with that adapter as loaded, not the bare base model.
+
+    `targets`: "all-linear", or names of the modules that get an adapter.
+    """
+
+    r: int = 0
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: str | tuple[str, ...] = "all-linear"
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.r < 0:
+            raise ConfigError(f"must be at least 0, got {self.r}", where="r")
+        if not 0 < self.alpha < float("inf"):
+            raise ConfigError(f"must be greater than 0, got {self.alpha}", where="alpha")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"must lie in [0, 1), got {self.dropout}", where="dropout")
+        if self.path is not None and self.r:
+            raise ConfigError(
+                "the adapter at model.lora.path has a rank of its own", where="r", repair="Set r=0."
+            )
+        if self.path is not None and not (Path(self.path) / "adapter_config.json").is_file():
+            raise ConfigError(
+                f"'{self.path}' holds no adapter_config.json",
+                where="path",
+                repair="Name a folder that peft's save_pretrained wrote.",
+            )
+
+    @property
+    def on(self) -> bool:
+        return bool(self.r or self.path)
+
+    def wrap(self, model: Any, seed: int) -> Any:
+        """`model` with the adapter, alone trainable. ModelError when no module fits `targets`."""
+        if not self.on:
+            return model
+        from peft import LoraConfig, PeftModel, get_peft_model
+
+        try:
+            if self.path is not None:
+                return PeftModel.from_pretrained(model, self.path, is_trainable=True)
+            targets = self.targets if isinstance(self.targets, str) else list(self.targets)
+            config = LoraConfig(
+                r=self.r, lora_alpha=self.alpha, lora_dropout=self.dropout,  # type: ignore[arg-type]
+                target_modules=targets, task_type="CAUSAL_LM",
+            )  # fmt: skip
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                return get_peft_model(model, config)
+        except (ValueError, OSError, RuntimeError) as error:
+            why = str(error).splitlines()[0]
+            raise ModelError(f"no adapter can be put on this model ({why})", where="model.lora") from error
