@@ -1,8 +1,8 @@
 """Checkpoints: written beside their place, renamed when whole, verified when read.
 
-    step-000500/policy/     weights, loads with transformers
-    step-000500/engine/     optimizer
-    step-000500/state.json  trainer's state, and the hash of every other file
+step-000500/policy/     weights, loads with transformers
+step-000500/engine/     optimizer
+step-000500/state.json  trainer's state, and the hash of every other file
 """
 
 from __future__ import annotations

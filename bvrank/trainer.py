@@ -155,7 +155,9 @@ class Totals:
     def not_finite(self, batches: Sequence[TokenBatch]) -> list[str]:
         """The examples whose loss is not finite."""
         flags = zip(self.bad, batches, strict=True)
-        return [w for bad, b in flags for w, is_bad in zip(b.where, bad.tolist(), strict=True) if is_bad]
+        return [
+            w for bad, b in flags for w, is_bad in zip(b.where, bad.tolist(), strict=True) if is_bad
+        ]
 
     def values(self, engine: Engine, counts: Tensor) -> dict[str, float]:
         """Means over all ranks: per view under `<view>/`, pooled without a prefix, and `loss`."""

@@ -6,7 +6,7 @@ import inspect
 import json
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -71,11 +71,15 @@ def described(hint: Any) -> str:
         return " or ".join(described(h) for h in inner)
     if origin is tuple and Ellipsis not in inner:
         return "[" + ", ".join(described(h) for h in inner) + "]"
-    if hint is dict or is_dataclass(hint) or (origin is not None and issubclass(origin, dict)):
+    if hint is dict or is_dataclass(hint) or _is_mapping(origin):
         return "keys with values"
-    if origin is not None and inner and inner[0] is not str:
-        return f"a list (each {described(inner[0])})"
-    return "a list" if origin is not None else getattr(hint, "__name__", str(hint))
+    if origin is None:
+        return getattr(hint, "__name__", str(hint))
+    return f"a list (each {described(inner[0])})" if inner and inner[0] is not Any else "a list"
+
+
+def _is_mapping(origin: Any) -> bool:
+    return inspect.isclass(origin) and issubclass(origin, Mapping)
 
 
 def shown(value: Any) -> str:

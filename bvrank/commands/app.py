@@ -7,6 +7,7 @@ the command runs afterwards, so that no frame of Hydra stands around a run.
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import tempfile
@@ -28,6 +29,7 @@ from bvrank.commands.compose import (
     frozen,
     opened,
     quiet_searchpath,
+    written,
 )
 from bvrank.commands.hydra_errors import explain
 from bvrank.commands.job import execute
@@ -119,7 +121,7 @@ def _composed(command: str, argv: list[str], sweep: Sweep) -> dict[str, Any] | N
         except OmegaConfBaseException as error:  # Hydra would print a line of its own
             resolved = explain(error, command, argv)
         if settings.mode == RunMode.MULTIRUN:
-            return sweep.run(resolved, list(settings.overrides.task))
+            return sweep.run(resolved, [written(o) for o in settings.overrides.task])
         found.append(resolved)
         return None
 
@@ -143,6 +145,8 @@ def _composed(command: str, argv: list[str], sweep: Sweep) -> dict[str, Any] | N
 @contextmanager
 def _as_hydra(argv: list[str], scratch: str) -> Iterator[None]:
     """Hydra reads its arguments and its habits from the process; ours are put back afterwards."""
+    root = logging.getLogger()
+    level, handlers = root.level, list(root.handlers)  # --info sends every log line to stdout
     ours = {"HYDRA_FULL_ERROR": "1", "BVRANK_SCRATCH": scratch}
     before, outside = sys.argv, {name: os.environ.get(name) for name in ours}
     sys.argv = [sys.argv[0], *argv]
@@ -151,6 +155,8 @@ def _as_hydra(argv: list[str], scratch: str) -> Iterator[None]:
         with quiet_searchpath():
             yield
     finally:
+        root.setLevel(level)
+        root.handlers[:] = handlers
         sys.argv = before
         for name, value in outside.items():
             if value is None:

@@ -82,9 +82,18 @@ def _argument(value: Any, hint: Any, key: str, trusted: Sequence[str]) -> Any:
         return build(value, key, trusted)
     if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
         return construct(hint, value, key, trusted)
-    if isinstance(value, list) and any(isinstance(v, Mapping) and "_target_" in v for v in value):
+    if isinstance(value, list) and any(map(_names_targets, value)):
         return tuple(_argument(v, Any, f"{key}[{i}]", trusted) for i, v in enumerate(value))
+    if isinstance(value, Mapping) and any(map(_names_targets, value.values())):
+        return {k: _argument(v, Any, _below(key, str(k)), trusted) for k, v in value.items()}
     return fit(value, hint, key)
+
+
+def _names_targets(value: Any) -> bool:
+    """Whether something below `value` has to be built."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(_names_targets, value.values()))
+    return isinstance(value, list) and any(map(_names_targets, value))
 
 
 def _check_keys(

@@ -11,9 +11,11 @@ from typing import Any
 
 import hydra
 import yaml
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -30,11 +32,16 @@ COMPOSING = (
     HydraException,
     OmegaConfBaseException,
     yaml.YAMLError,
-    ValueError,
-    TypeError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
     ModuleNotFoundError,
+    TypeError,
+    ValueError,
 )
-"""What composing raises when the command line or a config file is wrong."""
+"""What composing raises when the command line or a config file is wrong (some of it by accident:
+Hydra asserts, or trips over a value of the wrong type)."""
 
 
 def opened(override: str) -> str:
@@ -42,17 +49,36 @@ def opened(override: str) -> str:
     return f"++{override}" if override.startswith(OPEN) else override
 
 
-def composed(command: str, overrides: Sequence[str] = ()) -> DictConfig:
-    """The config of `bvrank <command> <overrides>`, with Hydra's own node, unresolved."""
+def written(override: str) -> str:
+    """The override as the user wrote it, without the `++` of `opened`."""
+    bare = override.removeprefix("++")
+    return bare if bare.startswith(OPEN) else override
+
+
+def composed(command: str, overrides: Sequence[str] = (), partial: bool = False) -> DictConfig:
+    """The config of `bvrank <command> <overrides>`, with Hydra's own node, unresolved.
+
+    `partial` leaves out a group in which an option has yet to be chosen.
+    """
+    mode = RunMode.MULTIRUN if partial else RunMode.RUN
     check_searchpath(overrides)
-    with quiet_searchpath(), initialize_config_dir(str(conf_dir()), **VERSION_BASE):
-        return compose(command, [opened(o) for o in overrides], return_hydra_config=True)
+    with (
+        quiet_searchpath(),
+        _nested(),
+        initialize_config_dir(str(conf_dir()), **VERSION_BASE),
+    ):
+        composer: Any = GlobalHydra.instance().hydra
+        config: DictConfig = composer.compose_config(
+            command, [opened(o) for o in overrides], run_mode=mode, from_shell=False
+        )
+        return config
 
 
 def check_searchpath(overrides: Sequence[str]) -> None:
     """ConfigError for a place of hydra.searchpath that does not exist."""
-    for override in (o for o in overrides if o.startswith("hydra.searchpath=")):
-        places = OverridesParser.create().parse_override(override).value()
+    given = [o for o in overrides if o.startswith("hydra.searchpath=")]
+    for override in OverridesParser.create().parse_overrides(given):
+        places = override.value()
         for place in places if isinstance(places, list) else ():
             if not _exists(str(place)):
                 raise ConfigError(
@@ -89,6 +115,17 @@ def flat_keys(node: Any, prefix: str = "") -> Iterator[str]:
         for key, value in node.items():
             yield f"{prefix}{key}"
             yield from flat_keys(value, f"{prefix}{key}.")
+
+
+@contextmanager
+def _nested() -> Iterator[None]:
+    """Composing is possible while hydra.main composes."""
+    hydra_now = GlobalHydra.instance()
+    outer, hydra_now.hydra = hydra_now.hydra, None
+    try:
+        yield
+    finally:
+        hydra_now.hydra = outer
 
 
 def _exists(place: str) -> bool:

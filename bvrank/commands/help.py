@@ -18,13 +18,13 @@ from bvrank.commands.compose import COMPOSING, composed
 from bvrank.paths import conf_dir
 
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):(?P<rest>.*)$")
-_COMMENT = re.compile(r"(?:^|\s)#\s?(.*)$")
+_COMMENT = re.compile(r"""^(?:'[^']*'|"[^"]*"|[^'"#]|(?<=\S)#)*?(?<!\S)#\s?(.*)$""")
 LEFT = 31  # columns of `key=value`
 
 
 def screen(command: str, overrides: Sequence[str] = ()) -> str:
     """The help screen of `bvrank <command> <overrides> --help`, with the values those give."""
-    config = composed(command, overrides)
+    config = composed(command, overrides, partial=True)
     choices = _choices(config)
     parts = [
         f"bvrank {command}: {_text(config.hydra.help.header)}",
@@ -39,9 +39,9 @@ def screen(command: str, overrides: Sequence[str] = ()) -> str:
 def comments(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
     """Dotted key -> what its YAML comment says, for the group choices of `overrides`."""
     try:
-        config = composed(command, overrides)
+        config = composed(command, overrides, partial=True)
     except COMPOSING:  # of a broken command line: the meaning in the plain one
-        config = composed(command)
+        config = composed(command, partial=True)
     found = dict(_commented(conf_dir() / f"{command}.yaml"))
     for group, option in _choices(config).items():
         for path in (place / group / f"{option}.yaml" for place in _places(config)):
@@ -53,7 +53,7 @@ def comments(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
 
 def _choices(config: DictConfig) -> dict[str, str]:
     """Group -> option, in the order of the command's defaults list."""
-    found = reversed(list(config.hydra.runtime.choices.items()))
+    found = reversed(list(config.hydra.runtime.choices.items_ex(resolve=False)))
     return {group: str(option) for group, option in found if not group.startswith("hydra/")}
 
 
@@ -72,7 +72,7 @@ def _keys(config: DictConfig, choices: dict[str, str], meaning: dict[str, str]) 
     """A block for the keys that are always there, and one for each chosen option's."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     plain.pop("hydra")
-    nodes = {group: plain.pop(group) for group in choices if isinstance(plain.get(group), dict)}
+    nodes = {g: plain.pop(g) for g in choices if isinstance(plain.get(g), dict)}
     blocks = {"Keys": dict(_leaves(plain))}
     for group, node in nodes.items():
         blocks[f"Keys of {group}={choices[group]}"] = dict(_leaves(node, f"{group}."))

@@ -10,16 +10,17 @@ from collections.abc import Callable, Sequence
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import OmegaConf
-from omegaconf.errors import MissingMandatoryValue
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from bvrank.commands.compose import COMPOSING, OPEN, composed, flat_keys
+from bvrank.commands.compose import COMPOSING, composed, flat_keys, written
 from bvrank.errors import BvrankError, ConfigError, did_you_mean
+from bvrank.paths import conf_dir
 
 
 def explain(error: Exception, command: str, overrides: Sequence[str]) -> BvrankError:
     """The error that a user reads in place of `error`."""
     if isinstance(error, OverrideParseException):
-        return _malformed(_written(error.override))
+        return _malformed(written(error.override))
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _missing_option(error)
     if isinstance(error, MissingMandatoryValue):
@@ -27,7 +28,7 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> BvrankE
     for pattern, tell in _TEXTS.items():
         if found := re.search(pattern, str(error)):
             return tell(found.group(1), command, overrides)
-    return _other(error)
+    return _keyless(overrides) or _other(error)
 
 
 def quoted(override: str) -> str | None:
@@ -45,12 +46,6 @@ def quoted(override: str) -> str | None:
         if str(parsed.value()) == value:
             return shlex.quote(text)
     return None
-
-
-def _written(override: str) -> str:
-    """The override as the user typed it, without the `++` that `opened` put there."""
-    bare = override.removeprefix("++")
-    return bare if bare.startswith(OPEN) else override
 
 
 def _malformed(override: str) -> ConfigError:
@@ -93,18 +88,21 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> ConfigErro
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
-    """A repair sentence: siblings spelled like `key`, the same name elsewhere, or all siblings."""
+    """A repair sentence: a sibling spelled like `key`, all siblings, or the same name elsewhere."""
     parent, _, last = key.rpartition(".")
-    inside = f"{parent}." if parent in known else ""
-    siblings = [k for k in known if k.startswith(inside) and "." not in k.removeprefix(inside)]
-    close = difflib.get_close_matches(last, [k.removeprefix(inside) for k in siblings], cutoff=0.6)
+    inside = f"{parent}." if any(k.startswith(f"{parent}.") for k in known) else ""
+    below = [k.removeprefix(inside) for k in known if k.startswith(inside)]
+    siblings = sorted(k for k in below if "." not in k and not k.startswith("_"))
+    close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
     if close and (inside or not parent):
         return f"Did you mean '{inside}{close[0]}'?"
+    if inside:
+        return f"Known below {parent}: {', '.join(siblings)}."
     if namesakes := [k for k in known if k.rpartition(".")[2] == last]:
         return did_you_mean(namesakes[0], namesakes)
-    if not inside and (close := difflib.get_close_matches(key, known, n=1, cutoff=0.75)):
+    if close := difflib.get_close_matches(key, known, n=1, cutoff=0.75):
         return f"Did you mean '{close[0]}'?"
-    return f"Known{f' below {parent}' if inside else ''}: {', '.join(sorted(siblings))}."
+    return f"Known: {', '.join(siblings)}."
 
 
 def _known(command: str, overrides: Sequence[str]) -> list[str]:
@@ -113,7 +111,7 @@ def _known(command: str, overrides: Sequence[str]) -> list[str]:
     keep = [o for o in choices if "=" in o and not o.startswith("-") and "," not in o]
     for attempt in (keep, []):
         try:
-            config = composed(command, attempt)
+            config = composed(command, attempt, partial=True)
         except COMPOSING:
             continue
         plain = OmegaConf.to_container(config, resolve=False)
@@ -138,6 +136,15 @@ def _absent(key: str, command: str, overrides: Sequence[str]) -> ConfigError:
     return ConfigError("there is nothing to delete", where=key)
 
 
+def _choose(group: str, command: str, overrides: Sequence[str]) -> ConfigError:
+    options = sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
+    return ConfigError(
+        f"choose one of {', '.join(options)}",
+        where=group,
+        repair=f"Write e.g. {group}={options[0]}",
+    )
+
+
 def _not_an_option(kind: str, command: str, overrides: Sequence[str]) -> ConfigError:
     got = {"NoneType": "null", "int": "a number", "float": "a number", "bool": "true or false"}
     return ConfigError(
@@ -146,9 +153,16 @@ def _not_an_option(kind: str, command: str, overrides: Sequence[str]) -> ConfigE
     )
 
 
+def _keyless(overrides: Sequence[str]) -> ConfigError | None:
+    bare = [o for o in overrides if re.match(r"[+~]*[=@]", o)]
+    return ConfigError(f"'{bare[0]}' has no key", repair="Write key=value.") if bare else None
+
+
 def _other(error: Exception) -> ConfigError:
     text = str(error) or str(error.__cause__ or type(error).__name__)
     kept = re.split(r"\n\s*(?:full_key|object_type|Config search path|See https)", text)[0]
+    if not isinstance(error, HydraException | OmegaConfBaseException | ValueError):
+        kept = f"Hydra cannot compose this ({kept})"
     return ConfigError(" ".join(kept.split()), where=str(getattr(error, "full_key", None) or ""))
 
 
@@ -158,5 +172,6 @@ _TEXTS: dict[str, Callable[[str, str, Sequence[str]], ConfigError]] = {
     r"Sweep parameters '(.+)' requires --multirun": _comma,
     r"An item is already at '([^']+)'": _present,
     r"Could not delete from config. '([^']+)' does not exist": _absent,
+    r"You must specify '([^']+)', e.g": _choose,
     r"Config group override must be a string or a list. Got (\w+)": _not_an_option,
 }

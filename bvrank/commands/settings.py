@@ -185,7 +185,7 @@ class TrainSettings:
 
     def _check_names(self) -> None:
         if self.name is not None and (
-            not self.name.strip() or "/" in self.name or "\0" in self.name
+            self.name.strip() in ("", ".", "..") or {"/", "\0"} & {*self.name}
         ):
             raise ConfigError(
                 f"must be one folder's name, got {self.name!r}",
@@ -209,6 +209,8 @@ def train_settings(config: Mapping[str, Any]) -> TrainSettings:
 
 def split_intake(node: Mapping[str, Any], key: str = "data") -> tuple[Intake, dict[str, Any]]:
     """A `data` node as its common keys, checked, and the source's own node for `build`."""
+    if not isinstance(node, Mapping):
+        raise ConfigError("names no source", where=key, repair="Choose an option of the group.")
     common = {k: v for k, v in node.items() if k in Intake.__dataclass_fields__}
     intake: Intake = construct(Intake, common, key)
     return intake, {k: v for k, v in node.items() if k not in common}

@@ -124,7 +124,9 @@ def table(points: Sequence[Point]) -> str:
     for title in ("", "point", "status", *figures, "run folder", "seconds"):
         shown.add_column(title, overflow="fold", justify="right" if title in figures else "left")
     for number, (point, label) in enumerate(zip(points, varied(points), strict=True), start=1):
-        status = WORDS[point.status] + (f": {point.message}" if point.message else "")
+        status = WORDS[point.status]
+        if point.message:
+            status = f"{status}: {point.message.removeprefix(f'{status}, ')}"
         values = [_figure(point.headline.get(name)) for name in figures]
         shown.add_row(str(number), label, status, *values, point.folder, f"{point.seconds:.1f}")
     console = Console(markup=False, highlight=False)

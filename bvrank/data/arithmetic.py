@@ -5,12 +5,18 @@ A problem of `steps` additions is a sum of `steps + 1` digits; its trace is the 
     question  3+5+2+9+4=?        trace  3+5=8 8+2=10 10+9=19 19+4=23        answer  23
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import islice
 from typing import Literal
+
+from bvrank.data.pairs import Pairs
+from bvrank.errors import ConfigError
+from bvrank.records import BARE, FULL, Candidate, Example, Message, Refused
 
 Split = Literal["train", "test"]
 STEPS = 4
@@ -53,6 +59,72 @@ def correct(answer: str, gold: Problem | str) -> bool:
     """
     expected = gold.answer if isinstance(gold, Problem) else gold
     return answer.strip().removesuffix(".").rstrip() == expected.strip()
+
+
+@dataclass(frozen=True)
+class Arithmetic:
+    """The source of data=arithmetic: pairs of right against wrong, sampled by the policy itself.
+
+    `samples` responses to each of `problems` train problems, in both modes, at `temperature`, of at
+    most `max_new_tokens`; drawn by `seed`. Accuracy is measured on `test_problems` problems of the
+    test split with `test_samples` samples each. `path` is the file of pairs; None until it is made.
+    """
+
+    problems: int = 600
+    samples: int = 4
+    temperature: float = 1.0
+    max_new_tokens: int = 96
+    seed: int = 0
+    test_problems: int = 500
+    test_samples: int = 4
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("problems", "max_new_tokens", "test_problems", "test_samples"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"must be at least 1, got {getattr(self, name)}", where=name)
+        if self.samples < 2:
+            raise ConfigError(
+                f"must be at least 2 to hold a right and a wrong one, got {self.samples}",
+                where="samples",
+            )
+        if not 0 < self.temperature < float("inf"):
+            raise ConfigError(
+                f"must be greater than 0, got {self.temperature}", where="temperature"
+            )
+        if self.seed < 0:
+            raise ConfigError(f"must be at least 0, got {self.seed}", where="seed")
+        for name, split in (("problems", "train"), ("test_problems", "test")):
+            try:
+                problems(getattr(self, name), self.seed, split)
+            except ValueError as error:
+                raise ConfigError(str(error), where=name) from None
+
+    def rows(self) -> Iterator[Example | Refused]:
+        """The pairs of `path`; a problem's two views stand in one row where both have a pair."""
+        if self.path is None:
+            raise ConfigError("the pairs were not made yet", where="data.path")
+        return Pairs(self.path).rows()
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """A teacher's solutions: each problem once with its trace (full) and once without (bare)."""
+
+    problems: int
+    seed: int
+
+    def rows(self) -> Iterator[Example | Refused]:
+        """One example per problem."""
+        for number, p in enumerate(problems(self.problems, self.seed, "train")):
+            yield Example(
+                where=f"demonstration:{number + 1}",
+                prompt=(Message("user", p.question),),
+                candidates=(
+                    Candidate(p.answer, p.trace, FULL, "thinking", 1.0),
+                    Candidate(p.answer, None, BARE, "nothinking", 1.0),
+                ),
+            )
 
 
 def _problem(digits: tuple[int, ...]) -> Problem:

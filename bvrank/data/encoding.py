@@ -1,11 +1,11 @@
 """Examples to token trees: one function for every objective.
 
-    pair (prompts may end differently per view)       list, context "inlist"
+pair (prompts may end differently per view)       list, context "inlist"
 
-    shared prompt ┬ rest of full ┬ {chosen END}       prompt ─ {item} ─ sep ─ {item} ─ sep ─ {item}
-                  │              └ {rejected END}
-                  └ rest of bare ┬ {chosen END}       `{...}` is scored. Ids are concatenated and
-                                 └ {rejected END}     never re-tokenised across a border.
+shared prompt ┬ rest of full ┬ {chosen END}       prompt ─ {item} ─ sep ─ {item} ─ sep ─ {item}
+              │              └ {rejected END}
+              └ rest of bare ┬ {chosen END}       `{...}` is scored. Ids are concatenated and
+                             └ {rejected END}     never re-tokenised across a border.
 """
 
 from __future__ import annotations
@@ -122,7 +122,9 @@ class _Encoder:
         """Encodes some rows with one tokenizer call for all of their texts."""
         plans = [list(self._plan(r)) if isinstance(r, Example) else [r] for r in rows]
         groups = [p for plan in plans for p in plan if not isinstance(p, Refused)]
-        texts = dict.fromkeys(t for g in groups for leaf in g for t in (leaf.prompt_text, leaf.text))
+        texts = dict.fromkeys(
+            t for g in groups for leaf in g for t in (leaf.prompt_text, leaf.text)
+        )
         ids = dict(zip(texts, map(tuple, self.template.ids(list(texts))), strict=True))
         for row, plan in zip(rows, plans, strict=True):
             yield from (p for p in plan if isinstance(p, Refused))
@@ -140,8 +142,7 @@ class _Encoder:
             ranks = self._ranks(example, [i for i, _ in chosen], view)
             try:
                 yield [
-                    self._leaf(example, c, rank)
-                    for (_, c), rank in zip(chosen, ranks, strict=True)
+                    self._leaf(example, c, rank) for (_, c), rank in zip(chosen, ranks, strict=True)
                 ]
             except Unfit as error:
                 yield Refused(example.where, error.reason, f"view {view}: {error.detail}")
@@ -231,7 +232,9 @@ class _Encoder:
         trace = trace[: (keep + 1) // 2] + trace[len(trace) - keep // 2 :]
         candidate = replace(leaf.candidate, trace=trace)
         text = self.template.completion_text(candidate)
-        return replace(leaf, candidate=candidate, text=text, ids=tuple(self.template.ids([text])[0]))
+        return replace(
+            leaf, candidate=candidate, text=text, ids=tuple(self.template.ids([text])[0])
+        )
 
     def _check_ids(self, leaf: _Leaf) -> None:
         """Trace and answer must come back out of the ids, the prompt begin with one BOS at most."""

@@ -88,9 +88,7 @@ def _guarded(place: Path) -> Iterator[Row]:
             repair=f"Fetch or compress it again; `gzip -t {place.name}` checks it.",
         ) from error
     except OSError as error:
-        raise DataError(
-            f"cannot be read ({error.strerror or error})", where=str(place)
-        ) from error
+        raise DataError(f"cannot be read ({error.strerror or error})", where=str(place)) from error
     if not seen:
         raise DataError("holds no rows", where=str(place), repair="Name a file with rows in it.")
 

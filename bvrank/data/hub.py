@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from bvrank.errors import DataError
+from bvrank.hub import offline, reachable
 
-PROBE_SECONDS = 5.0  # an unreachable hub otherwise takes 49 s to fail (huggingface_hub, 2026)
 MARKS = ("dataset_info.json", "state.json", "dataset_dict.json")
 
 
@@ -37,9 +34,9 @@ def hub_rows(name: str, split: str | None) -> Iterator[tuple[str, dict[str, Any]
     """Rows of a hub data set (or of its cached copy when the hub cannot be reached)."""
     import datasets
 
-    online = _reachable()
+    online = reachable()
     try:
-        with _offline(not online):
+        with offline(not online):
             data = datasets.load_dataset(name)
     except Exception as error:  # as above
         reason = _first(error) if online else "the hub cannot be reached and no copy is cached"
@@ -67,37 +64,6 @@ def _one_split(data: Any, split: str | None, where: str) -> Any:
 def _numbered(data: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for number, row in enumerate(data, start=1):
         yield f"{name}:{number}", dict(row)
-
-
-def _reachable() -> bool:
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    try:
-        urllib.request.urlopen(constants.ENDPOINT, timeout=PROBE_SECONDS).close()
-    except urllib.error.HTTPError:
-        return True  # it answered
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-@contextmanager
-def _offline(wanted: bool) -> Iterator[None]:
-    """Cache only, for as long as it lasts: both libraries read the variable once, at import."""
-    if not wanted:
-        yield
-        return
-    import datasets
-    from huggingface_hub import constants
-
-    before = constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = datasets.config.HF_HUB_OFFLINE = True
-    try:
-        yield
-    finally:
-        constants.HF_HUB_OFFLINE, datasets.config.HF_HUB_OFFLINE = before
 
 
 def _first(error: Exception) -> str:

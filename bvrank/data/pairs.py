@@ -7,7 +7,7 @@ Where D_e comes from: a second file, a `view` column (full | bare), `chosen_bare
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any, Literal
 
@@ -82,6 +82,13 @@ class Pairs:
         else:
             found = self._apart([main, bare] if bare else [main])
         return found if self.pairing == "prompt" else _single(found)
+
+    def held(self, path: str) -> Pairs:
+        """The source of a held-out file of the same form; it brings its own bare rows, if any."""
+        reuse: Literal["reuse"] | None = "reuse" if self.bare_from == "reuse" else None
+        return replace(
+            self, path=path, split=None, bare_path=None, bare_split=None, bare_from=reuse
+        )
 
     def _apart(self, tables: Iterable[_Table]) -> Iterator[Found]:
         views = set()
@@ -214,4 +221,3 @@ def _one_of(pairs: Pairs, name: str, known: tuple[str | None, ...]) -> None:
     if value not in known:
         names = ", ".join(str(k or "null") for k in known)
         raise ConfigError(f"must be one of {names}, got {value!r}", where=name)
-

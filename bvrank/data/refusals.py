@@ -36,10 +36,16 @@ def summarise(kept: int, refused: Sequence[Refused]) -> str:
     return line + " (" + ", ".join(f"{k} {n:,}" for k, n in counts.most_common()) + ")"
 
 
-def check_refused(kept: int, refused: Sequence[Refused], max_refused: float, where: str) -> None:
+def check_refused(
+    kept: int,
+    refused: Sequence[Refused],
+    max_refused: float,
+    where: str,
+    setting: str = "data.max_refused",
+) -> None:
     """Stops with a DataError when no row is left or more than `max_refused` (a share) was refused.
 
-    `where` names the data set. Rows whose views the objective does not read do not count.
+    `where` names the data set and `setting` the key of `max_refused`. Rows whose views the objective does not read do not count.
     """
     faults = [r for r in refused if r.reason != UNUSED]
     total = kept + len(faults)
@@ -52,7 +58,7 @@ def check_refused(kept: int, refused: Sequence[Refused], max_refused: float, whe
             repair = "No row holds a view the objective reads: choose another objective or data."
     else:
         what = f"{len(faults) / total:.1%} of the rows were refused, more than {max_refused:.1%}"
-        repair = f"Repair the file, or accept the loss with data.max_refused={_above(faults, total)}."
+        repair = f"Repair the file, or accept the loss with {setting}={_above(faults, total)}."
     first = (faults or list(refused))[:1]
     example = f"; first {first[0].where}: {first[0].detail}" if first else ""
     raise DataError(f"{what}: {summarise(kept, refused)}{example}", where=where, repair=repair)

@@ -158,4 +158,3 @@ def _spoken(value: Any, turn: Message, name: str) -> Response:
     if isinstance(value, dict) and any(value.get(k) not in (None, "") for k in TRACE_KEYS):
         return _parts({**value, "answer": turn.content}, name)
     return split(turn.content)
-

@@ -146,7 +146,9 @@ class Template:
         if empty_block is not None:
             _check_block(empty_block)
         own = block if injects else EMPTY_BLOCK
-        bos = self.tokenizer.bos_token if self._template == PLAIN_TEMPLATE and self._adds_bos else ""
+        bos = (
+            self.tokenizer.bos_token if self._template == PLAIN_TEMPLATE and self._adds_bos else ""
+        )
         end = end_token if end_token is not None else self._end()
         return Style(opener, empty_block if empty_block is not None else own, injects, end, bos)
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from bvrank.answers import Response
 from bvrank.data.refusals import Unfit
-from bvrank.records import BARE, FULL, Candidate, Example, Message, Refused
+from bvrank.records import BARE, Candidate, Example, Message, Refused
 
 Found = Example | Refused
 
@@ -36,9 +36,7 @@ def _candidate(response: Response, view: str, thought: bool) -> Candidate:
     return Candidate(answer, response.trace, view, mode)  # type: ignore[arg-type]
 
 
-def numbered(
-    where: str, prompt: tuple[Message, ...], candidates: Sequence[Candidate]
-) -> Example:
+def numbered(where: str, prompt: tuple[Message, ...], candidates: Sequence[Candidate]) -> Example:
     """An example whose candidates share an `answer_id` exactly when their answers are equal."""
     ids: dict[str, int] = {}
     for c in candidates:
@@ -98,4 +96,3 @@ class Partners:
         """Those that `join` never gave away."""
         for prompt, waiting in self._waiting.items():
             yield from waiting[self._given[prompt] :]
-

@@ -90,12 +90,16 @@ class LocalEngine:
 def device(name: str) -> torch.device:
     """The torch device called `name`; auto: the accelerator, else the CPU."""
     if name == "auto":
-        found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        found = (
+            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        )
         return found or torch.device("cpu")
     try:
         wanted = torch.device(name)
         torch.empty(0, device=wanted)
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
-        raise ConfigError(f"no such device here: {why}", where="device", repair="Use auto.") from None
+        raise ConfigError(
+            f"no such device here: {why}", where="device", repair="Use auto."
+        ) from None
     return wanted

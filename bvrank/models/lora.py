@@ -66,4 +66,6 @@ class LoRA:
                 return get_peft_model(model, config)
         except (ValueError, OSError, RuntimeError) as error:
             why = str(error).splitlines()[0]
-            raise ModelError(f"no adapter can be put on this model ({why})", where="model.lora") from error
+            raise ModelError(
+                f"no adapter can be put on this model ({why})", where="model.lora"
+            ) from error

@@ -40,6 +40,8 @@ def _load_adapter(model: Any, folder: Path) -> None:
 def _copy(source: dict[str, Tensor], target: dict[str, Tensor], folder: Path) -> None:
     if set(source) != set(target):
         odd = sorted(set(source) ^ set(target))[:3]
-        raise ModelError(f"weights do not match the model, first: {', '.join(odd)}", where=str(folder))
+        raise ModelError(
+            f"weights do not match the model, first: {', '.join(odd)}", where=str(folder)
+        )
     for name, tensor in target.items():
         tensor.copy_(source[name])

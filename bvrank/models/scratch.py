@@ -40,7 +40,9 @@ class Scratch:
 
     def __post_init__(self) -> None:
         if not 512 <= self.vocabulary <= 1_000_000:
-            raise ConfigError(f"must lie in [512, 1000000], got {self.vocabulary}", where="vocabulary")
+            raise ConfigError(
+                f"must lie in [512, 1000000], got {self.vocabulary}", where="vocabulary"
+            )
 
     def tokenizer(self, corpus: Corpus) -> PreTrainedTokenizerFast:
         """Trained on the corpus, or the one that an earlier run trained on the same texts."""
@@ -60,7 +62,9 @@ class Scratch:
                 return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
         except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
             why = str(error).splitlines()[0]
-            raise ConfigError(f"{self.architecture} refuses it: {why}", where="model.shape") from error
+            raise ConfigError(
+                f"{self.architecture} refuses it: {why}", where="model.shape"
+            ) from error
 
     def _config(self, tokenizer: Any) -> Any:
         given = {"vocab_size": len(tokenizer), "eos_token_id": tokenizer.eos_token_id,

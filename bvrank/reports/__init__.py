@@ -1,0 +1,1 @@
+"""Run folders -> tables, curves, one Markdown page, and the closing screen of a run. No torch."""

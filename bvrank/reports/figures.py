@@ -6,36 +6,21 @@ Flat names: `accuracy/thinking/avg@4/before` from the summary's `accuracy`, and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from bvrank.run import RunRecord
 
 MODES = {"thinking": "Thinking", "nothinking": "NoThinking"}
 
-# What a table of runs shows, in this order; the groups are matched from the name's start.
-ACCURACY = (r"accuracy/\w+/avg@\d+/(before|after|gain)", r"accuracy/\w+/greedy/(before|after)")
-TRAINING = (
-    r"loss", r"eval/loss", r"eval/.*accuracies", r"((?!eval/).*/)?rewards/accuracies",
-    r"((?!eval/).*/)?rewards/margins", r"eval/.*margins", r"seconds",
-)  # fmt: skip
-
 
 def figures(record: RunRecord) -> dict[str, float]:
     """Every figure of a finished run by its flat name."""
     summary = record.summary
-    found = dict(_accuracy(_mapping(summary.get("accuracy"))))
-    found |= {k: v for k, v in _mapping(summary.get("final")).items() if _is_number(v)}
+    found = dict(_accuracy(mapping(summary.get("accuracy"))))
+    found |= {k: v for k, v in mapping(summary.get("final")).items() if is_number(v)}
     seconds = summary.get("seconds", record.manifest.get("seconds"))
-    return found | ({"seconds": seconds} if _is_number(seconds) else {})
-
-
-def chosen(names: Iterable[str], patterns: Iterable[str]) -> list[str]:
-    """The names that match one of `patterns`, in the order of the patterns, then as they come."""
-    unique = list(dict.fromkeys(names))
-    matched = (n for pattern in patterns for n in unique if re.fullmatch(pattern, n))
-    return list(dict.fromkeys(matched))
+    return found | ({"seconds": seconds} if is_number(seconds) else {})
 
 
 def views(names: Iterable[str]) -> list[str]:
@@ -45,25 +30,28 @@ def views(names: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(v for v in found if v.partition("/")[0] != "eval"))
 
 
-def title(name: str) -> str:
-    """How a table names a figure: `accuracy/thinking/avg@4/after` is `Thinking avg@4 after, %`."""
-    kind, *parts = name.split("/")
-    if kind == "accuracy" and len(parts) == 3:
-        mode, measure, moment = parts
-        return f"{MODES.get(mode, mode)} {measure} {moment}, %"
-    return {"loss": "training loss", "eval/loss": "held-out loss"}.get(name, name)
+def sampled(names: Iterable[str]) -> str:
+    """The sampled measure among measures' names: avg@4, or another k."""
+    return next((n for n in names if n.startswith("avg@")), "avg@4")
 
 
 def told(name: str, value: float) -> str:
-    """A figure as text: accuracies of answers in percent, seconds whole, the rest to 3 places."""
-    if name.startswith("accuracy/"):
+    """A figure as text: shares in percent, seconds whole, the rest to three places."""
+    if is_share(name):
         return f"{100 * value:{'+' if name.endswith('/gain') else ''}.1f}"
     return f"{value:.0f}" if name == "seconds" else f"{value:.3f}"
 
 
+def is_share(name: str) -> bool:
+    """Whether a figure is a share, told in percent."""
+    return name.endswith("accuracies") or (
+        name.startswith("accuracy/") and "trace_tokens" not in name
+    )
+
+
 def _accuracy(accuracy: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
     for mode, moments in accuracy.items():
-        before, after = (_mapping(_mapping(moments).get(m)) for m in ("before", "after"))
+        before, after = (mapping(mapping(moments).get(m)) for m in ("before", "after"))
         for measure in dict.fromkeys([*before, *after]):
             a, b = _value(before.get(measure)), _value(after.get(measure))
             gain = None if a is None or b is None else b - a
@@ -74,12 +62,14 @@ def _accuracy(accuracy: Mapping[str, Any]) -> Iterable[tuple[str, float]]:
 
 def _value(figure: Any) -> float | None:
     value = figure.get("value") if isinstance(figure, Mapping) else figure
-    return float(value) if _is_number(value) else None
+    return float(value) if is_number(value) else None
 
 
-def _mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` if it is a mapping, else an empty one: a summary may lack any part."""
     return value if isinstance(value, Mapping) else {}
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether `value` is an int or a float; a bool is not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
+from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
-from bvrank.reports.figures import ACCURACY, TRAINING, chosen, figures, title, told
+from bvrank.reports.figures import MODES, figures, is_number, sampled, told, views
 from bvrank.reports.spread import Spread, spread
 from bvrank.run import IGNORED, RunRecord, label, to_json
 from bvrank.run.identity import canonical, flatten
@@ -51,37 +52,56 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """What a report shows: a heading, the figures that are columns, the rows, and remarks."""
+    """What a report shows: a heading, lines under columns, and remarks.
+
+    A line is a row and the part of it that it shows: a mode, a view, or "" for all of it.
+    `columns` maps a title to a figure's name, in which `{part}` stands for that part.
+    """
 
     heading: str
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
+    part: str
+    columns: Mapping[str, str]
+    lines: tuple[tuple[Row, str], ...]
     notes: tuple[str, ...] = ()
 
     def header(self) -> list[str]:
         """The titles of all columns."""
-        settings = list(self.rows[0].keys) if self.rows else []
-        return ["run", *settings, "n", "seeds", *map(title, self.columns), "status"]
+        keys = [k.removeprefix("objective.") for k in self.lines[0][0].keys] if self.lines else []
+        part = [self.part] if self.part else []
+        status = ["status"] if self._incomplete else []
+        return ["run", *keys, *part, "n", "seeds", *self.columns, *status]
 
-    def cells(self, row: Row) -> list[str]:
-        """The texts of one row, as many as `header` has."""
-        told_figures = [cell(name, row.figures.get(name)) for name in self.columns]
-        return [row.name, *row.keys.values(), str(row.n), row.seeds, *told_figures, row.status]
+    def cells(self, row: Row, part: str, *, sd: bool = True) -> list[str]:
+        """The texts of one line, as many as `header` has; `sd` adds standard deviations."""
+        names = [figure_name(template, part) for template in self.columns.values()]
+        figure_cells = [cell(name, row.figures.get(name), sd=sd) for name in names]
+        parts = [MODES.get(part, part) or MISSING] if self.part else []
+        status = [row.status] if self._incomplete else []
+        return [row.name, *row.keys.values(), *parts, str(row.n), row.seeds, *figure_cells, *status]
+
+    def body(self, *, sd: bool = True) -> list[list[str]]:
+        """The cells of every line."""
+        return [self.cells(row, part, sd=sd) for row, part in self.lines]
+
+    @property
+    def _incomplete(self) -> bool:
+        return any(row.status != "finished" for row, _ in self.lines)
 
 
 def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
     """Finished runs pooled over seeds, then each unfinished one; and remarks on runs left out."""
     shown = _telling_keys(records)
     done = [r for r in records if r.status == "finished"]
-    groups: dict[str, dict[Any, RunRecord]] = {}
+    groups: dict[str, dict[str, RunRecord]] = {}
     notes = []
     for record in sorted(done, key=lambda r: str(r.manifest.get("ended")), reverse=True):
         seeds = groups.setdefault(to_json(_identity(record)), {})
-        if seeds.setdefault(record.seed, record) is not record:
-            newer = seeds[record.seed].name
-            notes.append(f"{record.name} repeats {newer} (same seed) and is not counted again.")
+        if (newest := seeds.setdefault(to_json(record.seed), record)) is not record:
+            notes.append(
+                f"{record.name} repeats {newest.name} (same seed) and is not counted again."
+            )
     pooled = [sorted(g.values(), key=lambda r: str(r.path)) for g in groups.values()]
-    pooled.sort(key=lambda g: [str(r.path) for r in records].index(str(g[0].path)))
+    pooled.sort(key=lambda group: _place(group[0], shown))
     rows = [_row(group, shown) for group in pooled]
     rows += [_row([r], shown) for r in records if r.status != "finished"]
     notes += [f"{r.name}: {problem}." for r in records for problem in r.problems]
@@ -89,21 +109,43 @@ def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
 
 
 def tables(records: Sequence[RunRecord]) -> list[Table]:
-    """The tables of a report: accuracy of the answers where it was measured, and training."""
+    """The tables of a report: accuracy of the answers, preferences by view, training.
+
+    Each has a line for every run that did not finish; a table without a figure is left out.
+    """
     rows, notes = rows_of(records)
-    names = [name for row in rows for name in row.figures]
-    made = []
-    if accuracy := chosen(names, ACCURACY):
-        with_figures = [
-            r for r in rows if r.status != "finished" or any(map(r.figures.get, accuracy))
-        ]
-        made.append(Table("Accuracy of the final answer", tuple(accuracy), tuple(with_figures)))
-    training = chosen(names, TRAINING)
-    made.append(Table("Training", tuple(training), tuple(rows), tuple(notes)))
-    return made
+    names = list(dict.fromkeys(name for row in rows for name in row.figures))
+    accuracies = [n.split("/") for n in names if n.startswith("accuracy/")]
+    modes = list(dict.fromkeys(parts[1] for parts in accuracies))
+    measure = sampled(parts[2] for parts in accuracies)
+    accuracy = {
+        f"{measure} before, %": f"accuracy/{{part}}/{measure}/before",
+        "after, %": f"accuracy/{{part}}/{measure}/after",
+        "gain": f"accuracy/{{part}}/{measure}/gain",
+        "greedy before, %": "accuracy/{part}/greedy/before",
+        "greedy after, %": "accuracy/{part}/greedy/after",
+    }
+    by_view = {
+        "margin": "{part}/rewards/margins",
+        "ranked right, %": "{part}/rewards/accuracies",
+        "held out, %": "eval/{part}/rewards/accuracies",
+    }
+    training = {"training loss": "loss", "held-out loss": "eval/loss", "seconds": "seconds"}
+    made = [
+        _table("Accuracy of the final answer", "mode", accuracy, rows, modes),
+        _table("Pairs by view", "view", by_view, rows, views(names)),
+        _table("Training", "", training, rows, [""]),
+    ]
+    shown = [t for t in made if t.columns] or made[-1:]
+    return [*shown[:-1], replace(shown[-1], notes=tuple(notes))]
 
 
-def cell(name: str, figure: Spread | None) -> str:
+def figure_name(template: str, part: str) -> str:
+    """The name of a figure; without a view, names have no view in them."""
+    return template.replace("{part}/", f"{part}/" if part else "")
+
+
+def cell(name: str, figure: Spread | None, *, sd: bool = True) -> str:
     """`0.512 ± 0.021 (sd 0.017)`; the mean alone for one run."""
     if figure is None:
         return MISSING
@@ -111,20 +153,37 @@ def cell(name: str, figure: Spread | None) -> str:
     if figure.std is None or figure.half is None:
         return mean
     half, std = (told(name, v).lstrip("+") for v in (figure.half, figure.std))
-    return f"{mean} ± {half} (sd {std})"
+    return f"{mean} ± {half}" + (f" (sd {std})" if sd else "")
 
 
 def grid(table: Table) -> Grid:
-    """The table for a terminal."""
-    made = Grid(title=table.heading, title_justify="left", title_style="bold")
-    for number, head in enumerate(table.header()):
-        figure = head in map(title, table.columns) or head == "n"
-        made.add_column(Text(head), justify="right" if figure else "left", overflow="fold")
-        made.columns[number].min_width = min(len(head), 8)
-    for row in table.rows:
-        style = None if row.status == "finished" else "red"
-        made.add_row(*map(Text, table.cells(row)), style=style)
+    """The table for a terminal: means and intervals."""
+    made = Grid(
+        title=table.heading, title_justify="left", title_style="bold", box=box.SIMPLE,
+        padding=(0, 1, 0, 0), pad_edge=False,
+    )  # fmt: skip
+    for head in table.header():
+        figure = head in table.columns or head == "n"
+        justify: Literal["left", "right"] = "right" if figure else "left"
+        made.add_column(Text(head), justify=justify, overflow="fold", no_wrap=figure)
+    for (row, _), cells in zip(table.lines, table.body(sd=False), strict=True):
+        made.add_row(*map(Text, cells), style=None if row.status == "finished" else "red")
     return made
+
+
+def _table(
+    heading: str, part: str, columns: Mapping[str, str], rows: Sequence[Row], parts: Sequence[str]
+) -> Table:
+    """The lines that have a figure, those that never will, and the columns with something in."""
+
+    def filled(row: Row, p: str) -> list[str]:
+        return [title for title, t in columns.items() if figure_name(t, p) in row.figures]
+
+    finished = [(r, p) for r in rows if r.status == "finished" for p in parts]
+    lines = [(r, p) for r, p in finished if filled(r, p) or not part]
+    lines += [(r, "") for r in rows if r.status != "finished"]
+    used = {title for row, p in lines for title in filled(row, p)}
+    return Table(heading, part, {t: c for t, c in columns.items() if t in used}, tuple(lines))
 
 
 def _row(runs: Sequence[RunRecord], shown: Sequence[str]) -> Row:
@@ -183,6 +242,14 @@ def _tells(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     for s in settings:
         present.setdefault(s.get(f"{key.partition('.')[0]}._target_"), set()).add(key in s)
     return any(len(seen) > 1 for seen in present.values())
+
+
+def _place(record: RunRecord, shown: Sequence[str]) -> tuple[Any, ...]:
+    """Where a row stands: by name, then by its settings, numbers by size and before words."""
+    settings = _settings(record)
+    values = [settings.get(key) for key in shown]
+    ranked = [(0, v, "") if is_number(v) else (1, 0.0, _text(v)) for v in values]
+    return (_name(record), ranked, record.name)
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ force=true, anything but held      -> moved to <name>.old-1, .old-2, ...; create
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
@@ -29,6 +30,7 @@ from bvrank.run.identity import differences, plain
 from bvrank.run.lock import Lock
 from bvrank.run.record import CONFIG, MANIFEST, is_run, read_config, read_manifest
 
+LOOKS = 5  # how often a folder that changes under our eyes is looked at
 _RESTART = "start again with force=true, which moves this folder aside"
 
 
@@ -65,19 +67,25 @@ def open_run(
     wanted = _Wanted(outputs / name, stored, content, resume, typed)
     notes: list[str] = []
     with told(wanted.path):
-        for last in (False, False, True):  # another process may create or move it between looks
+        for _ in range(LOOKS - 1):
+            seen = _inode(wanted.path)
             try:
-                if force and _occupied(wanted.path):
-                    notes.append(_moved_aside(wanted.path))
-                return _reopened(wanted) if _occupied(wanted.path) else _created(wanted, notes)
-            except (FileExistsError, FileNotFoundError):
-                if last:
+                return _opened(wanted, force, notes)
+            except (OSError, RunError) as error:
+                # FileExistsError, or another inode: a process made or moved the folder meanwhile.
+                if _inode(wanted.path) == seen and not isinstance(error, FileExistsError):
                     raise
-    raise AssertionError("the third look returns or raises")
+        return _opened(wanted, force, notes)
+
+
+def _opened(wanted: _Wanted, force: bool, notes: list[str]) -> RunFolder:
+    if force and _occupied(wanted.path):
+        notes.append(_moved_aside(wanted.path))
+    return _reopened(wanted) if _occupied(wanted.path) else _created(wanted, notes)
 
 
 def _created(wanted: _Wanted, notes: Sequence[str]) -> RunFolder:
-    """Fills a folder under another name, lock held, and renames it.
+    """Fills a folder under another name, lock held, and renames it to `wanted.path`.
 
     FileExistsError when another process was faster.
     """
@@ -89,7 +97,7 @@ def _created(wanted: _Wanted, notes: Sequence[str]) -> RunFolder:
         text = yaml.safe_dump(dict(wanted.config), sort_keys=False, allow_unicode=True)
         write_atomic(temporary / CONFIG, text)
         write_atomic(temporary / MANIFEST, to_json(_manifest(wanted), indent=2) + "\n")
-        _rename(temporary, path)
+        _place(temporary, path)
     except BaseException:
         lock.release()
         shutil.rmtree(temporary, ignore_errors=True)
@@ -166,22 +174,41 @@ def _moved_aside(path: Path) -> str:
     lock = Lock.take(path) if is_run(path) else None
     try:
         number = 1
-        while os.path.lexists(target := path.with_name(f"{path.name}.old-{number}")):
+        while not _renamed(path, target := path.with_name(f"{path.name}.old-{number}")):
             number += 1
-        os.rename(path, target)
     finally:
         if lock is not None:
             lock.release()
     return f"{path}: what was there is now {target.name}"
 
 
-def _rename(source: Path, target: Path) -> None:
+def _renamed(source: Path, target: Path) -> bool:
+    """Renames unless something stands at `target`, or comes to stand there meanwhile."""
+    if os.path.lexists(target):
+        return False
     try:
-        os.rename(source, target)  # succeeds on nothing and on an empty folder
-    except OSError:
-        if _occupied(target):
-            raise FileExistsError(f"{target} was created meanwhile") from None
+        _place(source, target)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _place(source: Path, target: Path) -> None:
+    """Renames onto nothing or an empty folder, else FileExistsError on every system alike."""
+    try:
+        os.rename(source, target)
+    except OSError as error:
+        if error.errno in (errno.EEXIST, errno.ENOTEMPTY):
+            raise FileExistsError(error.errno, error.strerror, str(target)) from error
         raise
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _occupied(path: Path) -> bool:

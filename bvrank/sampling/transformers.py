@@ -11,14 +11,13 @@ Shape letters: P prompts of a batch, R sequences in flight, T positions, W vocab
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer
+from transformers import PreTrainedModel
+
+from bvrank.sampling.cache import roomy_cache
+from bvrank.sampling.drawing import StreamKeys, draw, stream_keys, uniforms
 
 # Ended sequences ride along until an eighth of the batch has ended: dropping them copies the cache.
 COMPACT_AT = 7 / 8
@@ -80,7 +79,7 @@ def generate(
     with _evaluating(model), torch.inference_mode():
         for rows in _batches(prompts, max(1, batch_size // copies)):
             flight = _Flight(model, [prompts[row] for row in rows], copies, sampling, pad_id)
-            flight.run(_stream_keys(seed, rows, copies), stop_ids)
+            flight.run(stream_keys(seed, rows, copies), stop_ids)
             for row, samples in zip(rows, flight.samples(), strict=True):
                 found[row] = samples * (sampling.n // copies)
             done += len(rows)
@@ -130,22 +129,23 @@ class _Flight:
         if not mask.all():
             new = mask.new_ones(slots, sampling.max_new_tokens)
             self.mask = torch.cat([mask.repeat_interleave(copies, 0), new], 1)
-        self.cache = _roomy_cache(model)
+        self.cache = roomy_cache(model)
         self.logits = self._forward(ids, mask if self.mask is not None else None)  # [P,W]
         if copies > 1:
             self.logits = self.logits.repeat_interleave(copies, 0)  # [R,W]
             self.cache.batch_repeat_interleave(copies)
 
-    def run(self, keys: NDArray[np.uint64], stop_ids: Collection[int]) -> None:
+    def run(self, keys: StreamKeys, stop_ids: Collection[int]) -> None:
         """Draw tokens until every sequence has ended or is max_new_tokens long."""
         stops = torch.tensor(sorted(stop_ids), dtype=torch.int64, device=self.live.device)
-        for step in range(self.sampling.max_new_tokens):
-            uniforms = torch.from_numpy(_uniforms(keys, step)).to(self.live.device)
-            drawn = _draw(self.logits, uniforms[self.live], self.sampling)  # [R]
+        how = self.sampling
+        for step in range(how.max_new_tokens):
+            places = uniforms(keys, step).to(self.live.device)[self.live]  # [R]
+            drawn = draw(self.logits, places, how.temperature, how.top_p)  # [R]
             self._record(step, drawn, stops)
             running = ~self.finished[self.live]
             left = int(running.sum())
-            if left == 0 or step + 1 == self.sampling.max_new_tokens:
+            if left == 0 or step + 1 == how.max_new_tokens:
                 return
             if left <= COMPACT_AT * len(running):
                 kept = running.nonzero().squeeze(1)
@@ -197,53 +197,6 @@ class _Flight:
         self.finished[slots] = torch.isin(drawn, stops)
 
 
-class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
-    """A cache layer with room to spare: DynamicLayer copies all it holds for every new token.
-
-    `keys` and `values` [R,heads,T,width] stay views of the rooms, so everything else is inherited.
-    """
-
-    rooms: tuple[Tensor, Tensor] | None = None
-
-    def update(
-        self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any
-    ) -> tuple[Tensor, Tensor]:
-        past = self.get_seq_length()
-        if past == 0:
-            return super().update(key_states, value_states, *args, **kwargs)
-        total = past + key_states.shape[-2]
-        if self.rooms is None or self.rooms[0].shape[-2] < total:
-            assert self.keys is not None and self.values is not None  # past > 0
-            self.rooms = _room(self.keys, total), _room(self.values, total)
-        for room, new in zip(self.rooms, (key_states, value_states), strict=True):
-            room[..., past:total, :] = new
-        self.keys, self.values = (room[..., :total, :] for room in self.rooms)
-        return self.keys, self.values
-
-    def batch_repeat_interleave(self, repeats: int) -> None:
-        super().batch_repeat_interleave(repeats)
-        self.rooms = None
-
-    def batch_select_indices(self, indices: Tensor) -> None:
-        super().batch_select_indices(indices)
-        self.rooms = None
-
-
-def _room(held: Tensor, total: int) -> Tensor:
-    """held [R,heads,T,width] at the start of a buffer with half as many positions again as total."""
-    room = held.new_empty(*held.shape[:2], total + total // 2, held.shape[3])
-    room[..., : held.shape[2], :] = held
-    return room
-
-
-def _roomy_cache(model: PreTrainedModel) -> DynamicCache:
-    """The cache the model would build; layers of other kinds (sliding, linear) stay as they are."""
-    cache = DynamicCache(config=model.config)
-    roomy: Callable[[], DynamicLayer] = _RoomyLayer
-    cache.layers = [roomy() if type(x) is DynamicLayer else x for x in cache.layers]
-    return cache
-
-
 def _left_padded(
     prompts: list[Sequence[int]], pad_id: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
@@ -252,46 +205,3 @@ def _left_padded(
     ids = [[pad_id] * (width - len(prompt)) + list(prompt) for prompt in prompts]
     mask = [[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts]
     return torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-
-
-def _draw(logits: Tensor, uniforms: Tensor, sampling: Sampling) -> Tensor:
-    """The token [R] at which the cumulative probability of logits [R,W] passes uniforms [R]."""
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    probs = (logits / sampling.temperature).softmax(-1)
-    if sampling.top_p == 1:
-        return _invert(probs, uniforms)
-    probs, order = probs.sort(-1, descending=True)
-    probs[probs.cumsum(-1) - probs >= sampling.top_p] = 0  # the first is always kept
-    return order.gather(1, _invert(probs, uniforms)[:, None]).squeeze(1)
-
-
-def _invert(probs: Tensor, uniforms: Tensor) -> Tensor:
-    """Inverse of the cumulative distribution; float64, as 150,000 float32 terms lose 1e-4."""
-    cumulative = probs.cumsum(-1, dtype=torch.float64)  # [R,W], need not end at 1
-    target = uniforms[:, None] * cumulative[:, -1:]
-    found = torch.searchsorted(cumulative, target, right=True).squeeze(1)
-    return found.clamp(
-        max=probs.shape[-1] - 1
-    )  # a row of NaN finds no place: reported with its logp
-
-
-def _stream_keys(seed: int, rows: list[int], copies: int) -> NDArray[np.uint64]:
-    """One key per sequence [R]; rows are positions in `prompts`, so batching does not matter."""
-    row = np.repeat(np.array(rows, dtype=np.uint64), copies)
-    copy = np.tile(np.arange(copies, dtype=np.uint64), len(rows))
-    start = np.full(len(row), seed % 2**64, dtype=np.uint64)
-    return _mix(_mix(_mix(start) + row) + copy)
-
-
-def _uniforms(keys: NDArray[np.uint64], step: int) -> NDArray[np.float64]:
-    """The `step`-th uniform of every stream, in [0, 1) with 40 bits: times a sum it stays below it."""
-    return (_mix(keys + np.uint64(step)) >> np.uint64(24)).astype(np.float64) * 2.0**-40
-
-
-def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """SplitMix64 (Steele et al., 2014): a counter-based generator, so streams need no state."""
-    state = (state + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return state ^ (state >> np.uint64(31))

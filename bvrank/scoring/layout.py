@@ -79,7 +79,9 @@ def _whole(planted: Planted) -> Piece:
     """The tree without the segments that none of the scored branches needs."""
     paths = planted.tree.paths()
     used = sorted({s for b in planted.branches for end in b.segments for s in paths[end]})
-    return Piece(planted.tree, tuple(used), tuple(zip(planted.branches, planted.owners, strict=True)))
+    return Piece(
+        planted.tree, tuple(used), tuple(zip(planted.branches, planted.owners, strict=True))
+    )
 
 
 def _paths(planted: Planted, *, per_branch: bool) -> list[Piece]:

@@ -105,9 +105,7 @@ def model_digest(model: nn.Module) -> str:
 def _branch_key(row: Encoded, branch: Branch, paths: list[tuple[int, ...]]) -> int:
     path = max((paths[s] for s in branch.segments), key=len)
     ids = np.concatenate([row.segments[s].ids for s in path]).astype(np.int32)
-    scored = np.concatenate(
-        [np.full(len(row.segments[s].ids), s in branch.segments) for s in path]
-    )
+    scored = np.concatenate([np.full(len(row.segments[s].ids), s in branch.segments) for s in path])
     digest = hashlib.blake2b(ids.tobytes(), digest_size=8)
     digest.update(b"|" + np.packbits(scored).tobytes())
     return int.from_bytes(digest.digest(), "little")

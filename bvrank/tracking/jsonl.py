@@ -12,6 +12,7 @@ from typing import IO, Any
 
 from bvrank.records import StepReport
 from bvrank.run.files import read_jsonl, to_json, write_atomic
+from bvrank.run.folder import told
 from bvrank.run.record import METRICS
 
 
@@ -32,13 +33,15 @@ class Jsonl:
     def truncate(self, after_step: int) -> int:
         """Removes the lines beyond step `after_step`, the checkpoint a run resumes from.
 
-        Returns how many went. Call it after `start` and before the first `log`.
+        Returns how many went. Call it after `start` and before the first `log`. RunError when the
+        file cannot be rewritten: a run that resumes must not log a step twice.
         """
-        if self._path is None or self._file is None:
+        if self._path is None:
             raise RuntimeError("truncate() before start()")
-        self._file.close()
-        removed = _keep(self._path, after_step)
-        self._file = self._path.open("a", encoding="utf-8")
+        self.finish({})
+        with told(self._path.parent):
+            removed = _keep(self._path, after_step)
+            self._file = self._path.open("a", encoding="utf-8")
         return removed
 
     def log(self, report: StepReport) -> None:

@@ -7,12 +7,15 @@ then at every tenth of the way or after a minute of silence, and the last.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from time import monotonic
 from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderResult
+from rich.errors import LiveError
 from rich.live import Live
 from rich.text import Text
 
@@ -35,6 +38,11 @@ class Screen(Console):
     def on_broken_pipe(self) -> None:
         """Falls silent; rich would end the process, and with it the run."""
         self.quiet = True
+
+
+@lru_cache(maxsize=1)
+def _screen() -> Screen:
+    return Screen(stderr=True)  # one for all, so that a phase within a phase stands below it
 
 
 class Phase:
@@ -125,8 +133,11 @@ class _PlainPhase(Phase):
 class _LivePhase(Phase):
     def __init__(self, console: Console, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
-        self._live = Live(self, console=console, refresh_per_second=8)
-        with contextlib.suppress(OSError, ValueError):
+        # rich lifts prints above the line by sending them to stderr: not those that go to a file.
+        lift = sys.stdout is not None and sys.stdout.isatty()
+        self._live = Live(self, console=console, refresh_per_second=8, redirect_stdout=lift)
+        # LiveError: before rich 14.1 a phase within a phase cannot be shown.
+        with contextlib.suppress(OSError, ValueError, LiveError):
             self._live.start()
 
     def close(self) -> None:
@@ -180,7 +191,7 @@ def phase(
 
     Call `p.advance(n, name=value, ...)` in it. Writes to stderr, or to `console`.
     """
-    console = console or Screen(stderr=True)
+    console = console or _screen()
     live = console.is_terminal and not console.is_dumb_terminal
     kind = _LivePhase if live else _PlainPhase
     running = kind(console, title, total, done=done, clock=clock)

@@ -169,6 +169,37 @@ def test_a_race_for_a_new_folder_has_one_winner(tmp_path):
     assert os.listdir(tmp_path) == ["r"]
 
 
+CONTENDER = """
+import random, sys, time
+from pathlib import Path
+from bvrank.errors import RunError
+from bvrank.run import open_run
+draw = random.Random(int(sys.argv[2]))
+for _ in range(25):
+    try:
+        force = draw.random() < 0.5
+        with open_run(Path(sys.argv[1]), "r", {"seed": 0}, force=force, resume=True) as f:
+            if not f.finished:
+                alone = f.path / "alone"
+                alone.touch(exist_ok=False)
+                time.sleep(draw.random() * 0.005)
+                alone.unlink()
+                if draw.random() < 0.3:
+                    f.finish({})
+    except RunError as error:
+        assert "is working in this folder" in str(error), error
+        time.sleep(draw.random() * 0.02)
+"""
+
+
+def test_processes_that_force_resume_and_finish_at_random_are_never_two_inside(tmp_path):
+    commands = [[sys.executable, "-c", CONTENDER, str(tmp_path), str(k)] for k in range(3)]
+    processes = [subprocess.Popen(c, stderr=-1, text=True) for c in commands]
+    assert [p.communicate()[1] for p in processes] == [""] * 3
+    names = os.listdir(tmp_path)
+    assert all(name == "r" or name.startswith("r.old-") for name in names)
+
+
 def test_an_empty_folder_is_nothing(opened, tmp_path):
     (tmp_path / "outputs" / NAME).mkdir(parents=True)
     opened().close()

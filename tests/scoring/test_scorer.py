@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM, MistralConfig, MistralForCausalLM
-from transformers import Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from bvrank.errors import ModelError
 from bvrank.records import Encoded, TokenBatch
@@ -119,9 +125,7 @@ def test_batch_mates_and_order_do_not_matter() -> None:
 def test_activation_checkpointing_changes_nothing() -> None:
     model, trees = qwen3(torch.float64), mixed(3)
     plain = gradient(Scorer(model)(batch_of(trees, "forest", FREE)), model)
-    model.gradient_checkpointing_enable(
-        {"use_reentrant": False, "context_fn": recompute_contexts}
-    )
+    model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": recompute_contexts})
     model.train()
     again = gradient(Scorer(model)(batch_of(trees, "forest", FREE)), model)
     torch.testing.assert_close(again, plain, rtol=1e-12, atol=1e-12)
@@ -136,6 +140,8 @@ def test_layers_that_cannot_follow_a_tree_are_refused() -> None:
 
 def test_cost_counts_the_body_only() -> None:
     model = qwen3(torch.float32)
-    body = sum(p.numel() for n, p in model.named_parameters() if "embed" not in n and "head" not in n)
+    body = sum(
+        p.numel() for n, p in model.named_parameters() if "embed" not in n and "head" not in n
+    )
     assert cost_of(model).attention == 2 * 4 * 8 * 2
     assert body <= cost_of(model).linear <= body + VOCABULARY * 32

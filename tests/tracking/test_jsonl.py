@@ -5,10 +5,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bvrank.errors import RunError
 from bvrank.protocols import Tracker
 from bvrank.records import StepReport
 from bvrank.run.files import read_jsonl
 from bvrank.tracking.jsonl import Jsonl
+from bvrank.tracking.several import Several
 
 
 def steps(folder):
@@ -78,6 +80,14 @@ def test_a_torn_line_does_not_swallow_the_next(tmp_path):
     tracker.finish({})
     lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
+
+
+def test_a_file_that_cannot_be_rewritten_is_an_error_of_the_run(tmp_path):
+    several = Several([jsonl := Jsonl()])
+    (tmp_path / "metrics.jsonl").mkdir()
+    several.start({}, tmp_path)
+    with pytest.raises(RunError, match="cannot be written"):
+        jsonl.truncate(3)
 
 
 def test_order_of_calls_is_enforced(tmp_path):

@@ -136,6 +136,27 @@ def test_odd_terminals(width, term):
     assert live(width, {"TERM": term, "NO_COLOR": "1"})
 
 
+def test_what_is_printed_to_a_file_meanwhile_stays_on_stdout(capsys):
+    console = Screen(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"})
+    with phase("x", 2, console=console) as state:
+        state.advance()
+        print("a result")
+    assert capsys.readouterr().out == "a result\n"
+    assert "a result" not in console.file.getvalue()
+
+
+def test_phases_within_phases():
+    console = Screen(file=io.StringIO(), force_terminal=True, _environ={"TERM": "xterm"})
+    with phase("outer", 2, console=console) as outer:
+        outer.advance()
+        with phase("inner", 3, console=console) as inner:
+            inner.advance(3)
+        outer.advance()
+    text = console.file.getvalue()
+    assert "inner" in text
+    assert "2/2" in text
+
+
 def test_dumb_terminals_get_plain_lines():
     assert "\x1b" not in live(80, {"TERM": "dumb"})
 

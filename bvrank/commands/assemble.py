@@ -1,0 +1,180 @@
+"""From settings and nodes to what the trainer takes: rows, policy, reference, stream."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bvrank.commands.settings import Intake, TrainSettings
+from bvrank.data.batches import Stream
+from bvrank.data.encoding import Listing, encode
+from bvrank.data.loader import Order, streams_of
+from bvrank.data.refusals import check_refused
+from bvrank.data.templates import Template
+from bvrank.errors import DataError
+from bvrank.objectives.schedule import Schedule
+from bvrank.records import Encoded, Example, Refused
+from bvrank.scoring.collate import Collator
+from bvrank.scoring.precision import recompute_contexts
+from bvrank.scoring.reference import Reference, ReferenceStore, model_digest
+from bvrank.scoring.scorer import Scorer, cost_of
+from bvrank.tracking.progress import phase
+from bvrank.trainer import Plan
+
+TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 5e-2}  # nats per token, policy against reference
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Encoded rows, what was refused, and whether views are drawn as separate streams."""
+
+    train: list[Encoded]
+    held_out: list[Encoded]
+    refused: list[Refused]
+    independent: bool
+
+
+def texts_of(source: Any) -> Iterator[str]:
+    """Every text of a source, for a tokenizer to be trained on."""
+    for row in source.rows():
+        if isinstance(row, Example):
+            yield from (m.content for m in row.prompt)
+            for candidate in row.candidates:
+                yield from (t for t in (candidate.trace, candidate.answer) if t)
+
+
+def encoded_rows(source: Any, held_source: Any, intake: Intake, template: Template,
+                 views: tuple[str, ...], needed: int | None, settings: TrainSettings,
+                 where: str) -> Rows:  # fmt: skip
+    """Tree by tree what trains and what is held out. DataError when too much was refused."""
+    from bvrank.data.split import held_out_split, without_leaks
+
+    train: Sequence[Example | Refused] = list(source.rows())
+    held: Sequence[Example | Refused] = []
+    if held_source is not None:
+        held = list(held_source.rows())
+        train = without_leaks(train, held)
+    elif intake.eval_fraction > 0:
+        train, held = held_out_split(train, intake.eval_fraction, settings.seed)
+
+    def trees(rows: Sequence[Example | Refused]) -> tuple[list[Encoded], list[Refused]]:
+        return encode(
+            rows, template, views=views, max_length=intake.max_length, overlong=intake.overlong,
+            listing=getattr(source, "listing", Listing()), seed=settings.seed,
+        )  # fmt: skip
+
+    kept, refused = trees(train)
+    check_refused(len(kept), refused, intake.max_refused, where)
+    held_kept, held_refused = trees(held)
+    if held:
+        check_refused(len(held_kept), held_refused, intake.max_refused, f"{where} (held out)")
+    independent = getattr(source, "pairing", None) == "independent"
+    _check_candidates([*kept, *held_kept], needed, where)
+    return Rows(kept, held_kept, [*refused, *held_refused], independent and len(views) > 1)
+
+
+def _check_candidates(rows: Sequence[Encoded], needed: int | None, where: str) -> None:
+    if needed and rows and all(len(r.branches) < needed for r in rows):
+        raise DataError(
+            f"the objective compares {needed} candidates, but no row has that many", where=where,
+            repair="Choose another objective, such as objective=sft.",
+        )  # fmt: skip
+
+
+def ready_model(model: Any, settings: TrainSettings, seed: int, lora: Any, tokenizer: Any) -> Any:
+    """Adapter, dtype and activation checkpointing as set; the tokenizer goes with the weights."""
+    if settings.precision == "fp64":
+        model = model.double()
+    model = lora.wrap(model, seed)
+    model.bvrank_tokenizer = tokenizer
+    model.config.use_cache = False
+    if settings.activation_checkpointing:
+        options: dict[str, Any] = {"use_reentrant": False}
+        if settings.precision == "fp64":
+            options["context_fn"] = recompute_contexts
+        _checkpoint_activations(model, options)
+    return model
+
+
+def _checkpoint_activations(model: Any, options: dict[str, Any]) -> None:
+    # transformers 6 drops the older name.
+    enable = getattr(model, "activation_checkpointing_enable", None)
+    (enable or model.gradient_checkpointing_enable)(options)
+    if hasattr(model, "enable_input_require_grads") and hasattr(model, "peft_config"):
+        model.enable_input_require_grads()
+
+
+def collator(model: Any, settings: TrainSettings) -> Collator:
+    """The layout as set, with this model's costs."""
+    return Collator(settings.scoring.layout, cost_of(model))
+
+
+def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settings: TrainSettings,
+                 store: Path, title: str = "reference") -> Reference:  # fmt: skip
+    """The reference phase: log-probs of the policy as loaded, from the store where they are."""
+    model = engine.module.model
+    attention = model.config._attn_implementation
+    parts = (model_digest(model), settings.precision, attention, settings.scoring.layout,
+             engine.device.type, torch.__version__)  # fmt: skip
+    entries = ReferenceStore(store, "|".join(map(str, parts)))
+    engine.module.eval()
+    with torch.no_grad(), phase(title, len(rows)) as shown:
+        found = entries.fill(rows, engine.score, collate, shown.advance)
+    engine.module.train()
+    return found
+
+
+def stream(rows: Sequence[Encoded], reference: Reference | None, collate: Collator,
+           views: tuple[str, ...], settings: TrainSettings, *, independent: bool = False
+           ) -> Stream:  # fmt: skip
+    """The stateless stream of batches. DataError when independent pairing lacks a view."""
+    streams = streams_of(rows, views, independent=independent)
+    for view, numbers in zip(views, streams, strict=False):
+        if not numbers:
+            raise DataError(
+                f"no row has the view {view}", where="data",
+                repair="Name its file with data.bare_path, or set data.bare_from=reuse.",
+            )  # fmt: skip
+    order = Order(streams, settings.seed, settings.batch)
+    values = None if reference is None else reference.values
+    return Stream(rows, values, order, collate, settings.per_forward)
+
+
+def plan_of(schedule: Schedule, settings: TrainSettings) -> Plan:
+    """Learning rate, objective and scheduled fields by step."""
+
+    def progress(step: int) -> float:
+        return (step - 1) / max(settings.steps - 1, 1)
+
+    return Plan(
+        steps=settings.steps,
+        learning_rate=learning_rate(settings),
+        objective=lambda step: schedule.at(progress(step)),
+        fields=lambda step: schedule.values(progress(step)),
+    )
+
+
+def learning_rate(settings: TrainSettings) -> Callable[[int], float]:
+    """Rises evenly over the warm-up's steps, then falls by the shape; never 0 on a step."""
+    peak, steps, shape = settings.optimizer.lr, settings.steps, settings.scheduler.shape
+    warm = math.ceil(settings.scheduler.warmup * steps)
+
+    def rate(step: int) -> float:
+        if step <= warm:
+            return peak * step / warm
+        gone = (step - max(warm, 1)) / (steps - max(warm, 1) + 1)
+        if shape == "constant":
+            return peak
+        return peak * (1 - gone if shape == "linear" else (1 + math.cos(math.pi * gone)) / 2)
+
+    return rate
+
+
+def scorer_of(model: Any, settings: TrainSettings) -> Scorer:
+    """The module that engines wrap."""
+    return Scorer(model, chunk=settings.scoring.chunk)

@@ -1,0 +1,115 @@
+"""What happens after a step: evaluating, logging, saving, stopping."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from bvrank import checkpoint
+from bvrank.checkpoint import TrainState
+from bvrank.commands.settings import Checkpoint
+from bvrank.errors import ConfigError
+from bvrank.protocols import Tracker
+from bvrank.records import StepReport
+
+
+@dataclass
+class Recorder:
+    """Evaluates every `eval_every` steps and at the end, and logs every `log_every` steps, the
+    first and the last; what was evaluated is always logged."""
+
+    tracker: Tracker
+    steps: int
+    log_every: int
+    eval_every: int
+    evaluate: Callable[[int], dict[str, float]] | None
+    latest: dict[str, float] = field(default_factory=dict)
+
+    def __call__(self, state: TrainState, report: StepReport) -> None:
+        values = dict(report.values)
+        due = self.eval_every and state.step % self.eval_every == 0
+        if self.evaluate and (due or state.step == self.steps):
+            values |= self.evaluate(state.step)
+        self.latest = values
+        ends = state.step in (1, self.steps)
+        if ends or state.step % self.log_every == 0 or "eval/loss" in values:
+            self.tracker.log(StepReport(state.step, values))
+
+
+@dataclass
+class Saver:
+    """Checkpoints every n steps and at the end; keeps the newest few and the best."""
+
+    folder: Path
+    engine: Any
+    settings: Checkpoint
+    steps: int
+    recorder: Recorder
+
+    def __call__(self, state: TrainState, report: StepReport) -> None:
+        better = self._better(state)
+        due = self.settings.every and state.step % self.settings.every == 0
+        if better or due or state.step == self.steps:
+            self.save(state)
+
+    def save(self, state: TrainState) -> None:
+        """Writes the state as it is now, unless that was done already."""
+        if checkpoint.damage(self.folder / f"step-{state.step:06d}") is None:
+            return
+        checkpoint.save(self.folder, self.engine, state)
+        checkpoint.prune(self.folder, self.settings.keep, state.best_step)
+
+    def _better(self, state: TrainState) -> bool:
+        name = self.settings.best
+        if name is None:
+            return False
+        if name not in self.recorder.latest:
+            if name.startswith("eval/") and "eval/loss" not in self.recorder.latest:
+                return False  # not evaluated at this step
+            known = ", ".join(sorted(self.recorder.latest))
+            raise ConfigError(
+                f"'{name}' is not a metric of this run",
+                where="checkpoint.best",
+                repair=f"Known: {known}.",
+            )
+        value = self.recorder.latest[name]
+        lower = any(word in name for word in ("loss", "nll", "grad_norm"))
+        if state.best is not None and not (value < state.best if lower else value > state.best):
+            return False
+        state.best, state.best_step = value, state.step
+        return True
+
+
+class Stopping:
+    """Turns the first SIGINT or SIGTERM into a wish that the trainer reads; the second ends at once."""
+
+    def __init__(self) -> None:
+        self.wished = False
+
+    def __call__(self) -> bool:
+        return self.wished
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While active, signals are heard. Outside the main thread nothing changes."""
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        try:
+            before = {n: signal.signal(n, self._hear) for n in numbers}
+        except ValueError:
+            yield
+            return
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.wished:
+            raise KeyboardInterrupt
+        self.wished = True

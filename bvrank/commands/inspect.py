@@ -1,0 +1,177 @@
+"""`bvrank inspect`: rendered examples with their scored tokens, and what was refused.
+
+On a terminal scored tokens are coloured in turn and context is dim; elsewhere scored spans stand
+in [[brackets]] with `|` between tokens. Only the tokenizer is loaded, no weights.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bvrank.commands.build import build
+from bvrank.errors import ConfigError
+from bvrank.records import BARE, FULL, Encoded, Refused
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from bvrank.data.spans import Piece, Span
+    from bvrank.data.templates import Template
+
+QUANTILES = (50, 90, 99, 100)  # per cent
+SHADES = ("green", "bright_cyan")  # two, in turn, so that borders between tokens show
+
+
+@dataclass(frozen=True)
+class Found:
+    """The rows of a data node, encoded for one objective and tokenizer."""
+
+    template: Template
+    views: tuple[str, ...]
+    kept: list[Encoded]
+    refused: list[Refused]
+
+
+def main(config: dict[str, Any]) -> int:
+    """Prints `limit` rows, the lengths of all, and the refusals by reason."""
+    from rich.console import Console
+
+    limit, tokens = (_count(config, name, low) for name, low in (("limit", 0), ("tokens", 8)))
+    found = _found(config)
+    console = Console(soft_wrap=True, highlight=False)
+    for row in found.kept[:limit]:
+        _show(row, found, tokens, console)
+    for table in (_lengths(found), _reasons(found)):
+        if table.row_count:
+            console.print(table)
+    from bvrank.data.refusals import summarise
+
+    console.print(summarise(len(found.kept), found.refused), markup=False)
+    return 0
+
+
+def _found(config: dict[str, Any]) -> Found:
+    from bvrank.commands.assemble import texts_of
+    from bvrank.commands.settings import split_intake
+    from bvrank.data.encoding import encode
+    from bvrank.data.templates import Template
+    from bvrank.models.corpus import Corpus
+    from bvrank.paths import store_dir
+
+    trusted = config["trusted"]
+    objective = config.get("objective") and build(config["objective"], "objective", trusted)
+    intake, node = split_intake(config["data"])
+    source = build(node, "data", trusted)
+    model = build(config["model"], "model", trusted)
+    corpus = Corpus(lambda: texts_of(source), store_dir(config["store"]))
+    views = tuple(objective.views) if objective else (FULL, BARE)
+    rows = list(source.rows())
+    template = Template(model.tokenizer(corpus))
+    listing = getattr(source, "listing", None)
+    kept, refused = encode(
+        rows, template, views=views, max_length=intake.max_length, overlong=intake.overlong,
+        listing=listing, seed=config["seed"],
+    )  # fmt: skip
+    return Found(template, views, kept, refused)
+
+
+def _count(config: dict[str, Any], name: str, low: int) -> int:
+    value = config[name]
+    if not isinstance(value, int) or isinstance(value, bool) or value < low:
+        raise ConfigError(f"must be a whole number of at least {low}, got {value!r}", where=name)
+    return value
+
+
+def _show(row: Encoded, found: Found, tokens: int, console: Console) -> None:
+    from bvrank.data.spans import spans
+
+    console.rule(row.where) if console.is_terminal else console.print(f"== {row.where}", markup=False)
+    for view in found.views:
+        held = spans(row, view)
+        if held:
+            console.print(f"-- view {view}", style="bold", markup=False)
+        for span in held:
+            if span.branches:
+                console.print(_label(span), style="bold", markup=False)
+            console.print(_rendered(span, found.template, tokens, console.is_terminal))
+    console.print()
+
+
+def _label(span: Span) -> str:
+    branch = span.branches[0]
+    return (
+        f"relevance {branch.relevance:g}, shown {branch.rank}, answer {branch.answer}, "
+        f"{len(span.ids)} tokens"
+    )
+
+
+def _rendered(span: Span, template: Template, tokens: int, colours: bool) -> Text:
+    """A segment's tokens, its middle left out where it is longer than `tokens`."""
+    from rich.text import Text
+
+    from bvrank.data.spans import pieces
+
+    scored, cut = bool(span.branches), len(span.ids) - tokens
+    head = span.ids if cut <= 0 else span.ids[: tokens - tokens // 2]
+    line = Text()
+    if scored and not colours:
+        line.append("[[")
+    _append(line, pieces(head, template), scored, colours)
+    if cut > 0:
+        line.append(f"\n ... {cut:,} tokens ...\n", style="italic")
+        _append(line, pieces(span.ids[len(span.ids) - tokens // 2 :], template), scored, colours)
+    if scored and not colours:
+        line.append("]]")
+    return line
+
+
+def _append(line: Text, found: Iterator[Piece], scored: bool, colours: bool) -> None:
+    for number, piece in enumerate(found):
+        if number and scored and not colours:
+            line.append("|")
+        style = SHADES[number % 2] if scored else "dim"
+        line.append(piece.text, style=f"{style} reverse" if piece.special else style)
+
+
+def _lengths(found: Found) -> Table:
+    import numpy as np
+    from rich.table import Table
+
+    table = Table(title="tokens", title_justify="left")
+    for name in ("", *(f"{q} %" if q < 100 else "most" for q in QUANTILES)):
+        table.add_column(name, justify="right")
+    for name, values in _measures(found):
+        if values:
+            table.add_row(name, *(f"{v:,.0f}" for v in np.percentile(values, QUANTILES)))
+    return table
+
+
+def _measures(found: Found) -> Iterator[tuple[str, Sequence[int]]]:
+    yield "whole tree", [sum(len(s.ids) for s in row.segments) for row in found.kept]
+    yield "longest path", [row.longest for row in found.kept]
+    for view in found.views:
+        yield f"scored, {view}", [
+            sum(len(row.segments[s].ids) for s in branch.segments)
+            for row in found.kept
+            for branch in row.branches
+            if branch.view == view
+        ]
+
+
+def _reasons(found: Found) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title="refused", title_justify="left")
+    for name in ("reason", "rows", "first", "why"):
+        table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
+    first = {r.reason: r for r in reversed(found.refused)}
+    for reason, count in Counter(r.reason for r in found.refused).most_common():
+        told = (reason, f"{count:,}", first[reason].where, first[reason].detail)
+        table.add_row(*(Text(t) for t in told))
+    return table

@@ -1,0 +1,157 @@
+"""What a run needs first, made once in the parent and kept by content: the tiny model's teaching,
+its own pairs, and how accurate it is before training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import bvrank.data.arithmetic as world
+from bvrank.checkpoint import TrainState
+from bvrank.commands import assemble
+from bvrank.commands.settings import (
+    Checkpoint,
+    Eval,
+    Log,
+    Optimizer,
+    Scheduler,
+    Scoring,
+    TrainSettings,
+)
+from bvrank.data.encoding import encode
+from bvrank.data.templates import Template
+from bvrank.engines.local import Local
+from bvrank.errors import DataError
+from bvrank.evaluation import arithmetic as evaluation
+from bvrank.models.saving import load_weights, save_policy
+from bvrank.models.tiny import Tiny
+from bvrank.objectives.schedule import Schedule
+from bvrank.objectives.sft import SFT
+from bvrank.sampling.pairs import own_pairs
+from bvrank.sampling.transformers import Sampling
+from bvrank.scoring.reference import model_digest
+from bvrank.tracking.progress import phase
+from bvrank.trainer import train
+
+VERSION = 1  # of teaching, sampling and measuring: what older versions stored is made again
+
+
+def teach(node: Tiny, model: Any, tokenizer: Any, store: Path) -> None:
+    """Gives `model` the taught weights: from the store, else by SFT with the product's trainer."""
+    if node.teach.steps == 0:
+        return
+    shape = {k: v for k, v in asdict(node).items() if k != "lora"}
+    folder = store / "models" / _key("taught", shape)
+    if not (folder / "config.json").is_file():
+        _teach(node, model, tokenizer)
+        _place(folder, lambda part: save_policy(model, part))
+    load_weights(model, folder)
+
+
+def own(source: world.Arithmetic, model: Any, template: Template, store: Path
+        ) -> world.Arithmetic:  # fmt: skip
+    """The source with its pairs sampled from `model` (or found in the store)."""
+    if source.path is not None:
+        return source
+    asked = {k: v for k, v in asdict(source).items() if not k.startswith("test_")}
+    path = store / "pairs" / f"{_key('pairs', asked, model_digest(model))}.jsonl"
+    if not path.is_file():
+        sampling = Sampling(source.temperature, 1.0, source.max_new_tokens, source.samples)
+        problems = world.problems(source.problems, source.seed, "train")
+        with phase("sampling pairs", 2 * len(problems)) as shown:
+            rows = list(own_pairs(model, template, problems, sampling, source.seed, _steps(shown)))
+        if not rows:
+            raise DataError(
+                "no problem has both a right and a wrong sample: nothing to prefer", where="data",
+                repair="Raise data.problems or data.samples, or teach more (model.teach.steps).",
+            )  # fmt: skip
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(f".{os.getpid()}.part")
+        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        part.replace(path)
+    return replace(source, path=str(path))
+
+
+def measured(source: world.Arithmetic, model: Any, template: Template, store: Path, title: str
+             ) -> dict[str, evaluation.Accuracy]:  # fmt: skip
+    """Accuracy of `model` on the source's test problems, kept by content."""
+    asked = (source.test_problems, source.test_samples, source.max_new_tokens, source.seed)
+    path = store / "accuracy" / f"{_key('accuracy', asked, model_digest(model))}.json"
+    if path.is_file():
+        found = json.loads(path.read_text())
+        return {mode: evaluation.Accuracy(**values) for mode, values in found.items()}
+    problems = world.problems(source.test_problems, source.seed, "test")
+    with phase(title, 4) as shown:
+        result = evaluation.accuracy(
+            model, template, problems, samples=source.test_samples, temperature=1.0,
+            max_new_tokens=source.max_new_tokens, seed=source.seed, on_progress=shown.advance,
+        )  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(f".{os.getpid()}.part")
+    part.write_text(json.dumps({mode: asdict(values) for mode, values in result.items()}))
+    part.replace(path)
+    return result
+
+
+def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:
+    settings, objective = _teaching(node), SFT(view="both")
+    template = Template(tokenizer)
+    source = world.Demonstrations(node.teach.problems, node.teach.seed)
+    rows, _ = encode(source.rows(), template, views=objective.views, max_length=4096)
+    scorer = assemble.scorer_of(model, settings)
+    optimizer = settings.optimizer.kind()(model.parameters(), lr=settings.optimizer.lr)
+    engine = Local().start(scorer, optimizer, precision="fp32", max_grad_norm=1.0)
+    batches = assemble.stream(
+        rows, None, assemble.collator(model, settings), objective.views, settings
+    )
+    plan = assemble.plan_of(Schedule(objective, {}), settings)
+    with phase("teaching", settings.steps) as shown:
+        hook = lambda state, report: shown.advance(1, loss=report.values["loss"])  # noqa: E731
+        train(plan, batches, engine, TrainState(), [hook])
+
+
+def _teaching(node: Tiny) -> TrainSettings:
+    return TrainSettings(
+        seed=node.teach.seed, steps=node.teach.steps, batch=node.teach.batch, micro=None,
+        optimizer=Optimizer("AdamW", node.teach.lr), scheduler=Scheduler("cosine", node.teach.warmup),
+        schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,
+        scoring=Scoring("forest", 16_384), eval=Eval(0, None), checkpoint=Checkpoint(0, 1, None),
+        log=Log(1), resume=False, force=False, name=None, outputs="outputs", store=None, trusted=[],
+    )  # fmt: skip
+
+
+def _place(folder: Path, write: Callable[[Path], None]) -> None:
+    """Writes a folder beside its place and renames it; a second writer's work is dropped."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
+    write(part)
+    try:
+        os.rename(part, folder)
+    except OSError:
+        shutil.rmtree(part, ignore_errors=True)
+        if not folder.is_dir():
+            raise
+
+
+def _steps(shown: Any) -> Callable[[int, int], None]:
+    """Counts up over both modes, from (done, all) within one."""
+    last = 0
+
+    def advance(done: int, whole: int) -> None:
+        nonlocal last
+        shown.advance(done - last if done > last else done)
+        last = 0 if done == whole else done
+
+    return advance
+
+
+def _key(*parts: Any) -> str:
+    text = json.dumps([VERSION, *parts], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -1,0 +1,72 @@
+"""bvrank report: run folders -> a table on the terminal, a Markdown page and PNG curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from bvrank.errors import ConfigError, RunError
+from bvrank.reports.collect import collect
+from bvrank.reports.tables import Table, grid, rows_of, tables
+from bvrank.run import RunRecord, is_run, write_atomic
+
+
+def main(config: dict[str, Any]) -> int:
+    """Reports on the runs that `config["runs"]` matches, into the folder `config["out"]`.
+
+    RunError when nothing matches or the folder cannot be written.
+    """
+    from rich.console import Console
+
+    records = collect(_patterns(config["runs"]))
+    out = _folder(config["out"])
+    shown = tables(records)
+    page = _write(records, shown, out)
+    console = Console()
+    if not console.is_terminal:  # a file or a pipe has no width to keep to
+        console = Console(width=200)
+    for table in shown:
+        console.print(grid(table))
+        for note in table.notes:
+            console.print(f"  {note}", markup=False, highlight=False)
+    console.print(f"\nreport: {page}", markup=False, highlight=False, soft_wrap=True)
+    return 0
+
+
+def _write(records: list[RunRecord], shown: list[Table], out: Path) -> Path:
+    from bvrank.reports.curves import draw
+    from bvrank.reports.markdown import page
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        images = draw(rows_of(records)[0], out)
+        write_atomic(out / "report.md", page(records, shown, images))
+    except OSError as error:
+        raise RunError(
+            f"the report cannot be written: {error.strerror or error}",
+            where=str(out),
+            repair="Choose a folder that you can write to with out=...",
+        ) from error
+    return out / "report.md"
+
+
+def _patterns(runs: Any) -> list[str]:
+    patterns = [runs] if isinstance(runs, str) else runs
+    if not isinstance(patterns, list) or not all(isinstance(p, str) for p in patterns):
+        raise ConfigError(
+            f"must be a pattern or a list of patterns, got {runs!r}",
+            where="runs",
+            repair="As in runs='outputs/*' or runs='[outputs/a,outputs/b]'.",
+        )
+    return patterns
+
+
+def _folder(out: Any) -> Path:
+    if not isinstance(out, str) or not out:
+        raise ConfigError(f"must name a folder, got {out!r}", where="out")
+    folder = Path(out).expanduser()
+    if is_run(folder):
+        raise ConfigError(
+            "is itself a run folder", where="out", repair="Choose another, as out=outputs/report."
+        )
+    return folder

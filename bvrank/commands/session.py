@@ -1,0 +1,215 @@
+"""One training run from loaded parts to its summary."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bvrank import checkpoint
+from bvrank.checkpoint import TrainState
+from bvrank.commands import assemble, prepare
+from bvrank.commands.hooks import Recorder, Saver, Stopping
+from bvrank.data.arithmetic import Arithmetic
+from bvrank.data.batches import Stream
+from bvrank.data.refusals import summarise
+from bvrank.data.templates import Template
+from bvrank.errors import Interrupted
+from bvrank.evaluation.arithmetic import compared
+from bvrank.models.corpus import Corpus
+from bvrank.models.tiny import Tiny
+from bvrank.run import RunFolder
+from bvrank.scoring.reference import Reference
+from bvrank.scoring.verify import verify_scorer
+from bvrank.tracking.jsonl import Jsonl
+from bvrank.tracking.progress import Progress
+from bvrank.tracking.several import Several
+from bvrank.trainer import check_against_reference, evaluate, train
+
+if TYPE_CHECKING:
+    from bvrank.commands.train import Request
+
+
+@dataclass(frozen=True)
+class Session:
+    """Data and model, loaded and checked; no file of the run exists yet."""
+
+    asked: Request
+    template: Template
+    model: Any
+    source: Any
+    rows: assemble.Rows
+
+    @classmethod
+    def load(cls, asked: Request) -> Session:
+        """Tokenizer, rows, weights, in this order: what is cheap to refuse comes first."""
+        corpus = Corpus(lambda: assemble.texts_of(asked.source), asked.store)
+        tokenizer = asked.model.tokenizer(corpus)
+        template = Template(tokenizer)
+        own = isinstance(asked.source, Arithmetic) and asked.source.path is None
+        rows = None if own else _rows(asked, asked.source, template)
+        model = asked.model.model(tokenizer, asked.settings.seed)
+        if isinstance(asked.model, Tiny):
+            prepare.teach(asked.model, model, tokenizer, asked.store)
+        source = prepare.own(asked.source, model, template, asked.store) if own else asked.source
+        rows = rows or _rows(asked, source, template)
+        lora, seed = asked.model.lora, asked.settings.seed
+        model = assemble.ready_model(model, asked.settings, seed, lora, tokenizer)
+        if lora.path is not None:
+            print("LoRA: the reference is the adapter as loaded.", file=sys.stderr)
+        return cls(asked, template, model, source, rows)
+
+    def run(self, run: RunFolder) -> None:
+        """Trains in `run` and writes its summary."""
+        began, settings = time.perf_counter(), self.asked.settings
+        self._tell_rows(run)
+        engine = self._engine()
+        before = self._accuracy("accuracy before")
+        train_rows = self._stream(engine, run)
+        held_out = self._held_out(engine)
+        state, jsonl = TrainState(), Jsonl()
+        if run.resumed:
+            state = _restored(run, engine)
+        elif self.asked.needs_reference:
+            self._check(engine, train_rows, run)
+        tracker = Several([jsonl, Progress(done=state.step)])
+        recorder = Recorder(
+            tracker, settings.steps, settings.log.every, settings.eval.every, held_out
+        )
+        saver = Saver(run.checkpoints, engine, settings.checkpoint, settings.steps, recorder)
+        tracker.start(self.asked.config, run.path)
+        jsonl.truncate(state.step)
+        try:
+            self._steps(engine, train_rows, state, recorder, saver)
+        finally:
+            tracker.finish({})
+        summary = self._summary(recorder, state, before)
+        run.finish(summary | {"seconds": round(time.perf_counter() - began, 1)})
+
+    def _steps(self, engine: Any, batches: Stream, state: TrainState, recorder: Recorder,
+               saver: Saver) -> None:  # fmt: skip
+        plan = assemble.plan_of(self.asked.schedule, self.asked.settings)
+        stopping = Stopping()
+        with stopping.listening():
+            try:
+                train(plan, batches, engine, state, [recorder, saver], stopping)
+            except Interrupted:
+                saver.save(state)
+                raise Interrupted(
+                    f"stopped after step {state.step} of {plan.steps}; it is saved",
+                    repair="The same command with resume=true goes on.",
+                ) from None
+
+    def _engine(self) -> Any:
+        settings = self.asked.settings
+        scorer = assemble.scorer_of(self.model, settings)
+        weights = [p for p in self.model.parameters() if p.requires_grad]
+        kind, options = settings.optimizer.kind(), settings.optimizer.options
+        optimizer = kind(weights, lr=settings.optimizer.lr, **options)  # type: ignore[call-arg]
+        engine = self.asked.engine.start(
+            scorer, optimizer, precision=settings.precision, max_grad_norm=settings.max_grad_norm
+        )
+        verify_scorer(engine.module, settings.scoring.layout)
+        return engine
+
+    def _stream(self, engine: Any, run: RunFolder) -> Stream:
+        settings, rows = self.asked.settings, self.rows
+        collate, reference = assemble.collator(self.model, settings), None
+        if self.asked.needs_reference:
+            reference = self._reference(engine, rows.train, "reference")
+            told = {"digest": reference.digest, "computed": reference.computed,
+                    "from_store": reference.found}  # fmt: skip
+            run.update(reference=told)
+        return assemble.stream(
+            rows.train, reference, collate, self.asked.views, settings, independent=rows.independent
+        )
+
+    def _reference(self, engine: Any, rows: Any, title: str) -> Reference:
+        settings, store = self.asked.settings, self.asked.store
+        collate = assemble.collator(self.model, settings)
+        return assemble.reference_of(rows, engine, collate, settings, store, title)
+
+    def _held_out(self, engine: Any) -> Any:
+        """step -> figures on the held-out rows; None when there are none."""
+        settings, rows = self.asked.settings, self.rows.held_out[: self.asked.settings.eval.rows]
+        if not rows:
+            return None
+        needs = self.asked.needs_reference
+        reference = self._reference(engine, rows, "reference (held out)") if needs else None
+        collate = assemble.collator(self.model, settings)
+        stream = assemble.stream(rows, reference, collate, self.asked.views, settings)
+        plan = assemble.plan_of(self.asked.schedule, settings)
+
+        def figures(step: int) -> dict[str, float]:
+            objective = plan.objective(step)
+            return evaluate(engine, objective, stream.once(objective.views))
+
+        return figures
+
+    def _check(self, engine: Any, batches: Stream, run: RunFolder) -> None:
+        """The objective-free check: before step 1 the policy is its reference."""
+        first = next(iter(batches.step(1, self.asked.views)))
+        tolerance = assemble.TOLERANCE[self.asked.settings.precision]
+        run.update(policy_against_reference=check_against_reference(engine, first, tolerance))
+
+    def _accuracy(self, title: str) -> Any:
+        if not isinstance(self.source, Arithmetic):
+            return None
+        return prepare.measured(self.source, self.model, self.template, self.asked.store, title)
+
+    def _summary(self, recorder: Recorder, state: TrainState, before: Any) -> dict[str, Any]:
+        refused = Counter(r.reason for r in self.rows.refused)
+        summary: dict[str, Any] = {
+            "final": recorder.latest,
+            "rows": {"kept": len(self.rows.train), "refused": dict(refused)},
+            "next": _next(self.asked),
+        }  # fmt: skip
+        if state.best_step is not None:
+            name = self.asked.settings.checkpoint.best
+            summary["best"] = {"metric": name, "value": state.best, "step": state.best_step}
+        if before is not None:
+            after = self._accuracy("accuracy after")
+            samples = self.source.test_samples
+            summary["accuracy"] = {m: compared(before[m], after[m], samples) for m in before}
+        return summary
+
+    def _tell_rows(self, run: RunFolder) -> None:
+        rows = self.rows
+        run.record_data(fingerprint=self.asked.content, kept=len(rows.train), refused=rows.refused)
+        held = f", {len(rows.held_out):,} held out" if rows.held_out else ""
+        views = Counter(v for r in rows.train for v in {b.view for b in r.branches})
+        told = ", ".join(f"{view} {n:,}" for view, n in sorted(views.items(), reverse=True))
+        print(
+            f"rows: {summarise(len(rows.train), rows.refused)}{held}; views: {told}",
+            file=sys.stderr,
+        )
+
+
+def _rows(asked: Request, source: Any, template: Template) -> assemble.Rows:
+    return assemble.encoded_rows(
+        source, asked.held_source, asked.intake, template, asked.views, asked.objective.candidates,
+        asked.settings, asked.where,
+    )  # fmt: skip
+
+
+def _restored(run: RunFolder, engine: Any) -> TrainState:
+    """The newest whole checkpoint's state; a fresh one when there is none."""
+    path, broken = checkpoint.newest_whole(Path(run.checkpoints))
+    for problem in broken:
+        print(f"skipped a damaged checkpoint: {problem}", file=sys.stderr)
+    if path is None:
+        print("no checkpoint to go on from: starting at step 1", file=sys.stderr)
+        return TrainState()
+    state = checkpoint.load(path, engine)
+    print(f"going on after step {state.step}", file=sys.stderr)
+    return state
+
+
+def _next(asked: Request) -> str:
+    """The command to try after this one."""
+    if isinstance(asked.source, Arithmetic):
+        return "bvrank train -m objective=dpo,bvpo seed=0,1"
+    return f"bvrank report runs='{asked.settings.outputs}/*'"

@@ -1,0 +1,29 @@
+"""What a data set is, by content."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+
+def fingerprint(node: Mapping[str, Any]) -> str:
+    """Hash of every local file that a `data` node names under a key that ends in `path`; files of
+    a folder count by name and content. Hub ids and missing files add nothing."""
+    digest = hashlib.sha256()
+    for path in _paths(node):
+        files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+        for file in files:
+            with file.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            digest.update(f"{file.relative_to(path) if path.is_dir() else ''}|{content}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def _paths(node: Mapping[str, Any]) -> Iterator[Path]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _paths(value)
+        elif key.endswith("path") and isinstance(value, str) and Path(value).expanduser().exists():
+            yield Path(value).expanduser()

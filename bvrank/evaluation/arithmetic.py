@@ -1,0 +1,82 @@
+"""Accuracy of the final answer on the arithmetic world, Thinking and NoThinking."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bvrank.data.arithmetic import Problem
+from bvrank.data.templates import Template
+from bvrank.sampling.pairs import MODES, Sampled, is_right, respond
+from bvrank.sampling.transformers import Sampling
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Per-problem figures of one mode, in the order of the problems."""
+
+    sampled: tuple[float, ...]  # share of right samples
+    greedy: tuple[float, ...]  # 1.0 or 0.0
+    trace_tokens: float  # mean tokens of a sampled response
+    closed_rate: float  # share of samples that ended and closed their thinking
+
+
+def accuracy(model: Any, template: Template, problems: Sequence[Problem], *, samples: int,
+             temperature: float, max_new_tokens: int, seed: int,
+             on_progress: Callable[[int], None] = lambda _: None) -> dict[str, Accuracy]:  # fmt: skip
+    """avg@samples at `temperature`, greedy beside it, for each mode."""
+    drawn = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, n=samples)
+    greedy = Sampling(temperature=0.0, max_new_tokens=max_new_tokens, n=1)
+    out = {}
+    for turn, (mode, _) in enumerate(MODES):
+        many = respond(model, template, problems, mode, drawn, 2 * seed + turn)
+        on_progress(1)
+        one = respond(model, template, problems, mode, greedy, seed)
+        on_progress(1)
+        out[mode] = Accuracy(
+            tuple(_right(many, problems)), tuple(_right(one, problems)),
+            trace_tokens=_mean([s.tokens for g in many for s in g]),
+            closed_rate=_mean([s.finished and s.response.closed for g in many for s in g]),
+        )  # fmt: skip
+    return out
+
+
+def compared(before: Accuracy, after: Accuracy, samples: int) -> dict[str, Any]:
+    """before, after and their paired gain, each figure with n, standard error and 95 % interval.
+    Intervals are clustered by problem: n is the number of problems."""
+    name = f"avg@{samples}"
+    gains = {
+        name: figure([b - a for a, b in zip(before.sampled, after.sampled, strict=True)]),
+        "greedy": figure([b - a for a, b in zip(before.greedy, after.greedy, strict=True)]),
+    }
+    return {"before": _figures(before, name), "after": _figures(after, name), "gain": gains}
+
+
+def figure(values: Sequence[float]) -> dict[str, Any]:
+    """Mean, n, standard error and normal 95 % interval of independent values."""
+    n, mean = len(values), _mean(values)
+    variance = sum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 else math.nan
+    stderr = math.sqrt(variance / n) if n > 1 else math.nan
+    interval = [mean - 1.959964 * stderr, mean + 1.959964 * stderr]
+    return {"value": mean, "n": n, "stderr": stderr, "interval": interval}
+
+
+def _figures(found: Accuracy, name: str) -> dict[str, Any]:
+    return {
+        name: figure(found.sampled), "greedy": figure(found.greedy),
+        "trace_tokens": found.trace_tokens, "closed_rate": found.closed_rate,
+    }  # fmt: skip
+
+
+def _right(groups: list[list[Sampled]], problems: Sequence[Problem]) -> list[float]:
+    return [
+        _mean([is_right(s, p) for s in group]) for group, p in zip(groups, problems, strict=True)
+    ]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

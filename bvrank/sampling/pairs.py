@@ -1,0 +1,76 @@
+"""Preference pairs from the policy's own samples: right against wrong by the final answer."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bvrank.answers import Response
+from bvrank.data.arithmetic import Problem, correct
+from bvrank.data.templates import Template
+from bvrank.records import BARE, FULL, Message, Mode
+from bvrank.sampling.transformers import Sampling, generate
+
+MODES: tuple[tuple[Mode, str], ...] = (("thinking", FULL), ("nothinking", BARE))
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """One response of the policy to a problem; `finished`: it ended its turn by itself."""
+
+    response: Response
+    tokens: int
+    finished: bool
+
+
+def respond(model: Any, template: Template, problems: Sequence[Problem], mode: Mode,
+            sampling: Sampling, seed: int, on_progress: Callable[[int, int], None] | None = None,
+            ) -> list[list[Sampled]]:  # fmt: skip
+    """`sampling.n` responses to each problem in one mode."""
+    texts = [template.prompt_text((Message("user", p.question),), mode) for p in problems]
+    groups = generate(
+        model, template.ids(texts), sampling, stop_ids=(template.end_id,),
+        pad_id=template.end_id, seed=seed, batch_size=2048, on_progress=on_progress,
+    )  # fmt: skip
+    flat = [sample for group in groups for sample in group]
+    bodies = [s.ids[:-1] if s.finished else s.ids for s in flat]
+    decoded = template.decode(bodies)
+    found = [
+        Sampled(template.response(text, mode), len(s.ids), s.finished)
+        for text, s in zip(decoded, flat, strict=True)
+    ]
+    return [found[i : i + sampling.n] for i in range(0, len(found), sampling.n)]
+
+
+def is_right(sampled: Sampled, problem: Problem) -> bool:
+    """Whether the response ended and its final answer is the problem's."""
+    answer = sampled.response.answer
+    return sampled.finished and answer is not None and correct(answer, problem)
+
+
+def own_pairs(model: Any, template: Template, problems: Sequence[Problem], sampling: Sampling,
+              seed: int, on_progress: Callable[[int, int], None] | None = None,
+              ) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """Rows `{prompt, view, chosen, rejected}`, sides as {think, answer}: D_t from thinking samples,
+    D_e from separate samples without thinking. A problem gives a pair in a mode when some of its
+    samples there are right and some wrong; one of each is drawn by (seed, question, view).
+    Responses that did not end, or hold no answer, are never a side.
+    """
+    for turn, (mode, view) in enumerate(MODES):
+        groups = respond(model, template, problems, mode, sampling, 2 * seed + turn, on_progress)
+        for problem, group in zip(problems, groups, strict=True):
+            whole = [s for s in group if s.finished and s.response.answer]
+            right = [s for s in whole if is_right(s, problem)]
+            wrong = [s for s in whole if not is_right(s, problem)]
+            if right and wrong:
+                draw = random.Random(f"{seed}|{problem.question}|{view}")
+                sides = {"chosen": draw.choice(right), "rejected": draw.choice(wrong)}
+                row: dict[str, Any] = {"prompt": problem.question, "view": view}
+                yield row | {name: _side(s, view) for name, s in sides.items()}
+
+
+def _side(sampled: Sampled, view: str) -> dict[str, Any]:
+    response = sampled.response
+    return {"think": response.trace if view == FULL else None, "answer": response.answer}
