@@ -42,11 +42,11 @@ def split(text: str, *, opened: bool = False) -> Response:
     head, close, answer = text.rpartition(CLOSE)
     if not close:
         if opened or OPEN in text:
-            return Response(_opened(text, opened), None, False)
+            return Response(_behind(text), None, False)
         return Response(None, text, True)
     if OPEN in answer:
-        return Response(_opened(text, opened), None, False)
-    trace = _opened(head, opened).removesuffix("\n")
+        return Response(_behind(text), None, False)
+    trace = _behind(head).removesuffix("\n")
     return Response(trace, answer.removeprefix("\n").removeprefix("\n"), True)
 
 
@@ -55,7 +55,7 @@ def join(trace: str, answer: str) -> str:
     return f"{OPEN}\n{trace}\n{CLOSE}\n\n{answer}"
 
 
-def _opened(text: str, opened: bool) -> str:
+def _behind(text: str) -> str:
     """The text behind a leading `<think>`, which white space may precede."""
     bare = text.lstrip()
     if bare.startswith(OPEN):

@@ -28,7 +28,8 @@ ONE_FILE_EACH = ("deepspeed", "wandb", "vllm", "openai")  # and lazily
 FILES = sorted((ROOT / "bvrank").rglob("*.py"))
 # Room -> the method that makes a class of it something a config can name.
 MIRRORED = {"objectives": ("needs_reference", "objective"), "data": ("rows", "data"),
-            "engines": ("start", "engine")}  # fmt: skip
+            "engines": ("start", "engine"), "models": ("model", "model"),
+            "data/converters": ("convert", "from")}  # fmt: skip
 
 
 def imports(path: Path, top: bool = False) -> Iterator[str]:
@@ -117,9 +118,11 @@ def test_conf_mirrors_the_code(folder: str) -> None:
     files = {p.stem: p for p in (ROOT / "conf" / group).glob("*.yaml")}
     assert set(files) == set(modules)
     for name, path in files.items():
-        node = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        node = yaml.safe_load(text)
+        node = node[group] if text.startswith("# @package _global_") else node
         module, _, target = node["_target_"].rpartition(".")
-        assert module == f"bvrank.{folder}.{name}"
+        assert module == f"bvrank.{folder.replace('/', '.')}.{name}"
         assert target in modules[name]
 
 

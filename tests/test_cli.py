@@ -119,8 +119,9 @@ def test_showing_a_config_imports_no_torch() -> None:
     assert done.stdout.splitlines()[-1] == b"[]"
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
-    line = f"{sys.executable} -m bvrank train --cfg job | true; exit ${{PIPESTATUS[0]}}"
+@pytest.mark.parametrize("args", ["train --cfg job", "train --info", "train --help", "--help"])
+def test_a_reader_that_goes_away_is_no_error(args: str) -> None:
+    line = f"{sys.executable} -m bvrank {args} | true; exit ${{PIPESTATUS[0]}}"
     done = subprocess.run(["bash", "-c", line], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr == ""
     assert done.returncode in (0, 141)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
@@ -84,8 +85,6 @@ def test_what_the_wheel_says_of_itself(site: Path) -> None:
 
 
 def test_constraints_pin_what_the_project_needs() -> None:
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + project["optional-dependencies"]["dev"]
     pinned = {

@@ -146,17 +146,20 @@ def _composed(command: str, argv: list[str], sweep: Sweep) -> dict[str, Any] | N
 def _as_hydra(argv: list[str], scratch: str) -> Iterator[None]:
     """Hydra reads its arguments and its habits from the process; ours are put back afterwards."""
     root = logging.getLogger()
-    level, handlers = root.level, list(root.handlers)  # --info sends every log line to stdout
+    # --info logs to stdout, whose reader may go away
+    level, handlers, loud = root.level, list(root.handlers), logging.raiseExceptions
     ours = {"HYDRA_FULL_ERROR": "1", "BVRANK_SCRATCH": scratch}
     before, outside = sys.argv, {name: os.environ.get(name) for name in ours}
     sys.argv = [sys.argv[0], *argv]
     os.environ.update(ours)
+    logging.raiseExceptions = False
     try:
         with quiet_searchpath():
             yield
     finally:
         root.setLevel(level)
         root.handlers[:] = handlers
+        logging.raiseExceptions = loud
         sys.argv = before
         for name, value in outside.items():
             if value is None:

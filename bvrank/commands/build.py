@@ -73,6 +73,8 @@ def locate(name: Any, key: str, trusted: Sequence[str] = ()) -> Callable[..., An
         raise ConfigError(f"'{name}' cannot be imported ({error})", where=key) from error
     if not callable(target):
         raise ConfigError(f"'{name}' is not a class or function", where=key)
+    if package == "bvrank" and not str(getattr(target, "__module__", "")).startswith("bvrank."):
+        raise ConfigError(f"'{name}' is imported there, but not bvrank's own", where=key)
     return target  # type: ignore[no-any-return]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +14,7 @@ from bvrank.data.files import read_rows
 from bvrank.data.refusals import check_refused, summarise
 from bvrank.errors import ConfigError, RunError
 from bvrank.records import Refused
+from bvrank.run import write_atomic
 
 OBJECTIVE = {"lists": "irpo", "pairs": "dpo"}
 
@@ -65,15 +65,13 @@ def _target(value: Any, force: bool) -> Path:
 
 
 def _write(out: Path, rows: Iterable[dict[str, Any]]) -> None:
-    temporary = out.with_name(f".{out.name}.{os.getpid()}")
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    if out.suffix == ".gz":
+        data = gzip.compress(data, mtime=0)  # the same rows give the same bytes
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-        # mtime=0: the same rows give the same bytes
-        temporary.write_bytes(gzip.compress(data, mtime=0) if out.suffix == ".gz" else data)
-        temporary.replace(out)
+        write_atomic(out, data)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise RunError(f"cannot be written ({error.strerror or error})", where=str(out)) from error
 
 

@@ -61,6 +61,8 @@ def _malformed(override: str) -> ConfigError:
 def _missing_option(error: MissingConfigException) -> ConfigError:
     group, _, name = str(error.missing_cfg_file).rpartition("/")
     options = sorted(error.options or ())
+    if not options:
+        return ConfigError("the group has no options here", where=group)
     known = f"Known: {', '.join(options)}."
     hint = did_you_mean(name, options)
     return ConfigError(

@@ -90,7 +90,7 @@ def _count(config: dict[str, Any], name: str, low: int) -> int:
 def _show(row: Encoded, found: Found, tokens: int, console: Console) -> None:
     from bvrank.data.spans import spans
 
-    console.rule(row.where) if console.is_terminal else console.print(f"== {row.where}", markup=False)
+    console.print(f"== {row.where}", style="bold underline", markup=False)
     for view in found.views:
         held = spans(row, view)
         if held:

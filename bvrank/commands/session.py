@@ -29,6 +29,8 @@ from bvrank.tracking.progress import Progress
 from bvrank.tracking.several import Several
 from bvrank.trainer import check_against_reference, evaluate, train
 
+from transformers.utils.logging import disable_progress_bar
+
 if TYPE_CHECKING:
     from bvrank.commands.train import Request
 
@@ -46,6 +48,7 @@ class Session:
     @classmethod
     def load(cls, asked: Request) -> Session:
         """Tokenizer, rows, weights, in this order: what is cheap to refuse comes first."""
+        disable_progress_bar()
         corpus = Corpus(lambda: assemble.texts_of(asked.source), asked.store)
         tokenizer = asked.model.tokenizer(corpus)
         template = Template(tokenizer)
@@ -119,13 +122,23 @@ class Session:
         settings, rows = self.asked.settings, self.rows
         collate, reference = assemble.collator(self.model, settings), None
         if self.asked.needs_reference:
-            reference = self._reference(engine, rows.train, "reference")
+            drawn = self._drawn()
+            reference = self._reference(engine, [rows.train[i] for i in drawn], "reference")
+            reference = reference.at(drawn, len(rows.train))
             told = {"digest": reference.digest, "computed": reference.computed,
                     "from_store": reference.found}  # fmt: skip
             run.update(reference=told)
         return assemble.stream(
             rows.train, reference, collate, self.asked.views, settings, independent=rows.independent
         )
+
+    def _drawn(self) -> list[int]:
+        """The rows that the run's steps draw, in file order: no other needs a reference."""
+        stream = assemble.stream(
+            self.rows.train, None, assemble.collator(self.model, self.asked.settings),
+            self.asked.views, self.asked.settings, independent=self.rows.independent,
+        )  # fmt: skip
+        return sorted(stream.order.drawn(self.asked.settings.steps))
 
     def _reference(self, engine: Any, rows: Any, title: str) -> Reference:
         settings, store = self.asked.settings, self.asked.store

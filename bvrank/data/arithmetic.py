@@ -1,4 +1,4 @@
-"""Sums of digits with worked steps: problems that are made, not downloaded, and answers that can be checked.
+"""Sums of digits with worked steps: problems that are made, with answers that can be checked.
 
 A problem of `steps` additions is a sum of `steps + 1` digits; its trace is the running sum:
 
@@ -33,7 +33,7 @@ class Problem:
 
 
 def problems(count: int, seed: int, split: Split, steps: int = STEPS) -> list[Problem]:
-    """`count` distinct problems in an order drawn from `seed`; a shorter list is a prefix of a longer one.
+    """`count` distinct problems, in an order drawn from `seed`; fewer are the first of more.
 
     The split is a property of the problem: no seed or count can put one in both, and a sum whose
     digits are only re-ordered falls into the same split. Raises ValueError when fewer exist.
@@ -55,7 +55,7 @@ def problems(count: int, seed: int, split: Split, steps: int = STEPS) -> list[Pr
 def correct(answer: str, gold: Problem | str) -> bool:
     """Whether a final answer text (no trace) states the gold number and nothing else.
 
-    White space around it and one closing full stop are forgiven; "023", "=23" and "23 or 24" are not.
+    White space around it and one closing full stop are forgiven; "023" and "23 or 24" are not.
     """
     expected = gold.answer if isinstance(gold, Problem) else gold
     return answer.strip().removesuffix(".").rstrip() == expected.strip()
@@ -146,7 +146,7 @@ def _split(digits: tuple[int, ...]) -> Split:
 
 
 def _shuffled(size: int, seed: int) -> Iterator[int]:
-    """The numbers below `size` in random order, drawn lazily (Fisher-Yates on an array never built)."""
+    """The numbers below `size` in random order, drawn lazily (a Fisher-Yates of no array)."""
     draw, moved = random.Random(seed), dict[int, int]()
     for last in range(size):
         pick = draw.randrange(last, size)

@@ -1,4 +1,4 @@
-"""Rows out of files, folders and the hub: jsonl, json, csv, tsv, parquet (each also .gz), `datasets`.
+"""Rows out of files, folders and the hub: jsonl, json, csv, tsv and parquet, each also .gz.
 
 A row comes with its address, `name.jsonl:12`: the line, or the row where a format has no lines.
 The format is read off the name and off the first bytes; where they disagree the bytes win.
@@ -99,7 +99,7 @@ def _file_rows(place: Path) -> Iterator[Row]:
         raw.seek(0)
         stream: IO[bytes] = raw
         if head == b"\x1f\x8b":
-            stream = io.BufferedReader(gzip.GzipFile(fileobj=raw))  # type: ignore[arg-type]
+            stream = io.BufferedReader(gzip.GzipFile(fileobj=raw))
         start = stream.peek(512) if hasattr(stream, "peek") else b""
         kind = _sniffed(_format(place), start[:512], place)
         yield from READERS[kind](stream, place)
@@ -116,6 +116,8 @@ def _sniffed(named: str | None, start: bytes, place: Path) -> str:
     text = start.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start[:4] == b"PAR1" or named == "parquet":
         return "parquet"
+    if named == "jsonl" and _begins_an_array(text):
+        return "json"
     if named is not None:
         return named
     if text[:1] in (b"{", b"["):
@@ -125,6 +127,18 @@ def _sniffed(named: str | None, start: bytes, place: Path) -> str:
         where=str(place),
         repair="Known: " + ", ".join(SUFFIXES) + ", each also with .gz.",
     )
+
+
+def _begins_an_array(text: bytes) -> bool:
+    """Whether the first line opens a JSON array that it does not close."""
+    line, end, _ = text.partition(b"\n")
+    if not end or not line.startswith(b"["):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return True
+    return False
 
 
 def _jsonl(stream: Iterable[bytes], place: Path) -> Iterator[Row]:
@@ -166,7 +180,7 @@ def _array(value: Any, place: Path) -> list[Any]:
     raise DataError(
         f"is {found}, not an array of rows",
         where=str(place),
-        repair="Write an array of objects, an object with one list, or one object per line (.jsonl).",
+        repair="Write an array of objects, or one object per line (.jsonl).",
     )
 
 

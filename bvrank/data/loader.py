@@ -37,6 +37,18 @@ class Order:
         for at in range((number - 1) * self.batch, number * self.batch):
             yield tuple(self._place(s, at, trees) for s in range(len(self.streams)))
 
+    def drawn(self, steps: int) -> set[int]:
+        """The rows that the first `steps` steps draw."""
+        rows: set[int] = set()
+        for stream, numbers in enumerate(self.streams):
+            whole, rest = divmod(steps * self.batch, len(numbers))
+            if whole:
+                rows |= set(numbers)
+                continue
+            order = _permutation(self.seed, stream, 0, len(numbers))
+            rows |= {numbers[i] for i in order[:rest]}
+        return rows
+
     def _place(self, stream: int, at: int, trees: Sequence[Encoded]) -> Place:
         rows = self.streams[stream]
         turn, index = divmod(at, len(rows))

@@ -73,6 +73,7 @@ class Pairs:
         bare = None
         if self.bare_path is not None:
             bare = _Table.of(self, self.bare_path, self.bare_split, BARE)
+        found: Iterator[Found]
         if self.bare_from == "reuse":
             found = chain.from_iterable(map(_reused, main.parts()))
         elif self.bare_from is None and not bare and not main.mixed:

@@ -45,7 +45,8 @@ def check_refused(
 ) -> None:
     """Stops with a DataError when no row is left or more than `max_refused` (a share) was refused.
 
-    `where` names the data set and `setting` the key of `max_refused`. Rows whose views the objective does not read do not count.
+    `where` names the data set, `setting` the key of `max_refused`. Rows whose views the objective
+    does not read do not count.
     """
     faults = [r for r in refused if r.reason != UNUSED]
     total = kept + len(faults)

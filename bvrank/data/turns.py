@@ -60,7 +60,7 @@ def message(value: Any, name: str) -> Message:
 def dialogue(value: str) -> tuple[Message, ...]:
     """HH's "\\n\\nHuman: ... \\n\\nAssistant: ..." as messages; any other text is one user turn.
 
-    The space behind a colon belongs to the form. An open "\\n\\nAssistant:" at the end adds no turn.
+    The space behind a colon belongs to the form. An open "\\n\\nAssistant:" at the end is no turn.
     """
     if not value.startswith(HUMAN):
         return (Message("user", value),)

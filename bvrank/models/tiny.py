@@ -27,7 +27,7 @@ POSITIONS = 32_768
 CHAT_TEMPLATE = """\
 {%- for message in messages -%}
 {%- if message.role not in ('system', 'user', 'assistant') -%}
-{{- raise_exception("role '" + message.role + "': the tiny chat template knows system, user and assistant") -}}
+{{- raise_exception("role '" + message.role + "': choose system, user or assistant") -}}
 {%- endif -%}
 {{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' -}}
 {%- endfor -%}
@@ -89,7 +89,7 @@ def tiny_model(
         num_key_value_heads=heads,
         head_dim=hidden_size // heads,
         max_position_embeddings=POSITIONS,
-        # Unit-variance outputs; Qwen3's 0.02 is made for wide models and learns twice as slowly here.
+        # Keeps variances near 1; Qwen3's 0.02 suits wide models and learns more slowly here.
         initializer_range=hidden_size**-0.5,
         tie_word_embeddings=True,
         eos_token_id=tokenizer.eos_token_id,

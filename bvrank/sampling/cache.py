@@ -49,7 +49,7 @@ class _RoomyLayer(DynamicLayer):  # type: ignore[no-untyped-call]
 
 
 def _room(held: Tensor, total: int) -> Tensor:
-    """held [R,heads,T,width] at the start of a buffer with half as many positions again as total."""
+    """held [R,heads,T,width] at the start of a buffer of one and a half times total positions."""
     room = held.new_empty(*held.shape[:2], total + total // 2, held.shape[3])
     room[..., : held.shape[2], :] = held
     return room

@@ -12,7 +12,7 @@ StreamKeys = NDArray[np.uint64]
 
 
 def draw(logits: Tensor, places: Tensor, temperature: float, top_p: float) -> Tensor:
-    """The token [R] at which the cumulative probability of logits [R,W] passes places [R], in [0, 1)."""
+    """The token [R] where the cumulative probability of logits [R,W] passes places [R]."""
     if temperature == 0:
         return logits.argmax(-1)
     probs = (logits / temperature).softmax(-1)
@@ -28,9 +28,8 @@ def _invert(probs: Tensor, places: Tensor) -> Tensor:
     cumulative = probs.cumsum(-1, dtype=torch.float64)  # [R,W], need not end at 1
     target = places[:, None] * cumulative[:, -1:]
     found = torch.searchsorted(cumulative, target, right=True).squeeze(1)
-    return found.clamp(
-        max=probs.shape[-1] - 1
-    )  # a row of NaN finds no place: reported with its logp
+    # A row of NaN finds no place: its token is any, its log-probability tells.
+    return found.clamp(max=probs.shape[-1] - 1)
 
 
 def stream_keys(seed: int, rows: list[int], copies: int) -> StreamKeys:
@@ -42,7 +41,7 @@ def stream_keys(seed: int, rows: list[int], copies: int) -> StreamKeys:
 
 
 def uniforms(keys: StreamKeys, step: int) -> Tensor:
-    """The `step`-th uniform of every stream, in [0, 1) with 40 bits: times a sum it stays below it."""
+    """The `step`-th uniform [R] of every stream; 40 bits: a sum times it stays below the sum."""
     bits = _mix(keys + np.uint64(step)) >> np.uint64(24)
     return torch.from_numpy(bits.astype(np.float64) * 2.0**-40)
 

@@ -107,7 +107,7 @@ def _batches(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]
 
 
 class _Flight:
-    """The sequences of one batch: R = P x copies slots, of which those in `live` are still decoded."""
+    """The sequences of one batch: P x copies slots, of which `live` [R] are still decoded."""
 
     def __init__(
         self,

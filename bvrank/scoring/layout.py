@@ -1,15 +1,15 @@
 """Token trees to rows: the packed forest, and the padded layout that is its oracle.
 
-forest   Trees whose branches share enough go whole into a row, several to a row, under a block mask
-         (a token sees its ancestors and its own segment up to itself). Trees that share little are
-         cheaper as one causal row per path, which needs no mask. A fixed count of multiply-adds
-         decides tree by tree, so the layout depends on shapes alone.
+forest   Trees whose branches share enough go whole into a row under a block mask (a token sees its
+         ancestors and its own segment up to itself), several to a row as long as the dense mask
+         costs little. Trees that share little are cheaper as one causal row per path, which needs
+         no mask. A fixed count of multiply-adds decides, so the layout depends on shapes alone.
 padded   One causal row per branch, prompt repeated, filled up on the right.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,6 +27,11 @@ class Cost:
 
     linear: float = 1.0e6
     attention: float = 1.0e3
+
+    @property
+    def roomy(self) -> int:
+        """Tokens of a row up to which dense attention adds at most a quarter to the linear work."""
+        return int(self.linear / max(self.attention, 1e-9) / 4) if self.attention else 1 << 20
 
 
 @dataclass(frozen=True)
@@ -53,19 +58,18 @@ class Piece:
 
 def lay_out(trees: Sequence[Planted], layout: Layout, cost: Cost) -> tuple[TokenRows, ...]:
     """Rows that score every branch of `trees` exactly once."""
-    masked: list[Piece] = []
+    shared: list[Piece] = []
     causal: list[Piece] = []
     for planted in trees:
-        shared, paths = _whole(planted), _paths(planted, per_branch=layout == "padded")
-        if layout == "forest" and len(paths) > 1 and _sharing_pays(shared, paths, cost):
-            masked.append(shared)
+        whole, paths = _whole(planted), _paths(planted, per_branch=layout == "padded")
+        if layout == "forest" and len(paths) > 1 and _sharing_pays(whole, paths, cost):
+            shared.append(whole)
         else:
             causal.extend(paths)
     if layout == "padded":
         return (_rows([[p] for p in causal], masked=False),) if causal else ()
-    groups = [_rows(bins, masked=True) for bins in [_filled(masked)] if bins]
-    groups += [_rows([[p] for p in g], masked=False) for g in _alike(causal)]
-    return tuple(groups)
+    groups = [_rows(_filled(g, cost.roomy), masked=True) for g in _alike(shared, cost.roomy)]
+    return (*groups, *(_rows([[p] for p in g], masked=False) for g in _alike(causal)))
 
 
 def _sharing_pays(shared: Piece, paths: list[Piece], cost: Cost) -> bool:
@@ -101,93 +105,93 @@ def _paths(planted: Planted, *, per_branch: bool) -> list[Piece]:
     return pieces
 
 
-def _filled(pieces: list[Piece]) -> list[list[Piece]]:
-    """First fit decreasing into rows as long as the longest piece: no row costs more attention
-    than padding to that length would, and few tokens are padding."""
-    pieces = sorted(pieces, key=lambda p: -p.tokens)
+def _filled(pieces: list[Piece], roomy: int) -> list[list[Piece]]:
+    """First fit decreasing into rows as long as the longest piece, or `roomy` if that is more."""
+    size = max(roomy, max(p.tokens for p in pieces))
     rows: list[list[Piece]] = []
     free: list[int] = []
-    for piece in pieces:
-        at = next((i for i, f in enumerate(free) if f >= piece.tokens), None)
-        if at is None:
+    for piece in sorted(pieces, key=lambda p: -p.tokens):
+        at = next((i for i, f in enumerate(free) if f >= piece.tokens), len(rows))
+        if at == len(rows):
             rows.append([])
-            free.append(pieces[0].tokens)
-            at = len(rows) - 1
+            free.append(size)
         rows[at].append(piece)
         free[at] -= piece.tokens
     return rows
 
 
-def _alike(pieces: list[Piece], waste: float = 0.2) -> list[list[Piece]]:
-    """Groups of similar length: none pads its shortest row by more than `waste` of the longest."""
+def _alike(pieces: list[Piece], roomy: int = 0, waste: float = 0.2) -> list[list[Piece]]:
+    """Groups of similar length: none pads its shortest row by more than `waste` of the longest.
+    Pieces up to `roomy` tokens make one group, since they share rows."""
     groups: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda p: -p.tokens):
-        if groups and piece.tokens >= (1 - waste) * groups[-1][0].tokens:
+        longest = groups[-1][0].tokens if groups else 0
+        if groups and (longest <= roomy or piece.tokens >= (1 - waste) * longest):
             groups[-1].append(piece)
         else:
             groups.append([piece])
     return groups
 
 
+class _Canvas:
+    """The tensors of some rows while pieces are put into them. Padding stands at the end of a row,
+    in a segment of its own that sees itself, so that no softmax is empty."""
+
+    def __init__(self, rows: int, width: int, segments: int) -> None:
+        self.width = width
+        self.ids = np.zeros((rows, width), np.int64)
+        self.position = np.zeros((rows, width), np.int64)
+        self.segment = np.full((rows, width), segments, np.int64)
+        self.sees = np.zeros((rows, segments + 1, segments + 1), bool)
+        self.sees[:, -1, -1] = True
+        self.scored: list[tuple[np.ndarray, np.ndarray, int]] = []
+
+    def put(self, n: int, piece: Piece, at: int, number: int) -> None:
+        """Writes `piece` into row `n` from token `at` on; its segments count from `number`."""
+        seats: dict[int, int] = {}
+        ends: dict[int, int] = {}
+        depth = {-1: 0}
+        for s in piece.segments:
+            part = piece.tree.segments[s]
+            stop, start = at + len(part.ids), depth[part.parent]
+            self.ids[n, at:stop] = part.ids
+            self.position[n, at:stop] = np.arange(start, start + len(part.ids))
+            self.segment[n, at:stop] = number
+            if part.parent in seats:
+                self.sees[n, number] |= self.sees[n, seats[part.parent]]
+            self.sees[n, number, number] = True
+            seats[s], ends[s], depth[s] = number, n * self.width + stop, start + len(part.ids)
+            at, number = stop, number + 1
+        for branch, owner in piece.scored:
+            for s in branch.segments:
+                part = piece.tree.segments[s]
+                mine = np.arange(ends[s] - len(part.ids), ends[s])
+                source = np.concatenate([[ends[part.parent] - 1], mine[:-1]])
+                self.scored.append((source, part.ids, owner))
+
+
 def _rows(bins: list[list[Piece]], *, masked: bool) -> TokenRows:
-    """Tensors of rows of pieces. Padding stands at the end of a row, in a segment of its own."""
-    width = max(sum(p.tokens for p in row) for row in bins)
-    count = max(sum(len(p.segments) for p in row) for row in bins) + 1
-    ids = np.zeros((len(bins), width), np.int64)
-    position = np.zeros((len(bins), width), np.int64)
-    segment = np.full((len(bins), width), count - 1, np.int64)
-    sees = np.zeros((len(bins), count, count), bool)
-    sees[:, -1, -1] = True
-    scored = _Scored()
+    """Tensors of rows of pieces."""
+    canvas = _Canvas(
+        len(bins),
+        width=max(sum(p.tokens for p in row) for row in bins),
+        segments=max(sum(len(p.segments) for p in row) for row in bins),
+    )
     for n, row in enumerate(bins):
         at, number = 0, 0
         for piece in row:
-            spans, depths = {}, {-1: 0}
-            for s in piece.segments:
-                part = piece.tree.segments[s]
-                stop = at + len(part.ids)
-                depth = depths[part.parent]
-                ids[n, at:stop] = part.ids
-                position[n, at:stop] = np.arange(depth, depth + len(part.ids))
-                segment[n, at:stop] = number
-                if part.parent >= 0:
-                    sees[n, number] |= sees[n, spans[part.parent][2]]
-                sees[n, number, number] = True
-                spans[s] = (n * width + at, n * width + stop, number)
-                depths[s] = depth + len(part.ids)
-                at, number = stop, number + 1
-            scored.add(piece, spans)
-    source, target, owner = scored.tensors()
+            canvas.put(n, piece, at, number)
+            at, number = at + piece.tokens, number + len(piece.segments)
+    sources, targets, owners = zip(*canvas.scored, strict=True)
+    counts = [len(t) for t in targets]
+    tensor = torch.from_numpy
     return TokenRows(
-        ids=torch.from_numpy(ids),
-        position=torch.from_numpy(position),
-        segment=torch.from_numpy(segment),
-        sees=torch.from_numpy(sees) if masked else None,
-        source=source,
-        target=target,
-        owner=owner,
+        ids=tensor(canvas.ids),
+        position=tensor(canvas.position),
+        segment=tensor(canvas.segment),
+        sees=tensor(canvas.sees) if masked else None,
+        source=tensor(np.concatenate(sources).astype(np.int64)),
+        target=tensor(np.concatenate(targets).astype(np.int64)),
+        owner=tensor(np.repeat(np.asarray(owners, np.int64), counts)),
         tokens=sum(p.tokens for row in bins for p in row),
     )
-
-
-class _Scored:
-    """Collects, token by token, which position predicts what for whom."""
-
-    def __init__(self) -> None:
-        self.parts: list[tuple[np.ndarray, np.ndarray, int]] = []
-
-    def add(self, piece: Piece, spans: dict[int, tuple[int, int, int]]) -> None:
-        for branch, owner in piece.scored:
-            for s in branch.segments:
-                start, stop, _ = spans[s]
-                part = piece.tree.segments[s]
-                before = spans[part.parent][1] - 1  # the token that predicts the first one
-                source = np.concatenate([[before], np.arange(start, stop - 1)])
-                self.parts.append((source, part.ids, owner))
-
-    def tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        join: Callable[[list[np.ndarray]], np.ndarray] = np.concatenate
-        sources = join([p[0] for p in self.parts]).astype(np.int64)
-        targets = join([p[1] for p in self.parts]).astype(np.int64)
-        owners = join([np.full(len(p[1]), p[2], np.int64) for p in self.parts])
-        return torch.from_numpy(sources), torch.from_numpy(targets), torch.from_numpy(owners)

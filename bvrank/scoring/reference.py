@@ -13,7 +13,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,13 @@ class Reference:
     computed: int  # rows scored now
     found: int  # rows that lay in the store
     digest: str  # of all values
+
+    def at(self, numbers: Sequence[int], size: int) -> Reference:
+        """The same for `size` rows, where these stand at `numbers`; the others have no values."""
+        spread = [np.zeros(0)] * size
+        for number, values in zip(numbers, self.values, strict=True):
+            spread[number] = values
+        return replace(self, values=tuple(spread))
 
 
 class ReferenceStore:

@@ -152,6 +152,7 @@ def test_an_argument_of_the_program_is_no_key() -> None:
         ("bvrank.errors.Nope", "k: 'bvrank.errors.Nope' cannot be imported (module 'bvrank.err"),
         ("bvrank", "k: 'bvrank' cannot be imported"),
         ("bvrank.__version__", "k: 'bvrank.__version__' is not a class or function"),
+        ("bvrank.paths.Path", "k: 'bvrank.paths.Path' is imported there, but not bvrank's own"),
         ("bvrank..x", "k: must be a dotted path, got 'bvrank..x'"),
         (3, "k: must be a dotted path, got 3"),
     ],

@@ -107,3 +107,25 @@ def test_an_option_that_has_yet_to_be_chosen(bvrank: Callable[..., Call]) -> Non
     assert "  from=        arc  " in screen("convert")
     done = bvrank("convert")
     assert (done.code, done.err) == (2, "error: from: choose one of arc. Write e.g. from=arc\n")
+
+
+KEYS = """\
+Keys
+  seed=7                           decides initial weights, row order, samples and everything else
+                                   drawn
+  steps=120                        optimiser steps
+  batch=32                         examples per optimiser step, over all ranks and micro-batches
+  micro=null                       examples per forward (null: batch); batch / micro is the gradient
+                                   accumulation
+  optimizer.name=AdamW             a class of torch.optim
+  optimizer.lr=3e-05               highest learning rate of the run
+  optimizer.options={}             the optimizer's own keywords, e.g.
+                                   optimizer.options.weight_decay=0.1
+  scheduler.shape=cosine           cosine | linear | constant: how the learning rate falls after the
+                                   warm-up
+  scheduler.warmup=0.1             share of the steps over which the learning rate rises from 0
+"""
+
+
+def test_the_keys_as_a_user_sees_them() -> None:
+    assert KEYS in screen("train", ["seed=7"])

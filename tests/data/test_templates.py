@@ -3,20 +3,21 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.data.tokenizers import CHATML, OWN, byte_tokenizer, names, template
 
 from bvrank.answers import CLOSE, OPEN, Response
 from bvrank.data.refusals import Unfit
-from bvrank.data.templates import PLAIN_TEMPLATE, Template
+from bvrank.data.templates import Template
 from bvrank.errors import ConfigError, ModelError
 from bvrank.records import Candidate, Message
-from tests.data import tokenizers
+from tests.data.tokenizers import CHATML, OWN, byte_tokenizer, names, template
 
 ASK = (Message("user", "What is 2+2?"),)
 MODES = ("thinking", "nothinking", "plain")
 TALK = (Message("user", "a1?"), Message("assistant", "b2."), Message("user", "c3?"))
 NAMES = names()
-text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30)
+text = st.text(st.characters(codec="utf-8", exclude_categories=("Cs",)), max_size=30).filter(
+    lambda t: OPEN not in t and CLOSE not in t
+)
 
 
 def real(name: str) -> Template:
@@ -204,14 +205,15 @@ def test_a_template_that_cannot_render_or_cannot_stop_thinking_is_refused() -> N
 
 def test_without_a_chat_template_a_plain_one_is_used() -> None:
     t = template("none")
-    assert t.prompt_text(TALK, "plain") == "User:\na1?\n\nAssistant:\nb2.\n\nUser:\nc3?\n\nAssistant:\n"
-    assert t.style.end == "<|im_end|>" and PLAIN_TEMPLATE
+    told = "User:\na1?\n\nAssistant:\nb2.<|im_end|>\n\nUser:\nc3?\n\nAssistant:\n"
+    assert t.prompt_text(TALK, "plain") == told
+    assert t.style.end == "<|im_end|>"
 
 
 def test_a_bos_leads_the_plain_template_where_the_tokenizer_adds_one() -> None:
     from tokenizers.processors import TemplateProcessing
 
-    tokenizer = tokenizers.byte_tokenizer("<s>", "</s>")
+    tokenizer = byte_tokenizer("<s>", "</s>")
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
         single="<s> $A", special_tokens=[("<s>", tokenizer.bos_token_id)]
     )

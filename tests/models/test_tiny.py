@@ -104,7 +104,7 @@ def test_the_shape_is_as_promised() -> None:
 
 
 def test_a_width_the_heads_do_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match="hidden_size=100 with heads=4.*multiple of 8"):
+    with pytest.raises(ValueError, match=r"hidden_size=100 with heads=4.*multiple of 8"):
         tiny_model(0, hidden_size=100)
 
 
