@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bvrank.commands.build import build
-from bvrank.errors import ConfigError
-from bvrank.records import BARE, FULL, Encoded, Refused
+from bvrank.errors import ConfigError, DataError
+from bvrank.records import BARE, FULL, Encoded, Example, Refused
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +35,8 @@ class Found:
     views: tuple[str, ...]
     kept: list[Encoded]
     refused: list[Refused]
+    held_out: tuple[list[Encoded], list[Refused]]
+    max_refused: float
 
 
 def main(config: dict[str, Any]) -> int:
@@ -49,9 +51,8 @@ def main(config: dict[str, Any]) -> int:
     for table in (_lengths(found), _reasons(found)):
         if table.row_count:
             console.print(table)
-    from bvrank.data.refusals import summarise
-
-    console.print(summarise(len(found.kept), found.refused), markup=False)
+    for line in _verdict(found):
+        console.print(line, markup=False)
     return 0
 
 
@@ -68,16 +69,54 @@ def _found(config: dict[str, Any]) -> Found:
     intake, node = split_intake(config["data"])
     source = build(node, "data", trusted)
     model = build(config["model"], "model", trusted)
+    train, held = _rows(source, intake, config["seed"])
     corpus = Corpus(lambda: texts_of(source), store_dir(config["store"]))
-    views = tuple(objective.views) if objective else (FULL, BARE)
-    rows = list(source.rows())
     template = Template(model.tokenizer(corpus))
-    listing = getattr(source, "listing", None)
-    kept, refused = encode(
-        rows, template, views=views, max_length=intake.max_length, overlong=intake.overlong,
-        listing=listing, seed=config["seed"],
-    )  # fmt: skip
-    return Found(template, views, kept, refused)
+    views = tuple(objective.views) if objective else (FULL, BARE)
+
+    def encoded(rows: Sequence[Example | Refused]) -> tuple[list[Encoded], list[Refused]]:
+        return encode(
+            rows, template, views=views, max_length=intake.max_length, overlong=intake.overlong,
+            listing=getattr(source, "listing", None), seed=config["seed"],
+        )  # fmt: skip
+
+    return Found(template, views, *encoded(train), encoded(held), intake.max_refused)
+
+
+def _rows(
+    source: Any, intake: Any, seed: int
+) -> tuple[Sequence[Example | Refused], Sequence[Example | Refused]]:
+    """What would train and what would be held out."""
+    from bvrank.data.arithmetic import Arithmetic
+    from bvrank.data.split import held_out_split, without_leaks
+
+    if isinstance(source, Arithmetic) and source.path is None:
+        raise ConfigError(
+            "its pairs are the model's own samples, made when training starts",
+            where="data",
+            repair="Train first; they then lie in the store: data=pairs data.path=<store>/pairs/...",
+        )
+    rows = list(source.rows())
+    if intake.eval_path is not None:
+        held = list(source.held(intake.eval_path).rows())
+        return without_leaks(rows, held), held
+    if intake.eval_fraction > 0:
+        return held_out_split(rows, intake.eval_fraction, seed)
+    return rows, []
+
+
+def _verdict(found: Found) -> Iterator[str]:
+    """What is kept and refused, and whether a run would stop over it."""
+    from bvrank.data.refusals import check_refused, summarise
+
+    yield summarise(len(found.kept), found.refused)
+    held, lost = found.held_out
+    if held or lost:
+        yield f"held out: {summarise(len(held), lost)}"
+    try:
+        check_refused(len(found.kept), found.refused, found.max_refused, "a run would stop")
+    except DataError as error:
+        yield str(error)
 
 
 def _count(config: dict[str, Any], name: str, low: int) -> int:

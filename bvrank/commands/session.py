@@ -29,6 +29,7 @@ from bvrank.tracking.progress import Progress
 from bvrank.tracking.several import Several
 from bvrank.trainer import check_against_reference, evaluate, train
 
+import torch
 from transformers.utils.logging import disable_progress_bar
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ class Session:
         train_rows = self._stream(engine, run)
         held_out = self._held_out(engine)
         state, jsonl = TrainState(), Jsonl()
+        torch.manual_seed(settings.seed)  # dropout; everything else draws from streams of its own
         if run.resumed:
             state = _restored(run, engine)
         elif self.asked.needs_reference:

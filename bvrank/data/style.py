@@ -40,13 +40,13 @@ def found_style(
             where=name_of(tokenizer),
             repair="Give another with chat_template.",
         ) from error
-    block = _tail(without)
+    block = block_at_end(without)
     injects = CLOSE in block
     if empty_block is None:
         empty_block = block if injects else EMPTY_BLOCK
     _check_block(empty_block)
     end = _end(render, tokenizer) if end_token is None else end_token
-    return Style(_tail(thinking), empty_block, injects, end)
+    return Style(block_at_end(thinking), empty_block, injects, end)
 
 
 def name_of(tokenizer: Any) -> str:
@@ -54,7 +54,7 @@ def name_of(tokenizer: Any) -> str:
     return str(getattr(tokenizer, "name_or_path", "") or "tokenizer")
 
 
-def _tail(prompt: str) -> str:
+def block_at_end(prompt: str) -> str:
     """The think block, opened or empty, that a prompt ends with."""
     _, found, rest = prompt.rpartition(OPEN)
     return found + rest if found and not rest.replace(CLOSE, "").strip() else ""

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any
 from bvrank.answers import CLOSE, OPEN, Response, join, split
 from bvrank.data.dates import date_string, parsed_date, pinned
 from bvrank.data.refusals import Unfit
-from bvrank.data.style import PROBE, found_style, name_of
+from bvrank.data.style import PROBE, block_at_end, found_style, name_of
 from bvrank.data.turns import shown
 from bvrank.errors import ConfigError, ModelError
 from bvrank.records import Candidate, Message, Mode
@@ -77,6 +77,8 @@ class Template:
         """The text in front of a completion. Raises Unfit (`template`, `special_token`) when the
         template refuses the row or a turn does not come out as it went in."""
         self._refuse_control((f"the {m.role} turn", m.content) for m in messages)
+        if not messages or messages[-1].role == "assistant":
+            raise Unfit("prompt_end", "the prompt does not end with a turn to answer")
         try:
             text = self._render(tuple(messages), THINKING[mode])
         except Exception as error:  # Jinja code of strangers: it may raise anything
@@ -161,12 +163,13 @@ class Template:
 
     def _opened_or_closed(self, text: str, mode: Mode) -> str:
         """`text`, a generation prompt, with the end that `mode` needs: never two opened blocks."""
-        style = self.style
+        style, block = self.style, block_at_end(text)
+        injected = mode == "nothinking" and style.injects
+        if (CLOSE in block) != injected or (not injected and block != style.opener):
+            raise Unfit("template", "the chat template opens or closes thinking unlike elsewhere")
         if mode == "thinking" or (mode == "plain" and not style.opener):
             return text
-        if mode == "nothinking" and style.injects:
-            return text[: text.rindex(OPEN)] + style.empty_block
-        return text.removesuffix(style.opener) + style.empty_block
+        return text.removesuffix(block) + style.empty_block
 
     @cached_property
     def _control(self) -> re.Pattern[str]:

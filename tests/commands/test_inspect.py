@@ -94,6 +94,25 @@ def test_the_seed_draws_the_order_of_a_list(
     assert ", \n" in first and "[[a]]" in first
 
 
+def test_held_out_rows_are_counted_and_a_stop_is_foretold(
+    config: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert "a run would stop: 33.3% of the rows were refused" in told(config, capsys)
+    config["data"] |= {"max_refused": 0.5, "eval_fraction": 0.5}
+    out = told(config, capsys)
+    assert "held out: 1 kept" in out and "a run would stop" not in out
+    (tmp_path / "h.jsonl").write_text(json.dumps(ROWS[0]))
+    config["data"] |= {"eval_fraction": 0.0, "eval_path": str(tmp_path / "h.jsonl")}
+    out = told(config, capsys)
+    assert "held out: 1 kept, 0 refused" in out and "in_eval 1" in out
+
+
+def test_pairs_that_training_makes_cannot_be_shown_before(config: dict[str, Any]) -> None:
+    config["data"] = {"_target_": "bvrank.data.arithmetic.Arithmetic"}
+    with pytest.raises(ConfigError, match="made when training starts"):
+        main(config)
+
+
 def test_no_weights_are_loaded(config: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     from bvrank.models.tiny import Tiny
 

@@ -102,6 +102,48 @@ def test_only_the_views_asked_for_are_encoded() -> None:
     assert not kept and refused[0].reason == UNUSED
 
 
+words = st.lists(
+    st.sampled_from(["<think>", "</think>", "<|im_end|>", "<|im", "\n", " ", "a", "\u0301", "\x00",
+                     "\u2028", "🙂", "{{ 1 }}"]),
+    max_size=5,
+).map("".join)  # fmt: skip
+any_candidate = st.builds(
+    Candidate, words, st.none() | words, st.sampled_from(BOTH),
+    st.sampled_from(["thinking", "nothinking", "plain"]), st.just(0.0), st.just(0),
+)  # fmt: skip
+any_turns = st.lists(
+    st.builds(Message, st.sampled_from(["system", "user", "assistant"]), words),
+    min_size=1, max_size=4,
+).map(tuple)  # fmt: skip
+
+
+@given(
+    name=st.sampled_from(names()),
+    prompt=any_turns,
+    candidates=st.lists(any_candidate, min_size=1, max_size=4).map(tuple),
+    context=st.sampled_from(["independent", "inlist"]),
+    overlong=st.sampled_from(["drop", "truncate_trace_middle"]),
+    limit=st.integers(2, 300),
+)
+@settings(max_examples=500, deadline=None)
+def test_any_example_is_encoded_or_refused(
+    name: str, prompt: tuple, candidates: tuple, context: str, overlong: str, limit: int
+) -> None:
+    t, example = template(name), Example("x:1", prompt, candidates)
+    kept, refused = encode(
+        [example], t, views=BOTH, max_length=limit, overlong=overlong, listing=Listing(context)
+    )
+    seen = {b.view for row in kept for b in row.branches}
+    assert len(seen) + len(refused) == len({c.view for c in candidates})
+    for row in kept:
+        assert row.longest <= limit
+        for i, branch in enumerate(row.branches):
+            ids = scored(row, i)
+            whole = t.decode([path(row, i)])[0]
+            assert not t.style.end or ids.count(t.end_id) == (context == "independent")
+            assert branch.rank >= 1 and whole
+
+
 def test_what_comes_in_refused_goes_out_refused_in_order() -> None:
     rows = [Refused("a:1", "x", "y"), pair("a:2", trace="bad <|im_end|>"), pair("a:3")]
     kept, refused = encode(rows, TINY, views=(FULL,), max_length=4096)
