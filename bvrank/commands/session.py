@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,7 +67,7 @@ class Session:
 
     def run(self, run: RunFolder) -> None:
         """Trains in `run` and writes its summary."""
-        began, settings = time.perf_counter(), self.asked.settings
+        settings = self.asked.settings
         self._tell_rows(run)
         engine = self._engine()
         before = self._accuracy("accuracy before")
@@ -92,7 +91,7 @@ class Session:
         finally:
             tracker.finish({})
         summary = self._summary(recorder, state, before)
-        run.finish(summary | {"seconds": round(time.perf_counter() - began, 1)})
+        run.finish(summary)
 
     def _steps(self, engine: Any, batches: Stream, state: TrainState, recorder: Recorder,
                saver: Saver) -> None:  # fmt: skip

@@ -87,10 +87,13 @@ def request(config: dict[str, Any]) -> Request:
 
 def _open(asked: Request) -> RunFolder:
     settings = asked.settings
-    return open_run(
+    run = open_run(
         Path(settings.outputs), asked.name, asked.config,
         resume=settings.resume, force=settings.force, content=asked.content,
     )  # fmt: skip
+    for note in run.notes:
+        print(note, file=sys.stderr)
+    return run
 
 
 def _train(asked: Request, run: RunFolder | None) -> int:
@@ -112,8 +115,6 @@ def _told(run: RunFolder, status: str) -> int:
     from bvrank.reports.endtable import end_table
     from bvrank.run import read_run
 
-    for note in run.notes:
-        print(note, file=sys.stderr)
     record = read_run(run.path)
     Console().print(end_table(record))
     final = record.summary.get("final", {})

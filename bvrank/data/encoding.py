@@ -1,12 +1,4 @@
-"""Examples to token trees: one function for every objective.
-
-pair (prompts may end differently per view)       list, context "inlist"
-
-shared prompt ┬ rest of full ┬ {chosen END}       prompt ─ {item} ─ sep ─ {item} ─ sep ─ {item}
-              │              └ {rejected END}
-              └ rest of bare ┬ {chosen END}       `{...}` is scored. Ids are concatenated and
-                             └ {rejected END}     never re-tokenised across a border.
-"""
+"""Examples to token trees: one function for every objective."""
 
 from __future__ import annotations
 
@@ -18,18 +10,16 @@ from hashlib import blake2b
 from itertools import islice
 from typing import Literal
 
-import numpy as np
-
 from bvrank.answers import Response
 from bvrank.data.refusals import UNUSED, Unfit
 from bvrank.data.templates import Template
+from bvrank.data.trees import Ids, Leaf, chains, tree
 from bvrank.errors import ConfigError, DataError
-from bvrank.records import Branch, Candidate, Encoded, Example, Refused, Segment
+from bvrank.records import Candidate, Encoded, Example, Refused
 
 Overlong = Literal["drop", "error", "truncate_trace_middle"]
 OVERLONG = ("drop", "error", "truncate_trace_middle")
 AT_ONCE = 256  # examples per tokenizer call
-Ids = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -98,18 +88,6 @@ def encode(
 
 
 @dataclass(frozen=True)
-class _Leaf:
-    """A candidate on its way: texts first, ids once its chunk is tokenised."""
-
-    candidate: Candidate
-    prompt_text: str
-    text: str
-    rank: int
-    prompt: Ids = ()
-    ids: Ids = ()
-
-
-@dataclass(frozen=True)
 class _Encoder:
     template: Template
     views: tuple[str, ...]
@@ -132,7 +110,7 @@ class _Encoder:
                 found = [p for p in plan if not isinstance(p, Refused)]
                 yield from self._finish(row, found, ids)
 
-    def _plan(self, example: Example) -> Iterator[list[_Leaf] | Refused]:
+    def _plan(self, example: Example) -> Iterator[list[Leaf] | Refused]:
         """The texts of each view, or its refusal."""
         wanted = [v for v in self.views if any(c.view == v for c in example.candidates)]
         if not wanted:
@@ -147,9 +125,9 @@ class _Encoder:
             except Unfit as error:
                 yield Refused(example.where, error.reason, f"view {view}: {error.detail}")
 
-    def _leaf(self, example: Example, candidate: Candidate, rank: int) -> _Leaf:
+    def _leaf(self, example: Example, candidate: Candidate, rank: int) -> Leaf:
         prompt = self.template.prompt_text(example.prompt, candidate.mode)
-        return _Leaf(candidate, prompt, self.template.completion_text(candidate), rank)
+        return Leaf(candidate, prompt, self.template.completion_text(candidate), rank)
 
     def _ranks(self, example: Example, rows: Sequence[int], view: str) -> list[int]:
         """1-based positions within the view: as shown, else a permutation of (seed, row)."""
@@ -162,10 +140,10 @@ class _Encoder:
         return ranks
 
     def _finish(
-        self, example: Example, groups: list[list[_Leaf]], ids: dict[str, Ids]
+        self, example: Example, groups: list[list[Leaf]], ids: dict[str, Ids]
     ) -> Iterator[Encoded | Refused]:
         """Checks each view's ids; grows a tree of the views that pass."""
-        leaves: list[_Leaf] = []
+        leaves: list[Leaf] = []
         for group in groups:
             filled = [
                 replace(leaf, prompt=ids[leaf.prompt_text], ids=ids[leaf.text]) for leaf in group
@@ -176,19 +154,19 @@ class _Encoder:
                 view = group[0].candidate.view
                 yield Refused(example.where, error.reason, f"view {view}: {error.detail}")
         if leaves and self.listing.context == "inlist":
-            yield _chain(example.where, leaves, self._separator)
+            yield chains(example.where, leaves, self._separator)
         elif leaves:
-            yield _tree(example.where, [replace(leaf, ids=self._ended(leaf)) for leaf in leaves])
+            yield tree(example.where, [replace(leaf, ids=self._ended(leaf)) for leaf in leaves])
 
     @property
     def _separator(self) -> Ids:
         text = ", " if self.listing.separator is None else self.listing.separator
         return tuple(self.template.ids([text])[0])
 
-    def _ended(self, leaf: _Leaf) -> Ids:
+    def _ended(self, leaf: Leaf) -> Ids:
         return leaf.ids if self.listing.end_token is False else (*leaf.ids, self.template.end_id)
 
-    def _fitting(self, group: list[_Leaf], where: str) -> list[_Leaf]:
+    def _fitting(self, group: list[Leaf], where: str) -> list[Leaf]:
         """The leaves of a view, cut where asked for. Raises Unfit, or DataError for `error`."""
         if self.listing.context == "inlist":
             if len({leaf.prompt for leaf in group}) > 1:
@@ -213,7 +191,7 @@ class _Encoder:
             )
         raise Unfit("too_long", what)
 
-    def _short_enough(self, leaf: _Leaf, where: str) -> _Leaf:
+    def _short_enough(self, leaf: Leaf, where: str) -> Leaf:
         while self._length(leaf) > self.max_length and self.overlong == "truncate_trace_middle":
             if not leaf.candidate.trace or leaf.candidate.mode != "thinking":
                 break
@@ -221,10 +199,10 @@ class _Encoder:
         self._check_length(self._length(leaf), where)
         return leaf
 
-    def _length(self, leaf: _Leaf) -> int:
+    def _length(self, leaf: Leaf) -> int:
         return len(leaf.prompt) + len(self._ended(leaf))
 
-    def _cut(self, leaf: _Leaf) -> _Leaf:
+    def _cut(self, leaf: Leaf) -> Leaf:
         """The leaf with a shorter trace: first by the share that is too much, then bit by bit."""
         trace = leaf.candidate.trace or ""
         share = 1 - (self._length(leaf) - self.max_length) / len(leaf.ids)
@@ -236,7 +214,7 @@ class _Encoder:
             leaf, candidate=candidate, text=text, ids=tuple(self.template.ids([text])[0])
         )
 
-    def _check_ids(self, leaf: _Leaf) -> None:
+    def _check_ids(self, leaf: Leaf) -> None:
         """Trace and answer must come back out of the ids, the prompt begin with one BOS at most."""
         if not leaf.ids:
             raise Unfit("empty_answer", "a candidate has no tokens")
@@ -260,53 +238,3 @@ def _normal(response: Response) -> tuple[str | None, str | None, bool]:
         for t in (response.trace, response.answer)
     )
     return trace, answer, response.closed
-
-
-def _tree(where: str, leaves: Sequence[_Leaf]) -> Encoded:
-    """Prompts share what they begin with; candidates hang below the rest of theirs."""
-    prompts = list(dict.fromkeys(leaf.prompt for leaf in leaves))
-    root = _common(prompts)
-    segments = [_segment(-1, root)] if root else []
-    stem = len(segments) - 1  # 0, or -1 where nothing is shared
-    below: dict[Ids, int] = {}
-    for prompt in prompts:
-        rest = prompt[len(root) :]
-        if rest:
-            segments.append(_segment(stem, rest))
-        below[prompt] = len(segments) - 1 if rest else stem
-    branches = []
-    for leaf in leaves:
-        segments.append(_segment(below[leaf.prompt], leaf.ids))
-        branches.append(_branch(leaf, len(segments) - 1))
-    return Encoded(where, tuple(segments), tuple(branches))
-
-
-def _chain(where: str, leaves: Sequence[_Leaf], separator: Ids) -> Encoded:
-    """One list: items in the order of their ranks, separators between them."""
-    segments = [_segment(-1, leaves[0].prompt)]
-    at: dict[int, int] = {}
-    for index in sorted(range(len(leaves)), key=lambda i: leaves[i].rank):
-        if at:
-            segments.append(_segment(len(segments) - 1, separator))
-        segments.append(_segment(len(segments) - 1, leaves[index].ids))
-        at[index] = len(segments) - 1
-    branches = tuple(_branch(leaf, at[i]) for i, leaf in enumerate(leaves))
-    return Encoded(where, tuple(segments), branches)
-
-
-def _branch(leaf: _Leaf, segment: int) -> Branch:
-    c = leaf.candidate
-    return Branch(c.view, (segment,), c.relevance, leaf.rank, c.answer_id)
-
-
-def _segment(parent: int, ids: Ids) -> Segment:
-    return Segment(parent, np.asarray(ids, dtype=np.int32))
-
-
-def _common(runs: Sequence[Ids]) -> Ids:
-    """The longest beginning all runs share."""
-    low, high = min(runs), max(runs)
-    same = 0
-    while same < min(len(low), len(high)) and low[same] == high[same]:
-        same += 1
-    return low[:same]

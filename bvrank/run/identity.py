@@ -12,7 +12,7 @@ from bvrank.run.files import to_json
 
 # Top-level keys that change where or how often something is written, or what to do with a folder
 # that exists, and leave every number of the trajectory as it is. Every other key matters.
-IGNORED = ("outputs", "store", "resume", "force", "name", "checkpoint", "log")
+IGNORED = ("outputs", "store", "resume", "force", "name", "checkpoint", "log", "trusted")
 ABSENT = "(absent)"
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,6 +55,7 @@ class ReferenceStore:
         values = np.concatenate([v for _, v in parts]) if parts else np.zeros(0)
         self.keys, first = np.unique(keys, return_index=True)
         self.known = values[first]
+        self.fresh: dict[int, float] = {}
 
     def fill(self, rows: Sequence[Encoded], score: Callable[[TokenBatch], Tensor],
              collate: Collator, on_progress: Callable[[int], None] = lambda _: None,
@@ -64,12 +66,13 @@ class ReferenceStore:
         for start in range(0, len(rows), PARTITION):
             part = rows[start : start + PARTITION]
             keys = np.asarray([key for row in part for key in branch_keys(row)], np.uint64)
-            found, flat = self._look_up(keys)
-            if not found.all():
-                fresh = np.concatenate([_score(g, score, collate) for g in _groups(part)])
-                flat = np.where(found, flat, fresh)
-                self._write(keys[~found], flat[~found])
+            if any(key not in self.fresh for key in keys[~self._look_up(keys)[0]].tolist()):
+                values_now = np.concatenate([_score(g, score, collate) for g in _groups(part)])
+                self._keep(keys, values_now)
                 computed += len(part)
+            found, flat = self._look_up(keys)
+            for i in np.flatnonzero(~found):
+                flat[i] = self.fresh[int(keys[i])]
             values.extend(np.split(flat, np.cumsum([len(r.branches) for r in part])[:-1]))
             on_progress(len(part))
         whole = np.concatenate(values) if values else np.zeros(0)
@@ -83,6 +86,15 @@ class ReferenceStore:
         at = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         found = self.keys[at] == keys
         return found, np.where(found, self.known[at], 0.0)
+
+    def _keep(self, keys: np.ndarray, values: np.ndarray) -> None:
+        """Adds what is new. Equal branches (one title twice, say) share the first one's value."""
+        found, _ = self._look_up(keys)
+        added = {}
+        for key, value, known in zip(keys.tolist(), values.tolist(), found, strict=True):
+            if not known and key not in self.fresh:
+                self.fresh[key] = added[key] = value
+        self._write(np.asarray(list(added), np.uint64), np.asarray(list(added.values())))
 
     def _write(self, keys: np.ndarray, values: np.ndarray) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -152,6 +164,6 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as file:
             keys, values = file["keys"], file["values"]
-    except (OSError, ValueError, EOFError, KeyError):
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
     return (keys, values) if keys.shape == values.shape and values.dtype == np.float64 else None
