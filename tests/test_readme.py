@@ -22,7 +22,7 @@ from tests.commands.line import ROOT
 
 PAGES = ("README.md", "CONTRIBUTING.md")
 BLOCK = re.compile(r"^```(?:bash|sh|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-NO_OPERATION = ("git clone ", "cd ")
+NO_OPERATION = ("git clone ", "cd ", "source ")
 
 
 def commands(text: str) -> Iterator[str]:

@@ -175,6 +175,16 @@ def learning_rate(settings: TrainSettings) -> Callable[[int], float]:
     return rate
 
 
+def optimizer_of(model: Any, settings: TrainSettings) -> torch.optim.Optimizer:
+    """The optimizer as set, over the weights that train."""
+    kind: Any = settings.optimizer.kind()
+    weights = [p for p in model.parameters() if p.requires_grad]
+    optimizer: torch.optim.Optimizer = kind(
+        weights, lr=settings.optimizer.lr, **settings.optimizer.options
+    )
+    return optimizer
+
+
 def scorer_of(model: Any, settings: TrainSettings) -> Scorer:
     """The module that engines wrap."""
     return Scorer(model, chunk=settings.scoring.chunk)

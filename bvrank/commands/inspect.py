@@ -94,7 +94,7 @@ def _rows(
         raise ConfigError(
             "its pairs are the model's own samples, made when training starts",
             where="data",
-            repair="Train first; they then lie in the store: data=pairs data.path=<store>/pairs/...",
+            repair="Train first; then look at data=pairs data.path=<store>/pairs/<name>.jsonl",
         )
     rows = list(source.rows())
     if intake.eval_path is not None:

@@ -101,12 +101,13 @@ def measured(source: world.Arithmetic, model: Any, template: Template, store: Pa
 
 
 def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:
-    settings, objective = _teaching(node), SFT(view="both")
+    settings, objective = _teaching(node), SFT()
     template = Template(tokenizer)
-    source = world.Demonstrations(node.teach.problems, node.teach.seed)
+    teach = node.teach
+    source = world.Demonstrations(teach.problems, teach.seed, teach.nothinking)
     rows, _ = encode(source.rows(), template, views=objective.views, max_length=4096)
     scorer = assemble.scorer_of(model, settings)
-    optimizer = settings.optimizer.kind()(model.parameters(), lr=settings.optimizer.lr)
+    optimizer = assemble.optimizer_of(model, settings)
     engine = Local().start(scorer, optimizer, precision="fp32", max_grad_norm=1.0)
     batches = assemble.stream(
         rows, None, assemble.collator(model, settings), objective.views, settings
@@ -120,7 +121,8 @@ def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:
 def _teaching(node: Tiny) -> TrainSettings:
     return TrainSettings(
         seed=node.teach.seed, steps=node.teach.steps, batch=node.teach.batch, micro=None,
-        optimizer=Optimizer("AdamW", node.teach.lr), scheduler=Scheduler("cosine", node.teach.warmup),
+        optimizer=Optimizer("AdamW", node.teach.lr, {"betas": (0.9, 0.95)}),
+        scheduler=Scheduler("cosine", 0.067),
         schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,
         scoring=Scoring("forest", 16_384), eval=Eval(0, None), checkpoint=Checkpoint(0, 1, None),
         log=Log(1), resume=False, force=False, name=None, outputs="outputs", store=None, trusted=[],

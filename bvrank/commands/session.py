@@ -110,9 +110,7 @@ class Session:
     def _engine(self) -> Any:
         settings = self.asked.settings
         scorer = assemble.scorer_of(self.model, settings)
-        weights = [p for p in self.model.parameters() if p.requires_grad]
-        kind, options = settings.optimizer.kind(), settings.optimizer.options
-        optimizer = kind(weights, lr=settings.optimizer.lr, **options)  # type: ignore[call-arg]
+        optimizer = assemble.optimizer_of(self.model, settings)
         engine = self.asked.engine.start(
             scorer, optimizer, precision=settings.precision, max_grad_norm=settings.max_grad_norm
         )

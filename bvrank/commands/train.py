@@ -71,7 +71,7 @@ def request(config: dict[str, Any]) -> Request:
     schedule = parse_schedule(objective, settings.schedule)
     intake, node = split_intake(config["data"])
     source = build(node, "data", trusted)
-    held = build({**node, "path": intake.eval_path}, "data", trusted) if intake.eval_path else None
+    held = source.held(intake.eval_path) if intake.eval_path else None
     settings.optimizer.kind()
     content = fingerprint(config["data"])
     name = settings.name or run_name(

@@ -16,7 +16,7 @@ from typing import Literal
 
 from bvrank.data.pairs import Pairs
 from bvrank.errors import ConfigError
-from bvrank.records import BARE, FULL, Candidate, Example, Message, Refused
+from bvrank.records import FULL, Candidate, Example, Message, Refused
 
 Split = Literal["train", "test"]
 STEPS = 4
@@ -67,16 +67,17 @@ class Arithmetic:
 
     `samples` responses to each of `problems` train problems, in both modes, at `temperature`, of at
     most `max_new_tokens`; drawn by `seed`. Accuracy is measured on `test_problems` problems of the
-    test split with `test_samples` samples each. `path` is the file of pairs; None until it is made.
+    test split with `test_samples` samples each. `pairing`: as in Pairs. `path` is the file of pairs; None until it is made.
     """
 
-    problems: int = 600
+    problems: int = 900
     samples: int = 4
     temperature: float = 1.0
-    max_new_tokens: int = 96
+    max_new_tokens: int = 48
     seed: int = 0
     test_problems: int = 500
     test_samples: int = 4
+    pairing: Literal["prompt", "independent"] = "independent"
     path: str | None = None
 
     def __post_init__(self) -> None:
@@ -94,37 +95,46 @@ class Arithmetic:
             )
         if self.seed < 0:
             raise ConfigError(f"must be at least 0, got {self.seed}", where="seed")
-        for name, split in (("problems", "train"), ("test_problems", "test")):
-            try:
-                problems(getattr(self, name), self.seed, split)
-            except ValueError as error:
-                raise ConfigError(str(error), where=name) from None
+        self._check_enough("problems", "train")
+        self._check_enough("test_problems", "test")
+
+    def held(self, path: str) -> Pairs:
+        """Held-out pairs, from a file."""
+        return Pairs(path, pairing=self.pairing)
+
+    def _check_enough(self, name: str, split: Split) -> None:
+        try:
+            problems(getattr(self, name), self.seed, split)
+        except ValueError as error:
+            raise ConfigError(str(error), where=name) from None
 
     def rows(self) -> Iterator[Example | Refused]:
         """The pairs of `path`; a problem's two views stand in one row where both have a pair."""
         if self.path is None:
             raise ConfigError("the pairs were not made yet", where="data.path")
-        return Pairs(self.path).rows()
+        return Pairs(self.path, pairing=self.pairing).rows()
 
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """A teacher's solutions: each problem once with its trace (full) and once without (bare)."""
+    """A teacher's solutions, one mode each: the share `nothinking` of the problems is answered
+    without a trace. All stand in the view full, so that SFT takes one mean over their tokens."""
 
     problems: int
     seed: int
+    nothinking: float
 
     def rows(self) -> Iterator[Example | Refused]:
         """One example per problem."""
+        draw = random.Random(self.seed)
         for number, p in enumerate(problems(self.problems, self.seed, "train")):
-            yield Example(
-                where=f"demonstration:{number + 1}",
-                prompt=(Message("user", p.question),),
-                candidates=(
-                    Candidate(p.answer, p.trace, FULL, "thinking", 1.0),
-                    Candidate(p.answer, None, BARE, "nothinking", 1.0),
-                ),
+            bare = draw.random() < self.nothinking
+            answer = (
+                Candidate(p.answer, None, FULL, "nothinking", 1.0)
+                if bare
+                else Candidate(p.answer, p.trace, FULL, "thinking", 1.0)
             )
+            yield Example(f"demonstration:{number + 1}", (Message("user", p.question),), (answer,))
 
 
 def _problem(digits: tuple[int, ...]) -> Problem:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +21,7 @@ class HF:
     path: str
     revision: str | None = None
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
-    lora: LoRA = LoRA()
+    lora: LoRA = field(default_factory=LoRA)
 
     def __post_init__(self) -> None:
         if not self.path.strip():

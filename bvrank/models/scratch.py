@@ -36,7 +36,7 @@ class Scratch:
     architecture: str = "qwen3"
     vocabulary: int = 4096
     shape: Mapping[str, Any] = field(default_factory=dict)
-    lora: LoRA = LoRA()
+    lora: LoRA = field(default_factory=LoRA)
 
     def __post_init__(self) -> None:
         if not 512 <= self.vocabulary <= 1_000_000:

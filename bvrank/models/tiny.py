@@ -8,7 +8,7 @@ Both are made in memory, without a network or a file. A completion reads
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -112,16 +112,17 @@ def _byte_chars() -> list[str]:
 class Teach:
     """How the tiny model is taught before anything else: SFT on worked problems, in both modes.
 
-    `problems` demonstrations, `batch` of them a step for `steps` steps (0: random weights) at the
-    highest rate `lr`; `seed` decides weights, problems and order.
+    `batch` demonstrations a step for `steps` steps (0: random weights) at the highest rate `lr`, out
+    of `problems` problems; the share `nothinking` of them shows the answer without a trace. `seed`
+    decides weights, problems and order. ConfigError when a field is out of range.
     """
 
     seed: int = 0
     steps: int = 300
-    batch: int = 64
+    batch: int = 36
     lr: float = 3e-3
-    warmup: float = 0.1
-    problems: int = 20_000
+    problems: int = 8000
+    nothinking: float = 0.5556
 
     def __post_init__(self) -> None:
         for name, least in (("seed", 0), ("steps", 0), ("batch", 1), ("problems", 1)):
@@ -130,20 +131,20 @@ class Teach:
                 raise ConfigError(f"must be at least {least}, got {value}", where=name)
         if not 0 < self.lr < float("inf"):
             raise ConfigError(f"must be greater than 0, got {self.lr}", where="lr")
-        if not 0 <= self.warmup <= 1:
-            raise ConfigError(f"must lie in [0, 1], got {self.warmup}", where="warmup")
+        if not 0 <= self.nothinking <= 1:
+            raise ConfigError(f"must lie in [0, 1], got {self.nothinking}", where="nothinking")
 
 
 @dataclass(frozen=True)
 class Tiny:
     """The node of model=tiny: shape, teaching, and LoRA on top."""
 
-    teach: Teach = Teach()
-    lora: LoRA = LoRA()
+    teach: Teach = field(default_factory=Teach)
+    lora: LoRA = field(default_factory=LoRA)
     hidden_size: int = 128
     layers: int = 3
     heads: int = 4
-    intermediate_size: int = 384
+    intermediate_size: int = 256
 
     def tokenizer(self, corpus: Corpus) -> PreTrainedTokenizerFast:
         """Bytes; needs no corpus."""

@@ -32,7 +32,7 @@ def respond(model: Any, template: Template, problems: Sequence[Problem], mode: M
     texts = [template.prompt_text((Message("user", p.question),), mode) for p in problems]
     groups = generate(
         model, template.ids(texts), sampling, stop_ids=(template.end_id,),
-        pad_id=template.end_id, seed=seed, batch_size=2048, on_progress=on_progress,
+        pad_id=template.end_id, seed=seed, batch_size=512, on_progress=on_progress,
     )  # fmt: skip
     flat = [sample for group in groups for sample in group]
     bodies = [s.ids[:-1] if s.finished else s.ids for s in flat]

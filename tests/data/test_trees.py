@@ -15,7 +15,8 @@ def made(given_leaves: list) -> list[Leaf]:
     found = []
     for i, (prompt, ids, view) in enumerate(given_leaves):
         ranks[view] = ranks.get(view, 0) + 1
-        found.append(Leaf(Candidate(str(i), view=view, answer_id=i), "", "", ranks[view], prompt, ids))
+        candidate = Candidate(str(i), view=view, answer_id=i)
+        found.append(Leaf(candidate, "", "", ranks[view], prompt, ids))
     return found
 
 
