@@ -2,7 +2,7 @@
 
 step-000500/policy/     weights, loads with transformers
 step-000500/engine/     optimizer
-step-000500/state.json  trainer's state, and the hash of every other file
+step-000500/state.json  trainer's state, the hash of every other file, and that of the two
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import hashlib
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from bvrank.errors import RunError
 from bvrank.protocols import Engine
@@ -33,36 +35,48 @@ class TrainState:
 
 
 def save(folder: Path, engine: Engine, state: TrainState) -> Path:
-    """Writes `folder`/step-NNNNNN whole or not at all and returns it."""
+    """Writes `folder`/step-NNNNNN whole or not at all and returns it. RunError when the disk does
+    not take it; what a crash left of an earlier attempt is removed."""
     final = folder / f"step-{state.step:06d}"
     part = folder / f".{final.name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
     try:
-        engine.save(part)
-        hashes = {str(p.relative_to(part)): _hash(p) for p in _files(part)}
-        text = json.dumps({"state": asdict(state), "files": hashes}, indent=1)
-        (part / "state.json").write_text(text)
-        for path in [*_files(part), part]:
-            _sync(path)
-        shutil.rmtree(final, ignore_errors=True)
+        for stale in folder.glob(".step-*"):
+            shutil.rmtree(stale)
+        part.mkdir(parents=True)
+        _write(part, engine, state)
+        if final.exists():
+            os.replace(final, folder / f".{final.name}.old")
         os.replace(part, final)
+        shutil.rmtree(folder / f".{final.name}.old", ignore_errors=True)
         _sync(folder)
-    except OSError as error:
+    # A full disk is a SafetensorError to safetensors and a RuntimeError to torch.save (2.13).
+    except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(part, ignore_errors=True)
+        why = getattr(error, "strerror", None) or (str(error).splitlines() or ["no reason given"])[0]
         raise RunError(
-            f"the checkpoint could not be written ({error.strerror})", where=str(folder),
+            f"the checkpoint could not be written ({why})", where=str(folder),
             repair="Make room or change permissions, then resume=true; older checkpoints are whole.",
         ) from error  # fmt: skip
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
     return final
 
 
 def load(folder: Path, engine: Engine) -> TrainState:
-    """Verifies `folder`, restores the engine from it and returns the trainer's state."""
+    """Verifies `folder`, restores the engine from it and returns the trainer's state. RunError
+    when it is damaged or of another version."""
     broken = damage(folder)
     if broken:
         raise RunError(f"damaged checkpoint: {broken}", where=str(folder))
-    state = TrainState(**json.loads((folder / "state.json").read_text())["state"])
+    found = json.loads((folder / "state.json").read_text())["state"]
+    odd = sorted(set(found) ^ {f.name for f in fields(TrainState)})
+    if odd:
+        raise RunError(
+            f"its state was written by another version, see {', '.join(odd)}", where=str(folder),
+            repair="Resume with the version in the run's manifest, or set force=true to start anew.",
+        )  # fmt: skip
+    state = TrainState(**found)
     engine.load(folder)
     set_rng(state.rng)
     return state
@@ -71,7 +85,7 @@ def load(folder: Path, engine: Engine) -> TrainState:
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint whose files are all as written, and what is wrong with newer ones."""
     broken = []
-    for path in sorted(folder.glob("step-*"), reverse=True):
+    for path in reversed(_steps(folder)):
         problem = damage(path)
         if problem is None:
             return path, broken
@@ -82,7 +96,10 @@ def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
 def damage(folder: Path) -> str | None:
     """Names the first file that is missing or altered; None when all are as written."""
     try:
-        hashes: dict[str, str] = json.loads((folder / "state.json").read_text())["files"]
+        whole = json.loads((folder / "state.json").read_text())
+        hashes: dict[str, str] = whole["files"]
+        if whole["sha256"] != _sealed(whole["state"], hashes):
+            return "state.json is not what was written"
     except (OSError, ValueError, KeyError, TypeError):
         return "state.json is missing or torn"
     for name, expected in hashes.items():
@@ -95,8 +112,9 @@ def damage(folder: Path) -> str | None:
 
 def prune(folder: Path, keep: int, best_step: int | None) -> None:
     """Deletes all but the newest `keep` checkpoints and the best one."""
-    for path in sorted(folder.glob("step-*"))[:-keep]:
-        if path.name != f"step-{best_step or 0:06d}":
+    paths = _steps(folder)
+    for path in paths[: max(len(paths) - keep, 0)]:
+        if _number(path) != best_step:
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -114,8 +132,31 @@ def set_rng(states: dict[str, str]) -> None:
         state = torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)
         if name == "cpu":
             torch.set_rng_state(state)
-        else:
+        elif torch.cuda.is_available():  # a run may go on without the device it began on
             torch.cuda.set_rng_state(state, name)
+
+
+def _write(part: Path, engine: Engine, state: TrainState) -> None:
+    engine.save(part)
+    hashes = {str(p.relative_to(part)): _hash(p) for p in _files(part)}
+    whole = {"state": asdict(state), "files": hashes, "sha256": _sealed(asdict(state), hashes)}
+    (part / "state.json").write_text(json.dumps(whole, indent=1))
+    for path in [*_files(part), part]:
+        _sync(path)
+
+
+def _sealed(state: Any, files: dict[str, str]) -> str:
+    return hashlib.sha256(json.dumps([state, files], sort_keys=True).encode()).hexdigest()
+
+
+def _steps(folder: Path) -> list[Path]:
+    """Checkpoints from oldest to newest; from a million steps on names do not sort."""
+    named = [p for p in folder.glob("step-*") if p.name.removeprefix("step-").isdigit()]
+    return sorted(named, key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _files(folder: Path) -> list[Path]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -88,10 +90,22 @@ def check_bvrank(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
         return 0
 
     monkeypatch.setattr(bvrank.commands.app, "execute", dry)
+    if any("mylab" in word for word in words):
+        monkeypatch.chdir(outside_objective())
     if "-m" in words or "--multirun" in words:  # the sweep's first point
         words = [re.sub(r"=(.*?),.*", r"=\1", w) for w in words if w not in ("-m", "--multirun")]
     assert not words or words[0].startswith("-") or words[0] in COMMANDS
     assert main(words) == 0
+
+
+def outside_objective() -> Path:
+    """A folder as CONTRIBUTING describes it: an objective of one's own in mylab/."""
+    folder = Path(tempfile.mkdtemp())
+    (folder / "mylab" / "conf" / "objective").mkdir(parents=True)
+    (folder / "mylab" / "objective.py").write_text("from bvrank.objectives.dpo import DPO as Mine\n")
+    yaml = "_target_: mylab.objective.Mine\nbeta: 0.2\n"
+    (folder / "mylab" / "conf" / "objective" / "mine.yaml").write_text(yaml)
+    return folder
 
 
 def check_train(config: dict[str, object]) -> None:

@@ -75,6 +75,7 @@ def encoded_rows(source: Any, held_source: Any, intake: Intake, template: Templa
         check_refused(len(held_kept), held_refused, intake.max_refused, f"{where} (held out)")
     independent = getattr(source, "pairing", None) == "independent"
     _check_candidates([*kept, *held_kept], needed, where)
+    _check_views(kept, views, where)
     return Rows(kept, held_kept, [*refused, *held_refused], independent and len(views) > 1)
 
 
@@ -84,6 +85,17 @@ def _check_candidates(rows: Sequence[Encoded], needed: int | None, where: str) -
             f"the objective compares {needed} candidates, but no row has that many", where=where,
             repair="Choose another objective, such as objective=sft.",
         )  # fmt: skip
+
+
+def _check_views(rows: Sequence[Encoded], views: tuple[str, ...], where: str) -> None:
+    present = {branch.view for row in rows for branch in row.branches}
+    for view in views:
+        if view not in present:
+            raise DataError(
+                f"the objective reads the view {view}, but no row has it", where=where,
+                repair="For the bare view name its file with data.bare_path or set "
+                "data.bare_from=reuse, or choose an objective of the other view alone.",
+            )  # fmt: skip
 
 
 def ready_model(model: Any, settings: TrainSettings, seed: int, lora: Any, tokenizer: Any) -> Any:
@@ -132,14 +144,8 @@ def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settin
 def stream(rows: Sequence[Encoded], reference: Reference | None, collate: Collator,
            views: tuple[str, ...], settings: TrainSettings, *, independent: bool = False
            ) -> Stream:  # fmt: skip
-    """The stateless stream of batches. DataError when independent pairing lacks a view."""
+    """The stateless stream of batches; independent pairing draws each of `views` apart."""
     streams = streams_of(rows, views, independent=independent)
-    for view, numbers in zip(views, streams, strict=False):
-        if not numbers:
-            raise DataError(
-                f"no row has the view {view}", where="data",
-                repair="Name its file with data.bare_path, or set data.bare_from=reuse.",
-            )  # fmt: skip
     order = Order(streams, settings.seed, settings.batch)
     values = None if reference is None else reference.values
     return Stream(rows, values, order, collate, settings.per_forward)
@@ -162,7 +168,7 @@ def plan_of(schedule: Schedule, settings: TrainSettings) -> Plan:
 def learning_rate(settings: TrainSettings) -> Callable[[int], float]:
     """Rises evenly over the warm-up's steps, then falls by the shape; never 0 on a step."""
     peak, steps, shape = settings.optimizer.lr, settings.steps, settings.scheduler.shape
-    warm = math.ceil(settings.scheduler.warmup * steps)
+    warm = math.ceil(round(settings.scheduler.warmup * steps, 9))  # 0.07 * 100 is 7.000000000000001
 
     def rate(step: int) -> float:
         if step <= warm:

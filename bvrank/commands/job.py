@@ -1,4 +1,4 @@
-"""One job in a process of its own: `python -m bvrank.commands.job train config.json`.
+"""One job in a process of its own: `python -m bvrank.commands.job train config.json seed=1`.
 
 The config was composed, resolved and frozen by the parent; Hydra is not imported here.
 """
@@ -18,8 +18,12 @@ from bvrank.commands.outcome import write_outcome
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the job that `argv` = [command, config file] names and returns its exit code."""
-    command, path = sys.argv[1:] if argv is None else argv
+    """Runs the job that `argv` = [command, config file, overrides...] names; its exit code.
+
+    The overrides are in the config already: they are what the run's manifest says was typed.
+    """
+    command, path, *overrides = sys.argv[1:] if argv is None else argv
+    sys.argv = ["bvrank", command, *overrides]
     config = json.loads(Path(path).read_text(encoding="utf-8"))
     return guarded(lambda: _reported(command, config))
 

@@ -34,7 +34,7 @@ from bvrank.models.saving import load_weights, save_policy
 from bvrank.models.tiny import Tiny
 from bvrank.objectives.schedule import Schedule
 from bvrank.objectives.sft import SFT
-from bvrank.sampling.pairs import own_pairs
+from bvrank.sampling import pairs as sampled
 from bvrank.sampling.transformers import Sampling
 from bvrank.scoring.reference import model_digest
 from bvrank.tracking.progress import phase
@@ -61,12 +61,13 @@ def own(source: world.Arithmetic, model: Any, template: Template, store: Path
     if source.path is not None:
         return source
     asked = {k: v for k, v in asdict(source).items() if not k.startswith("test_")}
-    path = store / "pairs" / f"{_key('pairs', asked, model_digest(model))}.jsonl"
+    key = _key("pairs", sampled.VERSION, asked, model_digest(model))
+    path = store / "pairs" / f"{key}.jsonl"
     if not path.is_file():
         sampling = Sampling(source.temperature, 1.0, source.max_new_tokens, source.samples)
         problems = world.problems(source.problems, source.seed, "train")
         with phase("sampling pairs", 2 * len(problems)) as shown:
-            rows = list(own_pairs(model, template, problems, sampling, source.seed, _steps(shown)))
+            rows = list(sampled.own_pairs(model, template, problems, sampling, source.seed, _steps(shown)))
         if not rows:
             raise DataError(
                 "no problem has both a right and a wrong sample: nothing to prefer", where="data",
@@ -83,7 +84,8 @@ def measured(source: world.Arithmetic, model: Any, template: Template, store: Pa
              ) -> dict[str, evaluation.Accuracy]:  # fmt: skip
     """Accuracy of `model` on the source's test problems, kept by content."""
     asked = (source.test_problems, source.test_samples, source.max_new_tokens, source.seed)
-    path = store / "accuracy" / f"{_key('accuracy', asked, model_digest(model))}.json"
+    key = _key("accuracy", evaluation.VERSION, asked, model_digest(model))
+    path = store / "accuracy" / f"{key}.json"
     if path.is_file():
         found = json.loads(path.read_text())
         return {mode: evaluation.Accuracy(**values) for mode, values in found.items()}
@@ -133,13 +135,14 @@ def _place(folder: Path, write: Callable[[Path], None]) -> None:
     """Writes a folder beside its place and renames it; a second writer's work is dropped."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
-    write(part)
     try:
+        write(part)
         os.rename(part, folder)
     except OSError:
-        shutil.rmtree(part, ignore_errors=True)
         if not folder.is_dir():
             raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _steps(shown: Any) -> Callable[[int, int], None]:

@@ -20,7 +20,7 @@ from bvrank.errors import Interrupted
 from bvrank.evaluation.arithmetic import compared
 from bvrank.models.corpus import Corpus
 from bvrank.models.tiny import Tiny
-from bvrank.run import RunFolder
+from bvrank.run import RunFolder, read_jsonl
 from bvrank.scoring.reference import Reference
 from bvrank.scoring.verify import verify_scorer
 from bvrank.tracking.jsonl import Jsonl
@@ -44,10 +44,12 @@ class Session:
     model: Any
     source: Any
     rows: assemble.Rows
+    engine: Any
 
     @classmethod
     def load(cls, asked: Request) -> Session:
-        """Tokenizer, rows, weights, in this order: what is cheap to refuse comes first."""
+        """Tokenizer, rows, weights, in this order: what is cheap to refuse comes first. Before the
+        engine is there a mistake leaves no run folder."""
         disable_progress_bar()
         corpus = Corpus(lambda: assemble.texts_of(asked.source), asked.store)
         tokenizer = asked.model.tokenizer(corpus)
@@ -63,13 +65,13 @@ class Session:
         model = assemble.ready_model(model, asked.settings, seed, lora, tokenizer)
         if lora.path is not None:
             print("LoRA: the reference is the adapter as loaded.", file=sys.stderr)
-        return cls(asked, template, model, source, rows)
+        return cls(asked, template, model, source, rows, _engine(asked, model))
 
     def run(self, run: RunFolder) -> None:
         """Trains in `run` and writes its summary."""
         settings = self.asked.settings
         self._tell_rows(run)
-        engine = self._engine()
+        engine = self.engine
         before = self._accuracy("accuracy before")
         train_rows = self._stream(engine, run)
         held_out = self._held_out(engine)
@@ -90,6 +92,7 @@ class Session:
             self._steps(engine, train_rows, state, recorder, saver)
         finally:
             tracker.finish({})
+        recorder.latest = recorder.latest or _last_logged(run)
         summary = self._summary(recorder, state, before)
         run.finish(summary)
 
@@ -106,16 +109,6 @@ class Session:
                     f"stopped after step {state.step} of {plan.steps}; it is saved",
                     repair="The same command with resume=true goes on.",
                 ) from None
-
-    def _engine(self) -> Any:
-        settings = self.asked.settings
-        scorer = assemble.scorer_of(self.model, settings)
-        optimizer = assemble.optimizer_of(self.model, settings)
-        engine = self.asked.engine.start(
-            scorer, optimizer, precision=settings.precision, max_grad_norm=settings.max_grad_norm
-        )
-        verify_scorer(engine.module, settings.scoring.layout)
-        return engine
 
     def _stream(self, engine: Any, run: RunFolder) -> Stream:
         settings, rows = self.asked.settings, self.rows
@@ -205,6 +198,23 @@ def _rows(asked: Request, source: Any, template: Template) -> assemble.Rows:
         source, asked.held_source, asked.intake, template, asked.views, asked.objective.candidates,
         asked.settings, asked.where,
     )  # fmt: skip
+
+
+def _engine(asked: Request, model: Any) -> Any:
+    settings = asked.settings
+    scorer = assemble.scorer_of(model, settings)
+    optimizer = assemble.optimizer_of(model, settings)
+    engine = asked.engine.start(
+        scorer, optimizer, precision=settings.precision, max_grad_norm=settings.max_grad_norm
+    )
+    verify_scorer(engine.module, settings.scoring.layout)
+    return engine
+
+
+def _last_logged(run: RunFolder) -> dict[str, float]:
+    """The figures of the last line of metrics.jsonl, for a run that resumes behind its last step."""
+    lines, _ = read_jsonl(run.metrics_path)
+    return {k: v for k, v in lines[-1].items() if k != "step"} if lines else {}
 
 
 def _restored(run: RunFolder, engine: Any) -> TrainState:

@@ -82,13 +82,13 @@ class Sweep:
         job.write_text(json.dumps(config), encoding="utf-8")
         outcome = job.with_suffix(".outcome")
         began = time.monotonic()
-        code = self._wait(job, outcome)
+        code = self._wait(job, outcome, overrides)
         return _point(overrides, code, read_outcome(outcome), time.monotonic() - began)
 
-    def _wait(self, job: Path, outcome: Path) -> int:
+    def _wait(self, job: Path, outcome: Path, overrides: tuple[str, ...]) -> int:
         with self._stoppable():
             self._child = subprocess.Popen(
-                [*self.worker, str(job)],
+                [*self.worker, str(job), *overrides],
                 env=_environment(outcome),
                 stdin=subprocess.DEVNULL,
                 process_group=0,  # Ctrl-C reaches this process alone, which passes it on once

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,11 @@ from bvrank.commands.build import build
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.settings import TrainSettings, split_intake, train_settings
 from bvrank.data.fingerprint import fingerprint
+from bvrank.errors import ConfigError
 from bvrank.objectives.schedule import Schedule, parse_schedule
 from bvrank.paths import store_dir
-from bvrank.run import RunFolder, open_run, run_name
+from bvrank.run import RunFolder, is_run, open_run, run_name
+from bvrank.run.record import read_manifest
 
 
 @dataclass(frozen=True)
@@ -52,14 +54,13 @@ class Request:
 
 def main(config: dict[str, Any]) -> int:
     """Runs one training run; 0 when it is finished, also when it was before."""
+    if (finished := _finished(config)) is not None:
+        return _told(finished, "skipped")
     asked = request(config)
     folder = Path(asked.settings.outputs) / asked.name
     if folder.exists() and not asked.settings.force:
-        run = _open(asked)
-        if run.finished:
-            return _told(run, "skipped")
-        with run:
-            return _train(asked, run)
+        with _open(asked) as run:
+            return _told(run, "skipped") if run.finished else _train(asked, run)
     return _train(asked, None)
 
 
@@ -71,25 +72,81 @@ def request(config: dict[str, Any]) -> Request:
     schedule = parse_schedule(objective, settings.schedule)
     intake, node = split_intake(config["data"])
     source = build(node, "data", trusted)
-    held = source.held(intake.eval_path) if intake.eval_path else None
+    held = _held(source, intake.eval_path)
+    _check_evaluation(settings, held is not None or intake.eval_fraction > 0)
     settings.optimizer.kind()
-    content = fingerprint(config["data"])
-    name = settings.name or run_name(
-        config, objective=config["objective"]["_target_"], data=node["_target_"], content=content
-    )
+    content, name = _identity(config, settings)
     return Request(
         config, settings, schedule, intake, source, held,
         model=build(config["model"], "model", trusted),
         engine=build(config["engine"], "engine", trusted),
-        store=store_dir(settings.store), content=content, name=name,
+        store=_store(settings.store), content=content, name=name,
     )  # fmt: skip
 
 
+def _finished(config: dict[str, Any]) -> RunFolder | None:
+    """The run of this very config, if it is finished; nothing is built, torch is not imported."""
+    settings = train_settings(config)
+    nodes = (config.get("objective"), config.get("data"))
+    if settings.force or not all(isinstance(n, dict) and "_target_" in n for n in nodes):
+        return None
+    content, name = _identity(config, settings)
+    folder = Path(settings.outputs) / name
+    if not is_run(folder) or read_manifest(folder).get("status") != "finished":
+        return None
+    return _opened(config, settings, content, name)
+
+
+def _identity(config: dict[str, Any], settings: TrainSettings) -> tuple[str, str]:
+    """The fingerprint of the data's files, and the name of the run folder."""
+    content = fingerprint(config["data"])
+    objective, data = (str(config[group]["_target_"]) for group in ("objective", "data"))
+    name = settings.name or run_name(config, objective=objective, data=data, content=content)
+    return content, name
+
+
+def _held(source: Any, path: str | None) -> Any:
+    """The source of the held-out file, read as the source reads its own; None without one."""
+    if path is None:
+        return None
+    if hasattr(source, "held"):
+        return source.held(path)
+    if not hasattr(source, "path"):
+        raise ConfigError("this source reads no file", where="data.eval_path")
+    return replace(source, path=path)
+
+
+def _check_evaluation(settings: TrainSettings, held_out: bool) -> None:
+    best = settings.checkpoint.best or ""
+    wanted = {"eval.every": settings.eval.every, "eval.rows": settings.eval.rows,
+              "checkpoint.best": best.startswith("eval/")}  # fmt: skip
+    for key, value in wanted.items():
+        if value and not held_out:
+            raise ConfigError(
+                "needs held-out rows, and there are none", where=key,
+                repair="Set data.eval_path or data.eval_fraction.",
+            )  # fmt: skip
+
+
+def _store(setting: str | None) -> Path:
+    """The artifact store. ConfigError when something that is no folder stands in its place."""
+    store = store_dir(setting)
+    standing = next((p for p in (store, *store.parents) if p.exists()), store)
+    if standing.exists() and not standing.is_dir():
+        raise ConfigError(f"{standing} is no folder", where="store")
+    return store
+
+
 def _open(asked: Request) -> RunFolder:
-    settings = asked.settings
+    return _opened(asked.config, asked.settings, asked.content, asked.name)
+
+
+def _opened(
+    config: dict[str, Any], settings: TrainSettings, content: str, name: str
+) -> RunFolder:
     run = open_run(
-        Path(settings.outputs), asked.name, asked.config,
-        resume=settings.resume, force=settings.force, content=asked.content,
+        Path(settings.outputs), name, config,
+        resume=settings.resume, force=settings.force, content=content,
     )  # fmt: skip
     for note in run.notes:
         print(note, file=sys.stderr)

@@ -44,6 +44,9 @@ class Stream:
         numbers = range(len(self.rows))[:limit]
         for start in range(0, len(numbers), self.micro):
             part = numbers[start : start + self.micro]
-            yield self.collate(
-                [[self.row(i, np.zeros(len(self.rows[i].branches)))] for i in part], views
-            )
+            yield self.collate([[self.row(i, self._held_draw(i))] for i in part], views)
+
+    def _held_draw(self, number: int) -> np.ndarray:
+        """The same at every evaluation."""
+        rng = np.random.default_rng((self.order.seed, 0, 0, number, 2))
+        return rng.random(len(self.rows[number].branches))

@@ -19,13 +19,17 @@ Precision = Literal["fp32", "bf16", "fp64"]
 
 @dataclass(frozen=True)
 class Local:
-    """Settings of the local engine. `device`: auto takes an accelerator when there is one."""
+    """Settings of the local engine. `device`: auto takes an accelerator when there is one.
+    ConfigError when the device does not exist."""
 
     device: str = "auto"
 
+    def __post_init__(self) -> None:
+        device(self.device)
+
     def start(self, module: nn.Module, optimizer: torch.optim.Optimizer, *,
               precision: Precision, max_grad_norm: float) -> LocalEngine:  # fmt: skip
-        """The running engine. ConfigError when the device does not exist."""
+        """The running engine."""
         return LocalEngine(module, optimizer, device(self.device), precision, max_grad_norm)
 
 

@@ -12,7 +12,7 @@ from bvrank.data.templates import Template
 from bvrank.sampling.pairs import MODES, Sampled, is_right, respond
 from bvrank.sampling.transformers import Sampling
 
-VERSION = 1
+VERSION = 2  # of the figures; what an older version stored is measured again
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Accuracy:
 
     sampled: tuple[float, ...]  # share of right samples
     greedy: tuple[float, ...]  # 1.0 or 0.0
-    trace_tokens: float  # mean tokens of a sampled response
+    trace_tokens: float  # mean tokens of a sampled trace, 0 where there is none
     closed_rate: float  # share of samples that ended and closed their thinking
 
 
@@ -39,7 +39,7 @@ def accuracy(model: Any, template: Template, problems: Sequence[Problem], *, sam
         on_progress(1)
         out[mode] = Accuracy(
             tuple(_right(many, problems)), tuple(_right(one, problems)),
-            trace_tokens=_mean([s.tokens for g in many for s in g]),
+            trace_tokens=_mean([s.trace_tokens for g in many for s in g]),
             closed_rate=_mean([s.finished and s.response.closed for g in many for s in g]),
         )  # fmt: skip
     return out

@@ -26,6 +26,12 @@ class HF:
     def __post_init__(self) -> None:
         if not self.path.strip():
             raise ConfigError("must name a folder or a hub id", where="path")
+        if self.revision is not None and self._local.exists():
+            raise ConfigError("chooses a revision of a hub id, but path is a folder", where="revision")
+
+    @property
+    def _local(self) -> Path:
+        return Path(self.path).expanduser()
 
     def tokenizer(self, corpus: Corpus) -> Any:
         """The folder's tokenizer. ModelError when there is none."""
@@ -51,7 +57,7 @@ class HF:
         return model
 
     def _loaded(self, load: Any, what: str, **options: Any) -> Any:
-        local = Path(self.path).expanduser()
+        local = self._local
         if local.exists() and not (local / "config.json").is_file():
             raise ModelError(
                 "is no model folder: it holds no config.json", where=self.path,

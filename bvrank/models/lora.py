@@ -36,12 +36,22 @@ class LoRA:
             raise ConfigError(
                 "the adapter at model.lora.path has a rank of its own", where="r", repair="Set r=0."
             )
-        if self.path is not None and not (Path(self.path) / "adapter_config.json").is_file():
-            raise ConfigError(
-                f"'{self.path}' holds no adapter_config.json",
-                where="path",
-                repair="Name a folder that peft's save_pretrained wrote.",
-            )
+        if not self.r:
+            self._check_unused()
+        for name in ("adapter_config.json", "adapter_model.safetensors") if self.path else ():
+            if not (Path(str(self.path)) / name).is_file():
+                raise ConfigError(
+                    f"'{self.path}' holds no {name}",
+                    where="path",
+                    repair="Name a folder that peft's save_pretrained wrote.",
+                )
+
+    def _check_unused(self) -> None:
+        """Settings of a new adapter say nothing where none is made."""
+        for name in ("alpha", "dropout", "targets"):
+            if getattr(self, name) != type(self).__dataclass_fields__[name].default:
+                why = "the adapter at model.lora.path has its own" if self.path else "r is 0"
+                raise ConfigError(f"has no effect: {why}", where=name)
 
     @property
     def on(self) -> bool:

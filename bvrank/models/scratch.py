@@ -109,10 +109,11 @@ def _keep(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Saves under another name and renames; whoever comes second keeps the first."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
-    tokenizer.save_pretrained(part)
     try:
+        tokenizer.save_pretrained(part)
         os.rename(part, folder)
     except OSError:
-        shutil.rmtree(part, ignore_errors=True)
         if not folder.is_dir():
             raise
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

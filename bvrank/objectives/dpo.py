@@ -23,6 +23,7 @@ class DPO:
     pairs: kernels.Pairs = "best_worst"
 
     def __post_init__(self) -> None:
+        kernels.check_choices(self)
         kernels.in_range("beta", self.beta, 0.0, open_low=True)
         kernels.in_range("label_smoothing", self.label_smoothing, 0.0, 0.5)
 

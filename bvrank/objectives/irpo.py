@@ -40,6 +40,7 @@ class IRPO:
     view: Literal["full", "bare"] = "full"
 
     def __post_init__(self) -> None:
+        kernels.check_choices(self)
         kernels.in_range("beta", self.beta, 0.0, open_low=True)
         kernels.in_range("k", self.k, 1)
         kernels.in_range("decay", self.decay, 0.0)

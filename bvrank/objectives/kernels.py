@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from bvrank.errors import ConfigError
+from bvrank.errors import ConfigError, did_you_mean
 from bvrank.records import Preferences
 
 Pairs = Literal["best_worst", "random", "whole_list"]
@@ -23,6 +23,18 @@ def in_range(name: str, value: float, low: float, high: float = float("inf"), *,
         return
     left, right = ("(" if open_low else "["), (")" if high == float("inf") else "]")
     raise ConfigError(f"must lie in {left}{low:g}, {high:g}{right}, got {value!r}", where=name)
+
+
+def check_choices(objective: Any) -> None:
+    """Raises ConfigError naming the field whose value its Literal annotation does not list."""
+    for name, hint in get_type_hints(type(objective)).items():
+        value, known = getattr(objective, name), get_args(hint)
+        if get_origin(hint) is Literal and value not in known:
+            raise ConfigError(
+                f"must be one of {', '.join(known)}, got {value!r}",
+                where=name,
+                repair=did_you_mean(str(value), known),
+            )
 
 
 def log_ratio(prefs: Preferences, *, per_token: bool = False) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -30,7 +31,7 @@ class Schedule:
                     where=f"schedule.{name}", repair=did_you_mean(name, numbers),
                 )  # fmt: skip
             for value in values:
-                replace(self.objective, **{name: self._typed(name, value)})
+                self._check(name, value)
 
     def values(self, progress: float) -> dict[str, float]:
         """Field values at `progress` in [0, 1]."""
@@ -47,8 +48,16 @@ class Schedule:
         order = dict.fromkeys(v for p in ends for v in self.at(p).views)
         return tuple(sorted(found, key=["full", "bare", *order].index))
 
+    def _check(self, name: str, value: float) -> None:
+        try:
+            replace(self.objective, **{name: self._typed(name, value)})
+        except ConfigError as error:
+            where = f"schedule.{error.where}"
+            raise ConfigError(error.what, where=where, repair=error.repair) from None
+
     def _typed(self, name: str, value: float) -> float:
-        return round(value) if isinstance(getattr(self.objective, name), int) else float(value)
+        whole = {f.name: f.type for f in fields(self.objective)}[name] in (int, "int")
+        return round(value) if whole else float(value)
 
 
 def parse_schedule(objective: Any, node: Mapping[str, Any]) -> Schedule:
@@ -58,7 +67,7 @@ def parse_schedule(objective: Any, node: Mapping[str, Any]) -> Schedule:
         good = isinstance(values, Sequence) and not isinstance(values, str) and len(values) >= 2
         if not good or not all(_is_number(v) for v in values):
             raise ConfigError(
-                f"must be two or more numbers, got {values!r}", where=f"schedule.{name}",
+                f"must be two or more finite numbers, got {values!r}", where=f"schedule.{name}",
                 repair=f"For instance 'schedule.{name}=[1.0,0.5]': from, to, over the run.",
             )  # fmt: skip
         points[name] = tuple(float(v) for v in values)
@@ -68,8 +77,13 @@ def parse_schedule(objective: Any, node: Mapping[str, Any]) -> Schedule:
 def _at(values: tuple[float, ...], progress: float) -> float:
     spot = min(max(progress, 0.0), 1.0) * (len(values) - 1)
     left = min(int(spot), len(values) - 2)
-    return values[left] + (spot - left) * (values[left + 1] - values[left])
+    a, b, share = values[left], values[left + 1], spot - left
+    value = a + share * (b - a) if share < 0.5 else b - (1 - share) * (b - a)
+    # Rounding must not carry a field past its end, which may be the end of its range.
+    return min(max(value, min(a, b)), max(a, b))
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    )

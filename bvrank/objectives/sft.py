@@ -7,6 +7,7 @@ from typing import Literal
 
 import torch
 
+from bvrank.objectives import kernels
 from bvrank.records import BARE, FULL, Outcome, Preferences
 
 
@@ -15,9 +16,13 @@ class SFT:
     """sum of -log pi(best) / scored tokens, both over the global batch.
 
     `view`: full, bare, or both (each view is a mean over its own tokens, the two are added).
+    ConfigError for another view.
     """
 
     view: Literal["full", "bare", "both"] = "full"
+
+    def __post_init__(self) -> None:
+        kernels.check_choices(self)
 
     @property
     def views(self) -> tuple[str, ...]:

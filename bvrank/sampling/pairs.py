@@ -9,19 +9,23 @@ from typing import Any
 
 from bvrank.answers import Response
 from bvrank.data.arithmetic import Problem, correct
+from bvrank.data.refusals import Unfit
 from bvrank.data.templates import Template
-from bvrank.records import BARE, FULL, Message, Mode
+from bvrank.records import BARE, FULL, Candidate, Message, Mode
 from bvrank.sampling.transformers import Sampling, generate
 
+VERSION = 2  # of which samples become pairs; what an older version stored is made again
 MODES: tuple[tuple[Mode, str], ...] = (("thinking", FULL), ("nothinking", BARE))
 
 
 @dataclass(frozen=True)
 class Sampled:
-    """One response of the policy to a problem; `finished`: it ended its turn by itself."""
+    """One response of the policy to a problem; `finished`: it ended its turn by itself.
+
+    `trace_tokens` counts the trace alone, without its tags: 0 where there is none."""
 
     response: Response
-    tokens: int
+    trace_tokens: int
     finished: bool
 
 
@@ -36,10 +40,11 @@ def respond(model: Any, template: Template, problems: Sequence[Problem], mode: M
     )  # fmt: skip
     flat = [sample for group in groups for sample in group]
     bodies = [s.ids[:-1] if s.finished else s.ids for s in flat]
-    decoded = template.decode(bodies)
+    responses = [template.response(text, mode) for text in template.decode(bodies)]
+    traces = template.ids([r.trace or "" for r in responses])
     found = [
-        Sampled(template.response(text, mode), len(s.ids), s.finished)
-        for text, s in zip(decoded, flat, strict=True)
+        Sampled(response, len(trace), s.finished)
+        for response, trace, s in zip(responses, traces, flat, strict=True)
     ]
     return [found[i : i + sampling.n] for i in range(0, len(found), sampling.n)]
 
@@ -56,12 +61,12 @@ def own_pairs(model: Any, template: Template, problems: Sequence[Problem], sampl
     """Rows `{prompt, view, chosen, rejected}`, sides as {think, answer}: D_t from thinking samples,
     D_e from separate samples without thinking. A problem gives a pair in a mode when some of its
     samples there are right and some wrong; one of each is drawn by (seed, question, view).
-    Responses that did not end, or hold no answer, are never a side.
+    Responses that did not end, hold no answer, or hold a special token are never a side.
     """
     for turn, (mode, view) in enumerate(MODES):
         groups = respond(model, template, problems, mode, sampling, 2 * seed + turn, on_progress)
         for problem, group in zip(problems, groups, strict=True):
-            whole = [s for s in group if s.finished and s.response.answer]
+            whole = [s for s in group if _fits(s, template, mode)]
             right = [s for s in whole if is_right(s, problem)]
             wrong = [s for s in whole if not is_right(s, problem)]
             if right and wrong:
@@ -69,6 +74,18 @@ def own_pairs(model: Any, template: Template, problems: Sequence[Problem], sampl
                 sides = {"chosen": draw.choice(right), "rejected": draw.choice(wrong)}
                 row: dict[str, Any] = {"prompt": problem.question, "view": view}
                 yield row | {name: _side(s, view) for name, s in sides.items()}
+
+
+def _fits(sampled: Sampled, template: Template, mode: Mode) -> bool:
+    """Whether the response can train: text of a special token would be refused as a row."""
+    answer, trace = sampled.response.answer, sampled.response.trace
+    if not sampled.finished or answer is None or not answer.strip():
+        return False
+    try:
+        template.completion_text(Candidate(answer, trace, mode=mode))
+    except Unfit:
+        return False
+    return True
 
 
 def _side(sampled: Sampled, view: str) -> dict[str, Any]:

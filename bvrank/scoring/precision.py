@@ -24,8 +24,9 @@ class Float64(TorchFunctionMode):
         )
         if narrows and args[0].dtype == torch.float64:
             return args[0]
-        if kwargs.get("dtype") == torch.float32 and func is torch.nn.functional.softmax:
-            kwargs = {**kwargs, "dtype": args[0].dtype}
+        narrows = kwargs.get("dtype") == torch.float32 and func is torch.nn.functional.softmax
+        if narrows and args[0].dtype == torch.float64:
+            kwargs = {**kwargs, "dtype": torch.float64}
         return func(*args, **kwargs)
 
 

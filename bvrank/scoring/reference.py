@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bvrank.errors import RunError
 from bvrank.records import Branch, Encoded, TokenBatch
 from bvrank.scoring.collate import Collator, Row
 
@@ -97,12 +98,22 @@ class ReferenceStore:
         self._write(np.asarray(list(added), np.uint64), np.asarray(list(added.values())))
 
     def _write(self, keys: np.ndarray, values: np.ndarray) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, keys=keys, values=values)
-        name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
-        os.replace(temporary, self.folder / f"{name}.npz")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    np.savez(file, keys=keys, values=values)
+                name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
+                os.replace(temporary, self.folder / f"{name}.npz")
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise RunError(
+                f"reference log-probs could not be written ({error.strerror or error})",
+                where=str(self.folder), repair="Make room, or name another folder with store=.",
+            ) from error  # fmt: skip
 
 
 def branch_keys(row: Encoded) -> list[int]:

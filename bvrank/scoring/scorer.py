@@ -29,7 +29,11 @@ class Scorer(nn.Module):
     def forward(self, batch: TokenBatch) -> Tensor:
         """Log-probs [V,B,K]; 0 where a candidate is absent."""
         shape = batch.labels.valid.shape
-        flat = torch.zeros(shape.numel(), dtype=torch.float64, device=batch.labels.valid.device)
+        # Part of the graph even when no row has a wanted view, so that a backward pass can run.
+        flat = torch.zeros(
+            shape.numel(), dtype=torch.float64, device=batch.labels.valid.device,
+            requires_grad=torch.is_grad_enabled(),
+        )  # fmt: skip
         for rows in batch.rows:
             flat = flat.index_add(0, rows.owner, self.tokens(rows).double())
         return flat.view(shape)

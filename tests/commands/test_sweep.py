@@ -19,7 +19,8 @@ from tests.commands.line import ROOT, Call
 WORKER = """\
 import json, os, signal, sys, time
 
-command, path = sys.argv[1:]
+command, path, *typed = sys.argv[1:]
+assert f"seed={json.load(open(path))['seed']}" in typed
 config = json.load(open(path))
 seed = config["seed"]
 

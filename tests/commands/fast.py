@@ -1,0 +1,103 @@
+"""Runs of `bvrank train` that take a moment: a model of a few thousand weights, a few rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bvrank.commands import train
+from bvrank.commands.compose import composed, frozen
+
+TINY = (
+    "model.hidden_size=16", "model.layers=1", "model.heads=2", "model.intermediate_size=32",
+    "model.teach.steps=0",
+)  # fmt: skip
+QUICK = ("steps=2", "batch=2", "optimizer.lr=0.01")
+
+
+def write(path: Path, rows: Sequence[Any]) -> Path:
+    """The rows as JSON lines."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return path
+
+
+def pair_rows(count: int = 6, bare: bool = True) -> list[dict[str, Any]]:
+    """Pairs with traces, and behind each one a pair without where `bare`."""
+    rows: list[dict[str, Any]] = []
+    for i in range(count):
+        prompt = f"{i}+{i + 1}=?"
+        right, wrong = str(2 * i + 1), str(2 * i + 2)
+        rows.append({
+            "prompt": prompt, "view": "full",
+            "chosen": {"think": f"{i} and {i + 1}", "answer": right},
+            "rejected": {"think": "no idea", "answer": wrong},
+        })  # fmt: skip
+        if bare:
+            sides = {"chosen": {"answer": right}, "rejected": {"answer": f"{wrong}!"}}
+            rows.append({"prompt": prompt, "view": "bare", **sides})
+    return rows
+
+
+def list_rows(count: int = 6) -> list[dict[str, Any]]:
+    """Ragged lists, some with the positions in which their candidates were shown."""
+    rows = []
+    for i in range(count):
+        size = 2 + i % 3
+        row: dict[str, Any] = {
+            "prompt": f"query {i}", "candidates": [f"title {i}{j}" for j in range(size)],
+            "relevance": [(i + j) % 3 for j in range(size)],
+        }  # fmt: skip
+        rows.append(row | ({"rank": [*range(size, 0, -1)]} if i % 2 else {}))
+    return rows
+
+
+def config(tmp_path: Path, *overrides: str, tiny: bool = True) -> dict[str, Any]:
+    """The resolved config of a quick run in `tmp_path`."""
+    places = (f"outputs={tmp_path}/outputs", f"store={tmp_path}/store")
+    words = [*QUICK, *places, *(TINY if tiny else ()), *overrides]
+    return frozen(composed("train", words))
+
+
+def on_pairs(tmp_path: Path, *overrides: str, tiny: bool = True) -> dict[str, Any]:
+    """`config` on six pairs of both views."""
+    path = tmp_path / "pairs.jsonl"
+    if not path.exists():
+        write(path, pair_rows())
+    return config(tmp_path, "data=pairs", f"data.path={path}", *overrides, tiny=tiny)
+
+
+def on_lists(tmp_path: Path, *overrides: str) -> dict[str, Any]:
+    """`config` on six lists."""
+    path = tmp_path / "lists.jsonl"
+    if not path.exists():
+        write(path, list_rows())
+    return config(tmp_path, "data=lists", f"data.path={path}", "objective=irpo", *overrides)
+
+
+def go(config: dict[str, Any]) -> Path:
+    """Runs `bvrank train` in this process; returns the run folder."""
+    assert train.main(config) == 0
+    return folder(config)
+
+
+def folder(config: dict[str, Any]) -> Path:
+    """The run folder of a config."""
+    return Path(config["outputs"]) / train.request(config).name
+
+
+def metrics(run: Path, speed: bool = False) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, without seconds."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in r.items() if speed or not k.startswith("speed/")} for r in lines]
+
+
+def read(path: Path) -> Any:
+    """A JSON file."""
+    return json.loads(path.read_text())
+
+
+def steps(run: Path) -> list[str]:
+    """The names of the checkpoints."""
+    return sorted(p.name for p in (run / "checkpoints").iterdir())

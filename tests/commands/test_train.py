@@ -1,0 +1,462 @@
+"""`bvrank train` as a whole, on models of a few thousand weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from bvrank.commands import train
+from bvrank.data.templates import Template
+from bvrank.errors import ConfigError, Interrupted, RunError
+from bvrank.models.tiny import tiny_model, tiny_tokenizer
+from bvrank.tracking.jsonl import Jsonl
+from tests.commands.fast import (
+    config,
+    folder,
+    go,
+    list_rows,
+    metrics,
+    on_lists,
+    on_pairs,
+    pair_rows,
+    read,
+    steps,
+    write,
+)
+from tests.commands.line import ROOT, process
+
+SHAPE = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32}
+
+
+def weights(run: Path, step: int = 2) -> dict[str, torch.Tensor]:
+    policy = run / "checkpoints" / f"step-{step:06d}" / "policy"
+    return load_file(next(policy.glob("*.safetensors")))
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+RUNS: dict[str, Any] = {
+    "sft": lambda p: on_pairs(p, "objective=sft"),
+    "dpo": lambda p: on_pairs(p, "objective=dpo"),
+    "bvpo": lambda p: on_pairs(p, "objective=bvpo"),
+    "independent": lambda p: on_pairs(p, "objective=bvpo", "data.pairing=independent"),
+    "irpo": lambda p: on_lists(p),
+    "irpo inlist": lambda p: on_lists(p, "data.context=inlist"),
+    "dpo of lists": lambda p: on_lists(p, "objective=dpo", "objective.pairs=whole_list"),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_leaves_everything_behind(name: str, tmp_path: Path) -> None:
+    asked = RUNS[name](tmp_path)
+    run = go(asked)
+    names = {p.name for p in run.iterdir()}
+    wanted = {"config.yaml", "manifest.json", "metrics.jsonl", "refused.jsonl", "summary.json"}
+    assert wanted | {"checkpoints"} <= names and steps(run) == ["step-000002"]
+    log, summary = metrics(run), read(run / "summary.json")
+    assert [line["step"] for line in log] == [1, 2]
+    assert summary["final"]["loss"] == log[-1]["loss"]
+    assert read(run / "manifest.json")["status"] == "finished"
+    if name in ("dpo", "bvpo", "independent", "dpo of lists"):
+        assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+
+
+def test_the_checkpoint_loads_with_transformers_and_is_the_policy(tmp_path: Path) -> None:
+    """Its log-probs of a chosen side are those that the next step would log."""
+    run = go(on_pairs(tmp_path, "objective=sft", "batch=6", "steps=1"))
+    policy = run / "checkpoints" / "step-000001" / "policy"
+    model = AutoModelForCausalLM.from_pretrained(policy)
+    template = Template(AutoTokenizer.from_pretrained(policy))
+    row = write(tmp_path / "one.jsonl", pair_rows(1))
+    path = f"model.path={policy}"
+    asked = config(
+        tmp_path, "data=pairs", f"data.path={row}", "objective=sft", "model=hf", path, "batch=1",
+        "data.max_length=200", tiny=False,
+    )  # fmt: skip
+    prompt = "<|im_start|>user\n0+1=?<|im_end|>\n<|im_start|>assistant\n"
+    text = "<think>\n0 and 1\n</think>\n\n1<|im_end|>"
+    ids = template.ids([prompt, prompt + text])
+    with torch.no_grad():
+        logps = model(torch.tensor([ids[1]])).logits[0].log_softmax(-1)
+    start = len(ids[0])
+    expected = sum(float(logps[i - 1, ids[1][i]]) for i in range(start, len(ids[1])))
+    assert metrics(go(asked))[0]["logps/chosen"] == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_second_call_only_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = on_pairs(tmp_path, "objective=dpo")
+    run = go(asked)
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+    monkeypatch.setattr(train, "request", lambda config: pytest.fail("something was built"))
+    capsys.readouterr()
+    assert train.main(asked) == 0
+    assert "run folder" in capsys.readouterr().out
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} == before
+    assert run.is_dir()
+
+
+def job(tmp_path: Path, asked: dict[str, Any], *python: str) -> list[str]:
+    (tmp_path / "job.json").write_text(json.dumps(asked))
+    return [sys.executable, "-P", *python, str(tmp_path / "job.json")]
+
+
+def test_a_finished_run_is_told_without_torch(tmp_path: Path) -> None:
+    asked = on_pairs(tmp_path, "objective=dpo")
+    go(asked)
+    code = (
+        "import sys; from bvrank.commands import job; code = job.main(['train', sys.argv[1]]);"
+        "assert not {'torch', 'transformers', 'datasets'} & {*sys.modules}; sys.exit(code)"
+    )
+    done = subprocess.run(
+        job(tmp_path, asked, "-c", code), env={"PYTHONPATH": str(ROOT)}, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """The user presses Ctrl-C while `step` is being logged."""
+    log = Jsonl.log
+
+    def pressed(self: Jsonl, report: Any) -> None:
+        log(self, report)
+        if report.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Jsonl, "log", pressed)
+
+
+def test_an_unfinished_run_is_refused_until_it_is_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = on_pairs(tmp_path, "objective=dpo", "steps=4")
+    with monkeypatch.context() as patched:
+        interrupt_at(patched, 2)
+        with pytest.raises(Interrupted, match=r"after step 2 of 4; it is saved.*resume=true"):
+            train.main(asked)
+    assert read(folder(asked) / "manifest.json")["status"] == "interrupted"
+    with pytest.raises(RunError, match="resume=true"):
+        train.main(asked)
+    assert len(metrics(go({**asked, "resume": True}))) == 4
+
+
+RESUMED: dict[str, tuple[str, ...]] = {
+    "bvpo": ("objective=bvpo", "micro=1"),
+    "independent": ("objective=bvpo", "data.pairing=independent", "precision=bf16"),
+    "schedule": ("objective=bvpo", "schedule.alpha=[1,0]", "optimizer.name=RMSprop"),
+    "eval": (
+        "objective=dpo", "data.eval_fraction=0.4", "eval.every=2", "checkpoint.best=eval/loss",
+        "checkpoint.every=2",
+    ),
+    "lora": ("objective=dpo", "model.lora.r=2", "model.lora.dropout=0.3"),
+    "fp64": ("objective=sft", "precision=fp64", "activation_checkpointing=true"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESUMED)
+def test_resume_is_bit_equal(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (*RESUMED[name], "steps=6")
+    whole = go(on_pairs(tmp_path, *words, f"outputs={tmp_path}/whole"))
+    asked = on_pairs(tmp_path, *words)
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        interrupt_at(patched, 3)
+        train.main(asked)
+    torch.rand(5)
+    parts = go({**asked, "resume": True})
+    assert same(weights(whole, 6), weights(parts, 6))
+    assert metrics(whole) == metrics(parts)
+    told, again = (read(run / "summary.json") for run in (whole, parts))
+    assert told.get("best") == again.get("best")
+    assert steps(parts)[-1] == steps(whole)[-1]
+
+
+def test_a_signal_to_a_process_saves_and_the_run_goes_on_bit_equal(tmp_path: Path) -> None:
+    words = ("objective=bvpo", "steps=250", "batch=4", "micro=1")
+    asked = on_pairs(tmp_path, *words)
+    worker = subprocess.Popen(
+        job(tmp_path, asked, "-m", "bvrank.commands.job", "train"),
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    log = folder(asked) / "metrics.jsonl"
+    while worker.poll() is None and not (log.is_file() and log.stat().st_size):
+        time.sleep(0.005)
+    worker.send_signal(signal.SIGINT)
+    _, told = worker.communicate(timeout=60)
+    assert worker.returncode == 130, told
+    assert "resume=true" in told and "Traceback" not in told
+    assert 0 < len(metrics(folder(asked))) < 250
+    parts = go({**asked, "resume": True})
+    whole = go(on_pairs(tmp_path, *words, f"outputs={tmp_path}/whole"))
+    assert same(weights(whole, 250), weights(parts, 250)) and metrics(whole) == metrics(parts)
+
+
+def test_a_run_killed_behind_its_last_step_ends_with_its_figures(tmp_path: Path) -> None:
+    asked = on_pairs(tmp_path, "objective=dpo")
+    run = go(asked)
+    figures = read(run / "summary.json")["final"]
+    (run / "summary.json").unlink()
+    told = read(run / "manifest.json") | {"status": "running"}
+    (run / "manifest.json").write_text(json.dumps(told))
+    go({**asked, "resume": True})
+    final = read(run / "summary.json")["final"]
+    assert {k: v for k, v in final.items()} == figures
+
+
+def test_held_out_rows_are_measured_when_asked(tmp_path: Path) -> None:
+    held = write(tmp_path / "held.jsonl", [{**r, "prompt": "new"} for r in pair_rows(2)])
+    words = ("objective=dpo", "steps=5", "eval.every=2")
+    by_file = go(on_pairs(tmp_path, *words, f"data.eval_path={held}"))
+    by_share = go(on_pairs(tmp_path, *words, "data.eval_fraction=0.3", "eval.rows=1"))
+    for run, kept in ((by_file, 6), (by_share, 4)):
+        assert [r["step"] for r in metrics(run) if "eval/loss" in r] == [2, 4, 5]
+        assert read(run / "summary.json")["rows"]["kept"] == kept
+
+
+def test_a_held_out_file_brings_its_own_bare_rows(tmp_path: Path) -> None:
+    """bare_path belongs to the train file: none of its rows is held out."""
+    rows = pair_rows()
+    full, bare = ([r for r in rows if r["view"] == v] for v in ("full", "bare"))
+    train_path, bare_path = write(tmp_path / "t.jsonl", full[:4]), write(tmp_path / "e.jsonl", bare)
+    held = write(tmp_path / "held.jsonl", full[4:])
+    run = go(
+        config(
+            tmp_path, "data=pairs", "objective=bvpo", f"data.path={train_path}",
+            f"data.bare_path={bare_path}", f"data.eval_path={held}", "data.max_refused=1",
+        )
+    )  # fmt: skip
+    last = metrics(run)[-1]
+    assert "eval/full/loss" in last and "eval/bare/loss" not in last
+
+
+def test_checkpoints_every_few_steps_the_newest_and_the_best_stay(tmp_path: Path) -> None:
+    words = ("objective=sft", "steps=7", "checkpoint.every=2")
+    run = go(on_pairs(tmp_path, *words))
+    assert steps(run) == ["step-000006", "step-000007"]
+    words = (*words, "checkpoint.keep=1", "checkpoint.best=grad_norm", f"outputs={tmp_path}/best")
+    run = go(on_pairs(tmp_path, *words))
+    norms = [r["grad_norm"] for r in metrics(run)]
+    best = read(run / "summary.json")["best"]
+    assert best == {"metric": "grad_norm", "value": min(norms), "step": 1 + norms.index(min(norms))}
+    assert steps(run) == sorted({f"step-{best['step']:06d}", "step-000007"})
+
+
+def test_best_by_a_metric_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"checkpoint\.best: 'los' is not a metric.*loss"):
+        train.main(on_pairs(tmp_path, "objective=sft", "checkpoint.best=los"))
+
+
+def test_lora_trains_the_adapter_alone_and_peft_loads_it(tmp_path: Path) -> None:
+    run = go(on_pairs(tmp_path, "objective=dpo", "model.lora.r=4"))
+    saved = weights(run)
+    assert saved and all("lora_" in name for name in saved)
+    assert metrics(run)[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    base = tmp_path / "base"
+    tiny_model(0, **SHAPE).save_pretrained(base)
+    adapter = run / "checkpoints" / "step-000002" / "policy"
+    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
+    trained = [p for n, p in loaded.named_parameters() if "lora_B" in n]
+    assert any(p.abs().max() > 0 for p in trained)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp64"])
+def test_the_reference_of_a_loaded_adapter_is_the_adapter(precision: str, tmp_path: Path) -> None:
+    saved = LoraConfig(r=3, target_modules="all-linear", init_lora_weights=False)
+    torch.manual_seed(3)
+    get_peft_model(tiny_model(0, **SHAPE), saved).save_pretrained(tmp_path / "adapter")
+    words = ("objective=dpo", f"precision={precision}")
+    bare = metrics(go(on_pairs(tmp_path, *words)))[0]
+    run = go(on_pairs(tmp_path, *words, f"model.lora.path={tmp_path}/adapter"))
+    first = metrics(run)[0]
+    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert abs(first["logps/chosen"] - bare["logps/chosen"]) > 0.01
+    assert {n.rpartition("lora_")[2] for n in weights(run)} == {"A.weight", "B.weight"}
+
+
+def test_a_folder_saved_by_transformers_trains_as_the_model_does(tmp_path: Path) -> None:
+    tiny_model(0, **SHAPE).save_pretrained(tmp_path / "m")
+    tiny_tokenizer().save_pretrained(tmp_path / "m")
+    words = ("model=hf", f"model.path={tmp_path}/m", "optimizer.lr=0.01", "objective=dpo")
+    run = go(on_pairs(tmp_path, *words, tiny=False))
+    assert metrics(run) == metrics(go(on_pairs(tmp_path, "objective=dpo")))
+    eager = go(on_pairs(tmp_path, *words, "model.attention=eager", tiny=False))
+    for a, b in zip(metrics(run), metrics(eager), strict=True):
+        assert a == pytest.approx(b, rel=1e-3, abs=1e-4)
+
+
+SCRATCH = (
+    "model=scratch", "model.vocabulary=512", "model.shape.hidden_size=16", "optimizer.lr=0.01",
+    "model.shape.intermediate_size=32", "model.shape.num_hidden_layers=1",
+    "model.shape.num_attention_heads=2", "model.shape.head_dim=8",
+)  # fmt: skip
+
+
+def test_a_tokenizer_of_its_own_is_kept_and_used_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = go(on_pairs(tmp_path, *SCRATCH, "objective=bvpo", tiny=False))
+    (kept,) = (tmp_path / "store" / "tokenizers").iterdir()
+    monkeypatch.setattr("bvrank.models.scratch._trained", lambda *_: pytest.fail("trained again"))
+    go(on_pairs(tmp_path, *SCRATCH, "objective=bvpo", "seed=1", tiny=False))
+    policy = one / "checkpoints" / "step-000002" / "policy"
+    tokenizers = [AutoTokenizer.from_pretrained(place) for place in (kept, policy)]
+    assert tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
+    assert AutoModelForCausalLM.from_pretrained(policy).config.hidden_size == 16
+
+
+def test_precisions_agree_as_far_as_they_can(tmp_path: Path) -> None:
+    exact, single, half = (
+        metrics(go(on_pairs(tmp_path, "objective=bvpo", f"precision={p}")))
+        for p in ("fp64", "fp32", "bf16")
+    )
+    for other, tolerance in ((single, 1e-4), (half, 0.05)):
+        for a, b in zip(exact, other, strict=True):
+            assert b["loss"] == pytest.approx(a["loss"], abs=tolerance)
+            assert b["loss"] != a["loss"]
+
+
+@pytest.mark.parametrize("lora", [0, 2])
+@pytest.mark.parametrize(
+    "word", ["activation_checkpointing=true", "scoring.layout=padded", "scoring.chunk=3", "micro=1"]
+)
+def test_how_it_is_computed_does_not_matter(word: str, lora: int, tmp_path: Path) -> None:
+    words = ("objective=bvpo", "precision=fp64", "steps=4", f"model.lora.r={lora}")
+    one, two = (metrics(go(on_pairs(tmp_path, *words, *w))) for w in ((), (word,)))
+    for a, b in zip(one, two, strict=True):
+        assert a == pytest.approx(b, rel=1e-9, abs=1e-9)
+
+
+def test_the_layout_of_lists_does_not_matter_either(tmp_path: Path) -> None:
+    for context in ("independent", "inlist"):
+        words = ("precision=fp64", f"data.context={context}")
+        one, two = (
+            metrics(go(on_lists(tmp_path, *words, f"scoring.layout={layout}")))
+            for layout in ("forest", "padded")
+        )
+        for a, b in zip(one, two, strict=True):
+            assert a == pytest.approx(b, rel=1e-9, abs=1e-9)
+
+
+def test_a_scheduled_field_moves(tmp_path: Path) -> None:
+    log = metrics(go(on_pairs(tmp_path, "objective=bvpo", "schedule.alpha=[1,0]", "steps=3")))
+    assert [line["schedule/alpha"] for line in log] == [1.0, 0.5, 0.0]
+    assert "bare/loss" not in log[0] and "full/loss" not in log[2]
+
+
+def test_any_optimizer_of_torch_with_its_own_options(tmp_path: Path) -> None:
+    words = ("objective=sft", "optimizer.name=RMSprop")
+    plain = metrics(go(on_pairs(tmp_path, *words)))
+    other = metrics(go(on_pairs(tmp_path, *words, "optimizer.options.alpha=0.5")))
+    assert plain[0]["loss"] == other[0]["loss"] and plain[1]["loss"] != other[1]["loss"]
+
+
+def test_another_beta_computes_no_reference_again(tmp_path: Path) -> None:
+    for beta, computed in ((0.1, True), (0.7, False)):
+        words = ("objective=dpo", f"objective.beta={beta}", f"optimizer.lr={beta / 10}")
+        told = read(go(on_pairs(tmp_path, *words)) / "manifest.json")["reference"]
+        assert bool(told["computed"]) is computed and bool(told["from_store"]) is not computed
+
+
+def test_force_moves_the_older_run_aside(tmp_path: Path) -> None:
+    asked = on_pairs(tmp_path, "objective=sft")
+    run = go(asked)
+    assert metrics(go({**asked, "force": True})) == metrics(run.with_name(f"{run.name}.old-1"))
+
+
+def test_refused_rows_are_listed(tmp_path: Path) -> None:
+    rows = [*pair_rows(), {"prompt": "x", "view": "full", "chosen": "a", "rejected": "a"}]
+    path = write(tmp_path / "pairs.jsonl", rows)
+    run = go(on_pairs(tmp_path, "objective=dpo", "data.max_refused=0.5"))
+    listed = [json.loads(line) for line in (run / "refused.jsonl").read_text().splitlines()]
+    assert f"{path.name}:13" in [r["where"] for r in listed]
+    assert sum(read(run / "summary.json")["rows"]["refused"].values()) == len(listed)
+
+
+def test_lists_and_pairs_of_one_file_agree(tmp_path: Path) -> None:
+    """A pair as a list of two is the same to DPO."""
+    pairs = [{"prompt": f"q{i}", "chosen": f"yes {i}", "rejected": f"no {i}"} for i in range(4)]
+    lists = [
+        {"prompt": r["prompt"], "candidates": [r["chosen"], r["rejected"]], "relevance": [1, 0]}
+        for r in pairs
+    ]
+    write(tmp_path / "pairs.jsonl", pairs)
+    write(tmp_path / "lists.jsonl", lists)
+    one = metrics(go(on_pairs(tmp_path, "objective=dpo")))
+    two = metrics(go(on_lists(tmp_path, "objective=dpo")))
+    for a, b in zip(one, two, strict=True):
+        assert a == pytest.approx(b, rel=1e-4, abs=1e-5)
+    assert list_rows()
+
+
+MINE = '''\
+"""Hinge on the gap between best and worst."""
+
+from dataclasses import dataclass
+
+import torch
+
+from bvrank.records import Outcome, Preferences
+
+
+@dataclass(frozen=True)
+class Hinge:
+    margin: float = 1.0
+
+    views = ("full",)
+    candidates = 2
+    needs_reference = False
+
+    def __call__(self, prefs: Preferences) -> Outcome:
+        best = torch.where(prefs.valid, prefs.relevance, -torch.inf).argmax(-1, keepdim=True)
+        worst = torch.where(prefs.valid, prefs.relevance, torch.inf).argmin(-1, keepdim=True)
+        gap = (prefs.policy.gather(-1, best) - prefs.policy.gather(-1, worst)).squeeze(-1)
+        present = prefs.valid.any(-1)
+        loss = torch.where(present, torch.relu(self.margin - gap), 0.0)
+        return Outcome(loss=loss, count=present.double(), metrics={"gap": gap.detach()})
+'''
+
+
+def test_an_objective_outside_the_package_trains(tmp_path: Path) -> None:
+    conf = tmp_path / "mylab" / "conf" / "objective"
+    conf.mkdir(parents=True)
+    (tmp_path / "mylab" / "hinge.py").write_text(MINE)
+    (conf / "hinge.yaml").write_text("# Hinge.\n_target_: mylab.hinge.Hinge\nmargin: 1.0\n")
+    write(tmp_path / "pairs.jsonl", pair_rows())
+    words = (
+        "hydra.searchpath=[pkg://mylab.conf]", "objective=hinge", "objective.margin=500",
+        "data=pairs", "data.path=pairs.jsonl", "store=store", "steps=2", "batch=6",
+        "schedule.margin=[500,600]", "model.teach.steps=0", "model.hidden_size=16",
+        "model.layers=1", "model.heads=2",
+    )  # fmt: skip
+    done = process("train", *words, cwd=tmp_path, env={"OMP_NUM_THREADS": "1"})
+    assert done.code == 0, done.err
+    (run,) = (tmp_path / "outputs").iterdir()
+    log = metrics(run)
+    assert log[0]["loss"] == pytest.approx(500 - log[0]["gap"], rel=1e-5)
+    assert run.name.startswith("hinge-pairs-")
+
+
+def test_peft_loads_the_saved_adapter_by_itself(tmp_path: Path) -> None:
+    tiny_model(0, **SHAPE).save_pretrained(tmp_path / "m")
+    tiny_tokenizer().save_pretrained(tmp_path / "m")
+    words = ("model=hf", f"model.path={tmp_path}/m", "objective=dpo", "model.lora.r=2")
+    run = go(on_pairs(tmp_path, *words, tiny=False))
+    policy = run / "checkpoints" / "step-000002" / "policy"
+    assert AutoPeftModelForCausalLM.from_pretrained(policy).peft_config["default"].r == 2
