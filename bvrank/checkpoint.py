@@ -84,7 +84,7 @@ def load(folder: Path, engine: Engine) -> TrainState:
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
     """The newest checkpoint whose files are all as written, and what is wrong with newer ones."""
-    broken = []
+    broken: list[str] = []
     for path in reversed(_steps(folder)):
         problem = damage(path)
         if problem is None:

@@ -1,0 +1,95 @@
+"""BVPO is a mix of two DPO losses, exactly."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+
+from bvrank.errors import ConfigError
+from bvrank.objectives.bvpo import BVPO
+from bvrank.objectives.dpo import DPO
+from bvrank.records import Preferences
+from tests.objectives.oracles import checked, dpo, each, graded, random_prefs
+
+
+def view(prefs: Preferences, v: int) -> Preferences:
+    return Preferences(**{f.name: getattr(prefs, f.name)[v : v + 1] for f in fields(prefs)})
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_it_is_the_loops(seed: int, smoothing: float) -> None:
+    prefs, objective = random_prefs(seed, views=2, width=3), BVPO(0.3, 0.7, smoothing)
+    expected = each(prefs, lambda items: dpo(items, 0.7, smoothing, "best_worst"))
+    expected = expected * torch.tensor([[0.3], [0.7]], dtype=torch.float64)
+    torch.testing.assert_close(objective(prefs).loss, expected, rtol=1e-12, atol=1e-12)
+    assert checked(objective, prefs)
+
+
+@pytest.mark.parametrize(("alpha", "name", "v"), [(1.0, "full", 0), (0.0, "bare", 1)])
+def test_the_endpoints_are_dpo_on_one_view(alpha: float, name: Any, v: int) -> None:
+    prefs = view(random_prefs(0, views=2), v)
+    mixed, alone = BVPO(alpha, 0.4, 0.1), DPO(0.4, 0.1, view=name)
+    assert mixed.views == alone.views == (name,)
+    for one, other in zip(graded(mixed, prefs), graded(alone, prefs), strict=True):
+        assert torch.equal(one, other)
+    assert torch.equal(mixed(prefs).count, alone(prefs).count)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.5, 0.83])
+def test_loss_and_gradient_are_linear_in_alpha(alpha: float) -> None:
+    prefs = random_prefs(1, views=2)
+    loss, gradient = graded(BVPO(alpha), prefs)
+    for v, (share, name) in enumerate(((alpha, "full"), (1 - alpha, "bare"))):
+        end_loss, end_gradient = graded(BVPO(1.0 if name == "full" else 0.0), view(prefs, v))
+        torch.testing.assert_close(loss[v : v + 1], share * end_loss, rtol=1e-14, atol=0)
+        torch.testing.assert_close(gradient[v : v + 1], share * end_gradient, rtol=1e-13, atol=0)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
+def test_at_the_reference_the_means_add_up_to_ln_2(alpha: float) -> None:
+    objective = BVPO(alpha)
+    prefs = random_prefs(0, views=len(objective.views))
+    outcome = objective(replace(prefs, policy=prefs.reference))
+    total = (outcome.loss.sum(1) / outcome.count.sum(1)).sum()
+    assert float(total) == pytest.approx(math.log(2), abs=1e-14)
+
+
+def test_a_view_that_a_row_lacks_counts_nothing_and_leaves_the_other_alone() -> None:
+    prefs = random_prefs(3, views=2, least=3)
+    gone = prefs.valid.clone()
+    gone[1, 2] = False
+    before, after = graded(BVPO(), prefs), graded(BVPO(), replace(prefs, valid=gone))
+    assert float(BVPO()(replace(prefs, valid=gone)).count[1, 2]) == 0 == float(after[0][1, 2])
+    assert not bool(after[1][1, 2].any())
+    rest = torch.ones(prefs.valid.shape[:2], dtype=torch.bool)
+    rest[1, 2] = False
+    for one, other in zip(before, after, strict=True):
+        assert torch.equal(one[rest], other[rest])
+
+
+def test_the_term_is_the_unweighted_loss_in_the_graph() -> None:
+    prefs = random_prefs(0, views=2)
+    outcome = BVPO(0.2)(replace(prefs, policy=prefs.policy.clone().requires_grad_()))
+    assert outcome.terms["loss"].requires_grad and not outcome.metrics["loss"].requires_grad
+    share = torch.tensor([[0.2], [0.8]], dtype=torch.float64)
+    torch.testing.assert_close(share * outcome.terms["loss"], outcome.loss)
+    assert torch.equal(outcome.terms["loss"], outcome.metrics["loss"])
+
+
+def test_views_follow_alpha() -> None:
+    assert [BVPO(a).views for a in (0.0, 0.5, 1.0)] == [("bare",), ("full", "bare"), ("full",)]
+    assert BVPO().candidates == 2 and BVPO().needs_reference
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("alpha", -0.1), ("alpha", 1.1), ("alpha", math.nan), ("beta", 0.0), ("label_smoothing", 0.7),
+])  # fmt: skip
+def test_a_field_out_of_range_is_named(field: str, value: float) -> None:
+    with pytest.raises(ConfigError) as caught:
+        BVPO(**{field: value})
+    assert caught.value.where == field
