@@ -54,7 +54,7 @@ def pair_weights(prefs: Preferences, pairs: Pairs) -> Tensor:
     both = prefs.valid.unsqueeze(-1) & prefs.valid.unsqueeze(-2)
     better = both & (y.unsqueeze(-1) > y.unsqueeze(-2))  # [V,B,K,K]
     if pairs == "whole_list":
-        return better / better.sum((-2, -1), keepdim=True).clamp(min=1)
+        return better.double() / better.sum((-2, -1), keepdim=True).clamp(min=1)
     flat = better.flatten(-2)
     if pairs == "random":
         wanted = (prefs.draw[..., 0] * flat.sum(-1)).floor() + 1  # 1-based among the true ones

@@ -97,6 +97,13 @@ def panels(names: Iterable[str]) -> list[Panel]:
             for view in found
         )
 
+    moved = Panel(  # without a reference, batches differ as well as the policy
+        "logps", "Displacement of log-probabilities", "change since start (nats)",
+        per_view(("logps/chosen", "chosen"), ("logps/rejected", "rejected"), shift=True), 0.0,
+    )  # fmt: skip
+    if any(name.endswith("displacement/chosen") for name in known):
+        sides = per_view(("displacement/chosen", "chosen"), ("displacement/rejected", "rejected"))
+        moved = Panel(moved.name, moved.heading, "policy - reference (nats)", sides, 0.0)
     made = [
         Panel("loss", "Loss", "loss (nats)", (Facet("training", (Line("loss"),)),
               Facet("held-out rows", (Line("eval/loss"),)))),
@@ -104,9 +111,7 @@ def panels(names: Iterable[str]) -> list[Panel]:
               per_view(("rewards/margins", "")), 0.0),
         Panel("accuracies", "Pairs ranked right", "share of pairs",
               per_view(("rewards/accuracies", "")), 0.5),
-        Panel("logps", "Displacement of log-probabilities", "change since start (nats)",
-              per_view(("logps/chosen", "chosen"), ("logps/rejected", "rejected"), shift=True),
-              0.0),
+        moved,
         Panel("grad_norm", "Gradient norm before clipping", "L2 norm",
               (Facet("", (Line("grad_norm"),)),)),
     ]  # fmt: skip

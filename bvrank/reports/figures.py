@@ -24,10 +24,11 @@ def figures(record: RunRecord) -> dict[str, float]:
 
 
 def views(names: Iterable[str]) -> list[str]:
-    """The views that report rewards, in order: `full`, `bare`; "" where names carry no view."""
+    """The views that report rewards, in order: `full`, `bare`; "" where no name carries a view."""
     ends = ("rewards/margins", "logps/chosen")
     found = (n.removesuffix(e).rstrip("/") for n in names for e in ends if n.endswith(e))
-    return list(dict.fromkeys(v for v in found if v.partition("/")[0] != "eval"))
+    every = list(dict.fromkeys(v for v in found if v.partition("/")[0] != "eval"))
+    return [v for v in every if v] or every  # the pooled figure says nothing that views do not
 
 
 def sampled(names: Iterable[str]) -> str:

@@ -99,7 +99,7 @@ def visible(rows: TokenRows) -> Tensor:
 
 def causal_lm(model: Any) -> Any:
     """The transformers model below an adapter wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "peft_config") else model
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def text_config(model: Any) -> Any:

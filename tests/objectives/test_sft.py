@@ -21,7 +21,7 @@ def test_it_is_the_loops(seed: int) -> None:
 
 
 def test_the_count_is_the_tokens_of_the_best() -> None:
-    prefs = random_prefs(1)
+    prefs = random_prefs(1, rows=20)
     expected = each(prefs, lambda items: _best_length(items))
     assert torch.equal(SFT()(prefs).count, expected) and 0 in expected
     other = replace(prefs, policy=prefs.policy * 9 - 1)
