@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bvrank.commands.build import build
+from bvrank.commands.build import build, construct
 from bvrank.errors import ConfigError, DataError
 from bvrank.records import BARE, FULL, Encoded, Example, Refused
 
@@ -58,9 +58,8 @@ def main(config: dict[str, Any]) -> int:
 
 def _found(config: dict[str, Any]) -> Found:
     from bvrank.commands.assemble import texts_of
-    from bvrank.commands.settings import split_intake
+    from bvrank.commands.settings import Rendering, split_intake
     from bvrank.data.encoding import encode
-    from bvrank.data.templates import Template
     from bvrank.models.corpus import Corpus
     from bvrank.paths import store_dir
 
@@ -71,7 +70,8 @@ def _found(config: dict[str, Any]) -> Found:
     model = build(config["model"], "model", trusted)
     train, held = _rows(source, intake, config["seed"])
     corpus = Corpus(lambda: texts_of(source), store_dir(config["store"]))
-    template = Template(model.tokenizer(corpus))
+    rendering: Rendering = construct(Rendering, config["template"], "template")
+    template = rendering.template(model.tokenizer(corpus))
     views = tuple(objective.views) if objective else (FULL, BARE)
 
     def encoded(rows: Sequence[Example | Refused]) -> tuple[list[Encoded], list[Refused]]:

@@ -21,6 +21,7 @@ from bvrank.commands.settings import (
     Eval,
     Log,
     Optimizer,
+    Rendering,
     Scheduler,
     Scoring,
     TrainSettings,
@@ -126,7 +127,7 @@ def _teaching(node: Tiny) -> TrainSettings:
         optimizer=Optimizer("AdamW", node.teach.lr, {"betas": (0.9, 0.95)}),
         scheduler=Scheduler("cosine", 0.067),
         schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,
-        scoring=Scoring("forest", 16_384), eval=Eval(0, None), checkpoint=Checkpoint(0, 1, None),
+        template=Rendering(), scoring=Scoring("forest", 16_384), eval=Eval(0, None), checkpoint=Checkpoint(0, 1, None),
         log=Log(1), resume=False, force=False, name=None, outputs="outputs", store=None, trusted=[],
     )  # fmt: skip
 

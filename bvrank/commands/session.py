@@ -53,7 +53,7 @@ class Session:
         disable_progress_bar()
         corpus = Corpus(lambda: assemble.texts_of(asked.source), asked.store)
         tokenizer = asked.model.tokenizer(corpus)
-        template = Template(tokenizer)
+        template = asked.settings.template.template(tokenizer)
         own = isinstance(asked.source, Arithmetic) and asked.source.path is None
         rows = None if own else _rows(asked, asked.source, template)
         model = asked.model.model(tokenizer, asked.settings.seed)

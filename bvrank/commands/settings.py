@@ -10,6 +10,7 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bvrank.commands.build import construct
@@ -17,6 +18,8 @@ from bvrank.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
+
+    from bvrank.data.templates import Template
 
 GROUPS = ("objective", "data", "engine", "model", "experiment")
 SEEDS = 2**63 - 1
@@ -114,6 +117,34 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Rendering:
+    """How a tokenizer's chat template is used; None leaves the template's own way."""
+
+    empty_block: str | None = None
+    end_token: str | None = None
+    file: str | None = None
+    date: str = "2024-07-26"
+
+    def template(self, tokenizer: Any) -> Template:
+        """The adapter over `tokenizer`. ConfigError for a file that cannot be read."""
+        from bvrank.data.templates import Template
+
+        text = None
+        if self.file is not None:
+            try:
+                text = Path(self.file).expanduser().read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise ConfigError(f"cannot be read ({error})", where="template.file") from error
+        return Template(
+            tokenizer,
+            empty_block=self.empty_block,
+            end_token=self.end_token,
+            chat_template=text,
+            date=self.date,
+        )
+
+
+@dataclass(frozen=True)
 class Intake:
     """The keys that every node of the group `data` has beside its source's own."""
 
@@ -149,6 +180,7 @@ class TrainSettings:
     max_grad_norm: float
     precision: Literal["fp32", "bf16", "fp64"]
     activation_checkpointing: bool
+    template: Rendering
     scoring: Scoring
     eval: Eval
     checkpoint: Checkpoint

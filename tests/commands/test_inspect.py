@@ -34,6 +34,7 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "tokens": 400,
         "store": str(tmp_path / "store"),
         "trusted": [],
+        "template": {},
     }
 
 

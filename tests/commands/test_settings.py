@@ -39,8 +39,8 @@ def refusal(*overrides: str) -> str:
 
 def test_the_defaults_of_the_file() -> None:
     found = read()
-    assert (found.steps, found.batch, found.micro, found.per_forward) == (120, 32, None, 32)
-    assert (found.optimizer.name, found.optimizer.lr) == ("AdamW", 3e-5)
+    assert (found.steps, found.batch, found.micro, found.per_forward) == (90, 16, None, 16)
+    assert (found.optimizer.name, found.optimizer.lr) == ("AdamW", 6e-5)
     assert (found.scheduler.shape, found.scheduler.warmup) == ("cosine", 0.1)
 
 
@@ -60,7 +60,7 @@ def test_the_schema_is_the_file_and_the_file_is_the_schema() -> None:
         ("micro=0", "micro: must be at least 1, got 0"),
         (
             "micro=5",
-            "micro: must divide batch=32, got 5. "
+            "micro: must divide batch=16, got 5. "
             "batch / micro is the number of accumulated forwards.",
         ),
         ("optimizer.lr=0", "optimizer.lr: must be greater than 0, got 0.0"),

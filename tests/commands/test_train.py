@@ -327,9 +327,9 @@ def test_precisions_agree_as_far_as_they_can(tmp_path: Path) -> None:
         for p in ("fp64", "fp32", "bf16")
     )
     for other, tolerance in ((single, 1e-4), (half, 0.05)):
-        for a, b in zip(exact, other, strict=True):
-            assert b["loss"] == pytest.approx(a["loss"], abs=tolerance)
-            assert b["loss"] != a["loss"]
+        assert other[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
+        assert other[1]["loss"] == pytest.approx(exact[1]["loss"], abs=tolerance)
+        assert other[1]["loss"] != exact[1]["loss"]
 
 
 @pytest.mark.parametrize("lora", [0, 2])
@@ -339,6 +339,8 @@ def test_precisions_agree_as_far_as_they_can(tmp_path: Path) -> None:
 def test_how_it_is_computed_does_not_matter(word: str, lora: int, tmp_path: Path) -> None:
     words = ("objective=bvpo", "precision=fp64", "steps=4", f"model.lora.r={lora}")
     one, two = (metrics(go(on_pairs(tmp_path, *words, *w))) for w in ((), (word,)))
+    for line in (one[0], two[0]):  # all margins are 0 but for rounding
+        line |= {name: 0.0 for name in line if name.endswith("accuracies")}
     for a, b in zip(one, two, strict=True):
         assert a == pytest.approx(b, rel=1e-9, abs=1e-9)
 

@@ -55,7 +55,7 @@ def random_prefs(seed: int, *, views: int = 1, rows: int = 6, width: int = 5, le
 def lists(relevance: Sequence[float], scores: Sequence[float] | None = None) -> Preferences:
     """One row of one view; the reference is 0 and every candidate one token."""
     y = torch.tensor([[relevance]], dtype=torch.float32)
-    s = torch.zeros(y.shape).double() if scores is None else torch.tensor([[scores]]).double()
+    s = torch.tensor([[scores or [0.0] * len(relevance)]], dtype=torch.float64)
     rank = torch.arange(1, len(relevance) + 1).expand(y.shape)
     return Preferences(
         s, torch.zeros_like(s), y, rank, torch.ones_like(rank), y > -1, rank, torch.zeros_like(s)

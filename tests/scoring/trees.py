@@ -63,3 +63,27 @@ def mixed(seed: int) -> list[Encoded]:
 
 def _segment(rng: np.random.Generator, parent: int, tokens: int) -> Segment:
     return Segment(parent, rng.integers(0, VOCABULARY, tokens).astype(np.int32))
+
+
+def marked(seed: int, count: int = 6) -> list[Encoded]:
+    """Trees of any shape, several roots and scored inner segments among them, in which no token
+    id stands twice and 0 never."""
+    rng = np.random.default_rng(seed)
+    next_id = 1
+    trees = []
+    for t in range(count):
+        segments: list[Segment] = []
+        for s in range(int(rng.integers(2, 9))):
+            parent = int(rng.integers(-1 if s > 2 else 0, s)) if s else -1
+            tokens = int(rng.integers(1, 6))
+            segments.append(Segment(parent, np.arange(next_id, next_id + tokens, dtype=np.int32)))
+            next_id += tokens
+        paths = Encoded("", tuple(segments), ()).paths()
+        below = [p for p in paths if len(p) > 1]
+        branches = []
+        for k in range(int(rng.integers(1, 5))):
+            path = below[int(rng.integers(len(below)))]
+            scored = path[int(rng.integers(1, len(path))) :]
+            branches.append(Branch(("full", "bare")[k % 2], scored, float(k), k + 1, k))
+        trees.append(Encoded(f"tree {t}", tuple(segments), tuple(branches)))
+    return trees
