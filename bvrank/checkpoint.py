@@ -52,10 +52,10 @@ def save(folder: Path, engine: Engine, state: TrainState) -> Path:
     # A full disk is a SafetensorError to safetensors and a RuntimeError to torch.save (2.13).
     except (OSError, SafetensorError, RuntimeError) as error:
         shutil.rmtree(part, ignore_errors=True)
-        why = getattr(error, "strerror", None) or (str(error).splitlines() or ["no reason given"])[0]
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or "no reason given"
         raise RunError(
             f"the checkpoint could not be written ({why})", where=str(folder),
-            repair="Make room or change permissions, then resume=true; older checkpoints are whole.",
+            repair="Make room or change permissions, then resume=true; older ones are whole.",
         ) from error  # fmt: skip
     except BaseException:
         shutil.rmtree(part, ignore_errors=True)
@@ -74,7 +74,7 @@ def load(folder: Path, engine: Engine) -> TrainState:
     if odd:
         raise RunError(
             f"its state was written by another version, see {', '.join(odd)}", where=str(folder),
-            repair="Resume with the version in the run's manifest, or set force=true to start anew.",
+            repair="Resume with the version in the run's manifest, or start anew with force=true.",
         )  # fmt: skip
     state = TrainState(**found)
     engine.load(folder)

@@ -14,7 +14,7 @@ Each message says what is wrong, where (file, row, key) and how to repair it.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class BvrankError(Exception):
@@ -48,9 +48,16 @@ class RunError(BvrankError):
 
 
 class TrainingError(BvrankError):
-    """Training had started and could not go on; what was saved stays."""
+    """Training had started and could not go on; what was saved stays. `rows` names the examples
+    that caused it."""
 
     exit_code = 3
+
+    def __init__(
+        self, what: str, *, where: str = "", repair: str = "", rows: Sequence[str] = ()
+    ) -> None:
+        super().__init__(what, where=where, repair=repair)
+        self.rows = tuple(rows)
 
 
 class Interrupted(BvrankError):

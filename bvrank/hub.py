@@ -7,6 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 PROBE_SECONDS = 5.0  # an unreachable hub otherwise takes 49 s to fail (huggingface_hub, 2026)
 
@@ -34,7 +35,7 @@ def offline(wanted: bool) -> Iterator[None]:
         return
     from huggingface_hub import constants
 
-    places = [constants]
+    places: list[Any] = [constants]
     if "datasets" in sys.modules:
         places.append(sys.modules["datasets"].config)
     before = [p.HF_HUB_OFFLINE for p in places]

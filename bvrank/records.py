@@ -52,7 +52,8 @@ class Example:
     """One row of a preference data set: a prompt and its candidates over all views.
 
     `where` names file and row for messages and refused.jsonl. `shown` (1-based, one number per
-    candidate) is the position in which each candidate stood in a list; None lets (seed, row) decide.
+    candidate) is the position in which each candidate stood in a list; None lets (seed, row)
+    decide.
     """
 
     where: str
@@ -119,7 +120,8 @@ class TokenRows:
 
     Token t of a row may attend to token u when u <= t and `sees[n, segment[n,t], segment[n,u]]`.
     `sees` is None for rows that hold one causal sequence each. `source` indexes the N*T flattened
-    positions whose hidden state predicts `target`; `owner` is the flat V*B*K candidate it counts for.
+    positions whose hidden state predicts `target`; `owner` is the flat V*B*K candidate it
+    counts for.
     """
 
     ids: Tensor  # int64 [N,T]

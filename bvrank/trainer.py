@@ -98,7 +98,7 @@ def score(engine: Engine, objective: Objective, batch: TokenBatch) -> Outcome:
 
 
 def share(outcome: Outcome, counts: Tensor) -> Tensor:
-    """What this micro-batch adds to the global loss: each view's sum over the view's global count."""
+    """What this micro-batch adds to the global loss: each view's sum over its global count."""
     return (outcome.loss.sum(1) / counts.clamp(min=1).to(outcome.loss.device)).sum()
 
 
@@ -113,8 +113,10 @@ def global_counts(engine: Engine, objective: Objective, batches: Sequence[TokenB
 
 
 def check_against_reference(engine: Engine, batch: TokenBatch, tolerance: float) -> float:
-    """max |policy - reference| per token before step 1, where the two are one model. ModelError
-    above `tolerance` (nats): the stored reference, the template or the masks are not what trains."""
+    """max |policy - reference| per token before step 1, where the two are one model.
+
+    ModelError above `tolerance` (nats): stored reference, template or masks are not what trains.
+    """
     engine.module.eval()
     with torch.no_grad():
         policy = engine.score(batch).cpu()
@@ -182,4 +184,5 @@ def _stop_unless_finite(value: float, name: str, rows: list[str]) -> None:
         f"the {name} is {value} on rows {shown}",
         repair="The weights were left as they were before this step. Lower optimizer.lr or "
         "objective.beta, or look at these rows with bvrank inspect.",
+        rows=rows,
     )

@@ -17,10 +17,13 @@ from peft import LoraConfig, get_peft_model
 from bvrank.commands import train
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import BvrankError
-from bvrank.models.tiny import tiny_model, tiny_tokenizer
+from bvrank.models.tiny import UNTHINK, tiny_model, tiny_tokenizer
 from bvrank.run.identity import flatten
+from bvrank.sampling.transformers import Sample, Sampling
+from tests.commands import test_train
 from tests.commands.fast import TINY, list_rows, pair_rows, read, write
 
+UNTHINK_ID = tiny_tokenizer().convert_tokens_to_ids(UNTHINK)
 SHAPE = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32}
 SCRATCH = (
     "model=scratch", "model.vocabulary=512", "model.shape.hidden_size=16",
@@ -38,11 +41,11 @@ ROOM: dict[str, tuple[str, ...]] = {
     "data=lists": (*LISTS, "objective=irpo", *TINY),
     "data=mix": (
         "data=mix", "data.parts.thinking.source.path=full.jsonl", "data.max_refused=1",
-        "data.parts.nothinking.source.path=bare.jsonl", "objective=dpo", *TINY,
+        "data.parts.nothinking.source.path=plain.jsonl", "objective=dpo", *TINY,
     ),
     "data=arithmetic": (
         "objective=bvpo", *TINY, "data.path=pairs.jsonl", "data.test_problems=4",
-        "data.test_samples=2", "data.max_new_tokens=4", "data.max_refused=1",
+        "data.test_samples=2", "data.max_new_tokens=40", "data.max_refused=1", "data.problems=20",
     ),
     "objective=sft": (*PAIRS, "objective=sft", *TINY),
     "objective=dpo": (*PAIRS, "objective=dpo", *TINY),
@@ -55,8 +58,9 @@ ROOM: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 # Room -> key -> another value, and what has to stand beside it for the key to have a meaning.
-EVAL = {"eval_path": ("held.jsonl",), "eval_fraction": ("0.4",), "max_length": ("60",),
-        "overlong": ("truncate_trace_middle", "data.max_length=60"), "max_refused": ("0.0",)}  # fmt: skip
+EVAL = {"eval_path": ("held.jsonl",), "eval_fraction": ("0.4",), "max_length": ("36",),
+        "overlong": ("truncate_trace_middle", "data.max_length=36"),
+        "max_refused": ("0.0", "data.path=flawed.jsonl")}  # fmt: skip
 LORA = {"lora.r": ("2",), "lora.alpha": ("4", "model.lora.r=2"), "lora.path": ("adapter",),
         "lora.dropout": ("0.5", "model.lora.r=2"), "lora.targets": ("[q_proj]", "model.lora.r=2")}  # fmt: skip
 HELD = "data.eval_path=held.jsonl"
@@ -72,8 +76,11 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "eval.every": ("1", HELD), "eval.rows": ("1", HELD),
         "checkpoint.every": ("1",), "checkpoint.keep": ("1", "checkpoint.every=1"),
         "checkpoint.best": ("lr", "checkpoint.keep=1"), "log.every": ("4", "steps=4"),
-        "resume": ("true",), "force": ("true",), "name": ("mine",), "outputs": ("elsewhere",),
+        "name": ("mine",), "outputs": ("elsewhere",),
         "store": ("other",), "trusted": ("[tests]", "objective._target_=tests.small.nothing"),
+        "template.empty_block": ("'<think> </think>'",),
+        "template.end_token": ("'<|endoftext|>'",), "template.file": ("dated.jinja",),
+        "template.date": ("2025-01-01", "template.file=dated.jinja"),
     },
     "data=pairs": {
         **EVAL, "path": ("held.jsonl",), "bare_path": ("bare.jsonl",), "bare_from": ("reuse",),
@@ -85,17 +92,18 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "data=lists": {
         **EVAL, "eval_path": ("heldlists.jsonl",), "max_length": ("30",),
         "overlong": ("error", "data.max_length=30"),
+        "max_refused": ("0.0", "data.path=flawedlists.jsonl"),
         "path": ("heldlists.jsonl",), "split": ("train",), "context": ("inlist",),
         "separator": (" / ", "data.context=inlist"), "end_token": ("false",),
         "prompt_column": ("other",), "candidates_column": ("other",),
         "relevance_column": ("other",), "rank_column": ("order",), "system": ("Rank.",),
     },
     "data=mix": {
-        **EVAL, "seed": ("5", "data.parts.thinking.weight=1", "data.parts.nothinking.weight=5"),
-        "overlong": ("truncate_trace_middle", "data.max_length=46"), "max_length": ("46",),
+        **EVAL, "max_refused": ("0.0", "data.parts.thinking.source.path=flawed.jsonl"),
+        "seed": ("5", "data.parts.thinking.weight=1", "data.parts.nothinking.weight=5", "batch=9"),
         "parts.thinking.source.path": ("held.jsonl",), "parts.thinking.slot": ("bare",),
         "parts.thinking.weight": ("2", "data.parts.nothinking.weight=1"),
-        "parts.nothinking.source.path": ("bare2.jsonl",), "parts.nothinking.source.view": ("full",),
+        "parts.nothinking.source.path": ("bare.jsonl",), "parts.nothinking.source.view": ("full",),
         "parts.nothinking.slot": ("null",),
         "parts.nothinking.weight": ("2", "data.parts.thinking.weight=1"),
     },
@@ -136,32 +144,53 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "engine=local": {"device": ("cuda:77",)},
 }  # fmt: skip
+ELSEWHERE = {  # keys that need an earlier run -> the test that has one
+    "resume": test_train.test_an_unfinished_run_is_refused_until_it_is_resumed,
+    "force": test_train.test_force_moves_the_older_run_aside,
+}
 KEYS = [(room, key) for room, keys in OTHER.items() for key in keys]
 
 
-@pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A working folder with everything that the tables name."""
-    monkeypatch.chdir(tmp_path)
+DATED = (
+    "{%- for m in messages -%}{{ date_string }}|{{ m.content }}<|im_end|>{%- endfor -%}"
+    "{%- if add_generation_prompt -%}A:{%- endif -%}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with everything that the tables name."""
+    place = tmp_path_factory.mktemp("options")
+    (place / "dated.jinja").write_text(DATED)
     rows = [r | {"question": f"{r['prompt']} again", "note": "Be brief."} for r in pair_rows()]
-    held = [{**r, "prompt": f"new {r['prompt']}"} for r in pair_rows(3)]
-    full, bare = ([r for r in rows if r["view"] == v] for v in ("full", "bare"))
     plain = [{"prompt": f"p{i}", "chosen": "yes", "rejected": "no"} for i in range(4)]
-    lists = [{**r, "prompt": f"new {r['prompt']}"} for r in list_rows()]
-    write(tmp_path / "pairs.jsonl", rows)
-    write(tmp_path / "held.jsonl", held)
-    write(tmp_path / "full.jsonl", full)
-    write(tmp_path / "plain.jsonl", plain)
-    write(tmp_path / "bare.jsonl", bare[:4])
-    write(tmp_path / "bare2.jsonl", bare[2:])
-    write(tmp_path / "lists.jsonl", list_rows())
-    write(tmp_path / "heldlists.jsonl", lists)
+    bad, lists = {"prompt": "p", "chosen": "a", "rejected": "a"}, list_rows()
+    files = {
+        "pairs": rows, "plain": plain, "lists": lists, "flawed": [*rows, {**bad, "view": "full"}],
+        "held": [{**r, "prompt": f"new {r['prompt']}"} for r in pair_rows(3)],
+        "full": [r for r in rows if r["view"] == "full"],
+        "bare": [r for r in rows if r["view"] == "bare"][:4],
+        "flawedlists": [*lists, {**lists[0], "relevance": []}],
+        "heldlists": [{**r, "prompt": f"new {r['prompt']}"} for r in lists],
+    }  # fmt: skip
+    for name, content in files.items():
+        write(place / f"{name}.jsonl", content)
     for name, seed in (("hf", 0), ("hf2", 1)):
-        tiny_model(seed, **SHAPE).save_pretrained(tmp_path / name)
-        tiny_tokenizer().save_pretrained(tmp_path / name)
+        tiny_model(seed, **SHAPE).save_pretrained(place / name)
+        tiny_tokenizer().save_pretrained(place / name)
     lora = LoraConfig(r=3, target_modules="all-linear", init_lora_weights=False)
-    get_peft_model(tiny_model(0, **SHAPE), lora).save_pretrained(tmp_path / "adapter")
-    return tmp_path
+    get_peft_model(tiny_model(0, **SHAPE), lora).save_pretrained(place / "adapter")
+    return place
+
+
+@pytest.fixture
+def files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder, which a run may fill."""
+    monkeypatch.chdir(folder)
+    return folder
+
+
+USUAL: dict[tuple[str, ...], dict[str, Any]] = {}
 
 
 @pytest.mark.parametrize(("room", "key"), KEYS)
@@ -174,7 +203,9 @@ def test_another_value_changes_something(
     if value.startswith("{"):
         word = f"++{word}"
     base = (*QUICK, *ROOM[room], *beside)
-    usual, changed = (observed(files, words, monkeypatch) for words in (base, (*base, word)))
+    if base not in USUAL:
+        USUAL[base] = observed(files, base, monkeypatch)
+    usual, changed = USUAL[base], observed(files, (*base, word), monkeypatch)
     assert usual != changed, f"{key}={value} changes nothing"
 
 
@@ -193,8 +224,6 @@ def observed(
         shutil.rmtree(place / made, ignore_errors=True)
     calls: Counter[str] = Counter()
     config = frozen(composed("train", words))
-    for earlier in ({**config, "force": False, "resume": False},) * (config["force"]):
-        train.main(earlier)
     with monkeypatch.context() as patched:
         count_calls(patched, calls)
         try:
@@ -210,6 +239,7 @@ def count_calls(patched: pytest.MonkeyPatch, calls: Counter[str]) -> None:
 
     from bvrank.scoring.scorer import Scorer
 
+    patched.setattr("bvrank.sampling.pairs.generate", sampler(calls))
     for owner, name in ((Scorer, "_logits"), (Qwen3MLP, "forward")):
         real = getattr(owner, name)
 
@@ -218,6 +248,26 @@ def count_calls(patched: pytest.MonkeyPatch, calls: Counter[str]) -> None:
             return real(self, *args)
 
         patched.setattr(owner, name, counted)
+
+
+def sampler(calls: Counter[str]) -> Any:
+    """In place of sampling: right and wrong answers in turn; what is asked for is counted."""
+    tokenizer = tiny_tokenizer()
+
+    def generate(
+        model: Any, prompts: Any, sampling: Sampling, *, seed: int, **_: Any
+    ) -> list[list[Sample]]:
+        calls[f"{len(prompts)} prompts, {sampling}, seed {seed}, {prompts[0]}"] += 1
+        return [[answered(ids, turn) for turn in range(sampling.n)] for ids in prompts]
+
+    def answered(prompt: list[int], turn: int) -> Sample:
+        digits = tokenizer.decode(prompt).partition("user\n")[2].partition("=?")[0]
+        answer = sum(map(int, digits.split("+"))) + turn % 2
+        thought = "" if UNTHINK_ID in prompt else "<think>\nso\n</think>\n\n"
+        ids = tokenizer(f"{thought}{answer}<|im_end|>")["input_ids"]
+        return Sample(tuple(ids), -1.0, True)
+
+    return generate
 
 
 def left(place: Path) -> dict[str, Any]:
@@ -231,7 +281,8 @@ def left(place: Path) -> dict[str, Any]:
         summary = {k: v for k, v in read(run / "summary.json").items() if k != "final"}
         manifest = read(run / "manifest.json")
         told = {k: manifest.get(k) for k in ("data", "reference", "policy_against_reference")}
-        policy = read(next(run.glob("checkpoints/*/policy/*config.json")))
+        policy = [read(p) for p in run.glob("checkpoints/*/policy/*r_config.json")]
+        policy += [read(p) for p in run.glob("checkpoints/*/policy/config.json")]
         found["figures"].append((figures, summary | {"next": ""}, told, policy))
     for store in ("store", "other"):
         found["store"].update(str(Path(store, p).parent) for p in relative(place / store))
@@ -252,6 +303,8 @@ def test_no_key_is_missing_here(room: str) -> None:
     else:
         config = config[group]
     keys = {k for k in flatten(config) if not k.endswith("_target_")}
-    covered = set(OTHER[room])
+    covered = set(OTHER[room]) | set(ELSEWHERE if not option else ())
     opened = {"optimizer.options", "schedule"}
-    assert {k for k in keys if not k.startswith(tuple(opened))} == covered - opened
+    assert {k for k in keys if not k.startswith(("optimizer.options", "schedule."))} - opened == (
+        covered - opened
+    )

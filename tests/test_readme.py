@@ -102,7 +102,8 @@ def outside_objective() -> Path:
     """A folder as CONTRIBUTING describes it: an objective of one's own in mylab/."""
     folder = Path(tempfile.mkdtemp())
     (folder / "mylab" / "conf" / "objective").mkdir(parents=True)
-    (folder / "mylab" / "objective.py").write_text("from bvrank.objectives.dpo import DPO as Mine\n")
+    code = "from bvrank.objectives.dpo import DPO as Mine\n"
+    (folder / "mylab" / "objective.py").write_text(code)
     yaml = "_target_: mylab.objective.Mine\nbeta: 0.2\n"
     (folder / "mylab" / "conf" / "objective" / "mine.yaml").write_text(yaml)
     return folder

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from bvrank.errors import BvrankError, Interrupted
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a reader that went away
-OUTSIDE = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT})
+OUTSIDE = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG}
+)
 
 
 def guarded(action: Callable[[], int]) -> int:

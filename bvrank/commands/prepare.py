@@ -29,7 +29,7 @@ from bvrank.commands.settings import (
 from bvrank.data.encoding import encode
 from bvrank.data.templates import Template
 from bvrank.engines.local import Local
-from bvrank.errors import DataError
+from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation import arithmetic as evaluation
 from bvrank.models.saving import load_weights, save_policy
 from bvrank.models.tiny import Tiny
@@ -68,7 +68,8 @@ def own(source: world.Arithmetic, model: Any, template: Template, store: Path
         sampling = Sampling(source.temperature, 1.0, source.max_new_tokens, source.samples)
         problems = world.problems(source.problems, source.seed, "train")
         with phase("sampling pairs", 2 * len(problems)) as shown:
-            rows = list(sampled.own_pairs(model, template, problems, sampling, source.seed, _steps(shown)))
+            told, seed = _steps(shown), source.seed
+            rows = list(sampled.own_pairs(model, template, problems, sampling, seed, told))
         if not rows:
             raise DataError(
                 "no problem has both a right and a wrong sample: nothing to prefer", where="data",
@@ -107,8 +108,11 @@ def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:
     settings, objective = _teaching(node), SFT()
     template = Template(tokenizer)
     teach = node.teach
-    source = world.Demonstrations(teach.problems, teach.seed, teach.nothinking)
-    rows, _ = encode(source.rows(), template, views=objective.views, max_length=4096)
+    try:
+        taught = list(world.Demonstrations(teach.problems, teach.seed, teach.nothinking).rows())
+    except ValueError as error:
+        raise ConfigError(str(error), where="model.teach.problems") from error
+    rows, _ = encode(taught, template, views=objective.views, max_length=4096)
     scorer = assemble.scorer_of(model, settings)
     optimizer = assemble.optimizer_of(model, settings)
     engine = Local().start(scorer, optimizer, precision="fp32", max_grad_norm=1.0)
@@ -127,7 +131,8 @@ def _teaching(node: Tiny) -> TrainSettings:
         optimizer=Optimizer("AdamW", node.teach.lr, {"betas": (0.9, 0.95)}),
         scheduler=Scheduler("cosine", 0.067),
         schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,
-        template=Rendering(), scoring=Scoring("forest", 16_384), eval=Eval(0, None), checkpoint=Checkpoint(0, 1, None),
+        template=Rendering(), scoring=Scoring("forest", 16_384), eval=Eval(0, None),
+        checkpoint=Checkpoint(0, 1, None),
         log=Log(1), resume=False, force=False, name=None, outputs="outputs", store=None, trusted=[],
     )  # fmt: skip
 

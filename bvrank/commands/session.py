@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from bvrank.data.arithmetic import Arithmetic
 from bvrank.data.batches import Stream
 from bvrank.data.refusals import summarise
 from bvrank.data.templates import Template
-from bvrank.errors import Interrupted
+from bvrank.errors import Interrupted, TrainingError
 from bvrank.evaluation.arithmetic import compared
 from bvrank.models.corpus import Corpus
 from bvrank.models.tiny import Tiny
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
     from bvrank.commands.train import Request
 
 
+FELL = 5.0  # nats by which chosen answers may lose log-prob before it is remarked on
+
+
 @dataclass(frozen=True)
 class Session:
     """Data and model, loaded and checked; no file of the run exists yet."""
@@ -50,7 +54,7 @@ class Session:
     def load(cls, asked: Request) -> Session:
         """Tokenizer, rows, weights, in this order: what is cheap to refuse comes first. Before the
         engine is there a mistake leaves no run folder."""
-        disable_progress_bar()
+        disable_progress_bar()  # type: ignore[no-untyped-call]
         corpus = Corpus(lambda: assemble.texts_of(asked.source), asked.store)
         tokenizer = asked.model.tokenizer(corpus)
         template = asked.settings.template.template(tokenizer)
@@ -90,8 +94,12 @@ class Session:
         jsonl.truncate(state.step)
         try:
             self._steps(engine, train_rows, state, recorder, saver)
+        except TrainingError as error:
+            run.update(rows_at_fault=list(error.rows))
+            raise
         finally:
             tracker.finish({})
+        _warn_of_displacement(recorder.latest)
         recorder.latest = recorder.latest or _last_logged(run)
         summary = self._summary(recorder, state, before)
         run.finish(summary)
@@ -212,7 +220,7 @@ def _engine(asked: Request, model: Any) -> Any:
 
 
 def _last_logged(run: RunFolder) -> dict[str, float]:
-    """The figures of the last line of metrics.jsonl, for a run that resumes behind its last step."""
+    """The figures of the last line of metrics.jsonl, for a run resumed behind its last step."""
     lines, _ = read_jsonl(run.metrics_path)
     return {k: v for k, v in lines[-1].items() if k != "step"} if lines else {}
 
@@ -228,6 +236,18 @@ def _restored(run: RunFolder, engine: Any) -> TrainState:
     state = checkpoint.load(path, engine)
     print(f"going on after step {state.step}", file=sys.stderr)
     return state
+
+
+def _warn_of_displacement(final: Mapping[str, float]) -> None:
+    """Tells whoever wonders why chosen answers became less likely, and what holds them."""
+    for name, moved in final.items():
+        if name.endswith("/displacement/chosen") and moved < -FELL:
+            view = name.partition("/")[0]
+            print(
+                f"view {view}: the log-prob of chosen answers fell by {-moved:.1f} nats. "
+                "Preference losses ask for a gap only; a lower optimizer.lr, a higher objective.beta or fewer "
+                "steps hold it.", file=sys.stderr,
+            )  # fmt: skip
 
 
 def _next(asked: Request) -> str:

@@ -65,7 +65,7 @@ def main(config: dict[str, Any]) -> int:
 
 
 def request(config: dict[str, Any]) -> Request:
-    """Every part of the config, checked and built. ConfigError names the first that does not fit."""
+    """Every part of the config, checked and built. ConfigError names the first misfit."""
     settings = train_settings(config)
     trusted = settings.trusted
     objective = build(config["objective"], "objective", trusted)

@@ -67,7 +67,8 @@ class Arithmetic:
 
     `samples` responses to each of `problems` train problems, in both modes, at `temperature`, of at
     most `max_new_tokens`; drawn by `seed`. Accuracy is measured on `test_problems` problems of the
-    test split with `test_samples` samples each. `pairing`: as in Pairs. `path` is the file of pairs; None until it is made.
+    test split with `test_samples` samples each. `pairing`: as in Pairs. `path` is the file
+    of pairs; None until it is made.
     """
 
     problems: int = 900

@@ -1,4 +1,4 @@
-"""Which rows stand in which step: a pure function of (seed, step), so that resume needs no state."""
+"""Which rows stand in which step: a pure function of (seed, step), so resume needs no state."""
 
 from __future__ import annotations
 

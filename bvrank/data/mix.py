@@ -28,6 +28,8 @@ class Part:
     weight: float | None = None
 
     def __post_init__(self) -> None:
+        if not hasattr(self.source, "rows"):
+            raise ConfigError(f"must be a source, got {self.source!r}", where="source")
         if self.slot not in (None, FULL, BARE):
             raise ConfigError(f"must be full, bare or null, got {self.slot!r}", where="slot")
         if self.weight is not None and not 0 < self.weight < float("inf"):
@@ -57,6 +59,9 @@ class Mix:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        parts = self.parts.values() if isinstance(self.parts, Mapping) else [None]
+        if not all(isinstance(part, Part) for part in parts):
+            raise ConfigError("must be parts by name, each built of its own keys", where="parts")
         if not self.parts:
             raise ConfigError("holds no part", where="parts", repair="Add parts.<name>.source=...")
         weighted = [name for name, part in self.parts.items() if part.weight is not None]

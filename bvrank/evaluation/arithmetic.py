@@ -27,11 +27,12 @@ class Accuracy:
 
 def accuracy(model: Any, template: Template, problems: Sequence[Problem], *, samples: int,
              temperature: float, max_new_tokens: int, seed: int,
-             on_progress: Callable[[int], None] = lambda _: None) -> dict[str, Accuracy]:  # fmt: skip
+             on_progress: Callable[[int], None] = lambda _: None,
+             ) -> dict[str, Accuracy]:  # fmt: skip
     """avg@samples at `temperature`, greedy beside it, for each mode."""
     drawn = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, n=samples)
     greedy = Sampling(temperature=0.0, max_new_tokens=max_new_tokens, n=1)
-    out = {}
+    out: dict[str, Accuracy] = {}
     for turn, (mode, _) in enumerate(MODES):
         many = respond(model, template, problems, mode, drawn, 2 * seed + turn)
         on_progress(1)

@@ -27,7 +27,7 @@ class HF:
         if not self.path.strip():
             raise ConfigError("must name a folder or a hub id", where="path")
         if self.revision is not None and self._local.exists():
-            raise ConfigError("chooses a revision of a hub id, but path is a folder", where="revision")
+            raise ConfigError("is for hub ids, but path is a folder", where="revision")
 
     @property
     def _local(self) -> Path:

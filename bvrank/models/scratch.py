@@ -59,7 +59,10 @@ class Scratch:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                return AutoModelForCausalLM.from_config(config, attn_implementation="sdpa")
+                made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                    config, attn_implementation="sdpa"
+                )
+                return made
         except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
             why = str(error).splitlines()[0]
             raise ConfigError(

@@ -23,9 +23,10 @@ from bvrank.records import Outcome, Preferences
 class IRPO:
     """L = sum_i w(i) * anchor loss, w(i) = gain(relevance_i) * discount(rank_i).
 
-    `form` paper | official | softmax; `weight` one of gains.WEIGHTS, with `k` for p_at_k and `decay`
-    for edcg; `ranks` ideal (by relevance) | shown | model (by current s); `ties` averaged | order;
-    `normalize` divides by the ideal sum of weights (IDCG); `reduce` sum or mean over an item's tokens.
+    `form` paper | official | softmax; `weight` one of gains.WEIGHTS, with `k` for p_at_k and
+    `decay` for edcg; `ranks` ideal (by relevance) | shown | model (by current s); `ties` averaged | order;
+    `normalize` divides by the ideal sum of weights (IDCG); `reduce`: sum or mean over
+    an item's tokens.
     """
 
     beta: float = 1.0

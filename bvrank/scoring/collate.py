@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ class Collator:
     """Lays out examples. An example is one tree, or one tree per view (independent pairing)."""
 
     layout: Layout = "forest"
-    cost: Cost = Cost()
+    cost: Cost = field(default_factory=Cost)
 
     def __call__(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> TokenBatch:
         """The micro-batch of `examples` with V = len(views), B = len(examples)."""

@@ -21,7 +21,7 @@ def token_logprobs(hidden: Tensor, target: Tensor, head: Head, *, chunk: int) ->
         checkpoint(_chunk, h, t, head, use_reentrant=False)
         if torch.is_grad_enabled()
         else _chunk(h, t, head)
-        for h, t in zip(hidden.split(chunk), target.split(chunk), strict=True)
+        for h, t in zip(_split(hidden, chunk), _split(target, chunk), strict=True)
     ]
     return torch.cat(parts) if parts else hidden.new_zeros(0)
 
@@ -29,6 +29,10 @@ def token_logprobs(hidden: Tensor, target: Tensor, head: Head, *, chunk: int) ->
 def dense_logprobs(hidden: Tensor, target: Tensor, head: Head) -> Tensor:
     """The same from one whole matrix of logits: the oracle of `token_logprobs`."""
     return _exact(head(hidden)).log_softmax(-1).gather(-1, target.unsqueeze(-1)).squeeze(-1)
+
+
+def _split(values: Tensor, size: int) -> tuple[Tensor, ...]:
+    return torch.split(values, size)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def _chunk(hidden: Tensor, target: Tensor, head: Head) -> Tensor:

@@ -1,4 +1,4 @@
-"""True float64: transformers' norms and softmaxes pass through float32 whatever the model's dtype."""
+"""True float64: transformers' norms and softmaxes pass through float32 in a model of any dtype."""
 
 from __future__ import annotations
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -51,7 +50,7 @@ class ReferenceStore:
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder / "reference" / hashlib.sha256(identity.encode()).hexdigest()[:24]
-        parts = [p for p in map(_read, sorted(self.folder.glob("*.npz"))) if p is not None]
+        parts = [p for p in map(_read, sorted(self.folder.glob("*.values"))) if p is not None]
         keys = np.concatenate([k for k, _ in parts]) if parts else np.zeros(0, np.uint64)
         values = np.concatenate([v for _, v in parts]) if parts else np.zeros(0)
         self.keys, first = np.unique(keys, return_index=True)
@@ -103,9 +102,9 @@ class ReferenceStore:
             handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
             try:
                 with os.fdopen(handle, "wb") as file:
-                    np.savez(file, keys=keys, values=values)
+                    file.write(_packed(keys, values))
                 name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
-                os.replace(temporary, self.folder / f"{name}.npz")
+                os.replace(temporary, self.folder / f"{name}.values")
             except BaseException:
                 os.unlink(temporary)
                 raise
@@ -170,11 +169,21 @@ def _score(group: list[Encoded], score: Callable[[TokenBatch], Tensor], collate:
     return np.asarray(out, np.float64)
 
 
+def _packed(keys: np.ndarray, values: np.ndarray) -> bytes:
+    """SHA-256 of the rest, then the keys (uint64), then as many values (float64), little-endian.
+    An .npz would let some flipped bits through, or raise nearly anything."""
+    content = keys.astype("<u8").tobytes() + values.astype("<f8").tobytes()
+    return hashlib.sha256(content).digest() + content
+
+
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """An entry, or None when a crash or another program left it torn: it is computed again."""
+    """What `_packed` made, or None when it is not whole: the values are computed again."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            keys, values = file["keys"], file["values"]
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+        data = path.read_bytes()
+    except OSError:
         return None
-    return (keys, values) if keys.shape == values.shape and values.dtype == np.float64 else None
+    digest, content = data[:32], data[32:]
+    if len(content) % 16 or hashlib.sha256(content).digest() != digest:
+        return None
+    middle = len(content) // 2
+    return np.frombuffer(content[:middle], "<u8"), np.frombuffer(content[middle:], "<f8")

@@ -34,9 +34,9 @@ def verify_scorer(scorer: Scorer, layout: Layout) -> float:
     worst = float(((values - truth).abs() / 6).max())
     if not worst <= TOLERANCE:
         raise ModelError(
-            f"its log-probs differ by {worst:.2g} nats per token between scoring.layout={layout} and "
-            "its own forward pass", where="model",
-            repair="Set scoring.layout=padded." if layout == "forest" else "Its head is not known here.",
+            f"its log-probs differ by {worst:.2g} nats per token between scoring.layout={layout} "
+            "and its own forward pass", where="model",
+            repair="Set scoring.layout=padded." if layout == "forest" else "Its head is unknown here.",
         )  # fmt: skip
     return worst
 
@@ -55,4 +55,5 @@ def _plain(model: Any, ids: torch.Tensor) -> torch.Tensor:
     with exact(next(model.parameters()).dtype):
         logits = model(ids[None, :-1], use_cache=False).logits[0, -6:]
     logps = logits.double().log_softmax(-1)
-    return logps.gather(-1, ids[-6:, None]).sum().cpu()
+    total: torch.Tensor = logps.gather(-1, ids[-6:, None]).sum().cpu()
+    return total

@@ -46,6 +46,16 @@ def test_scaled_logits_are_found(layout: Layout, factor: float) -> None:
     assert caught.value.where == "model"
 
 
+def sharp() -> Any:
+    """Attention that depends on where and what, as in a trained model; at the scale of fresh
+    weights most mistakes hardly show."""
+    policy = model(torch.float32)
+    with torch.no_grad():
+        for weight in policy.parameters():
+            weight.mul_(10 if weight.dim() == 2 else 1)
+    return policy
+
+
 class CausalOnly(Scorer):
     """Lets a branch see the branches before it."""
 
@@ -81,7 +91,12 @@ class Unshifted(Scorer):
 @pytest.mark.parametrize("wrong", [CausalOnly, SelfOnly, Flat, Unshifted])
 def test_a_wrong_mask_position_or_shift_is_found(wrong: type[Scorer]) -> None:
     with pytest.raises(ModelError, match="scoring.layout=padded"):
-        verify_scorer(wrong(model(torch.float32)), "forest")
+        verify_scorer(wrong(sharp()), "forest")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_sharp_model_passes_too(layout: Layout) -> None:
+    assert verify_scorer(Scorer(sharp()), layout) <= 1e-5
 
 
 def test_a_model_that_yields_nan_is_found() -> None:

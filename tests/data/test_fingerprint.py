@@ -1,0 +1,65 @@
+"""A data set is what its files hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bvrank.data.fingerprint import fingerprint
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.jsonl"
+    path.write_text("one\n")
+    return path
+
+
+def test_it_follows_the_content_and_not_the_name_or_place(file: Path, tmp_path: Path) -> None:
+    first = fingerprint({"path": str(file)})
+    moved = tmp_path / "sub" / "b.jsonl"
+    moved.parent.mkdir()
+    moved.write_text("one\n")
+    assert fingerprint({"path": str(moved)}) == first and len(first) == 16
+    moved.write_text("two\n")
+    assert fingerprint({"path": str(moved)}) != first
+
+
+def test_every_key_that_ends_in_path_counts_at_any_depth(file: Path, tmp_path: Path) -> None:
+    other = tmp_path / "b.jsonl"
+    other.write_text("two\n")
+    nodes = [
+        {"path": str(file)},
+        {"path": str(file), "eval_path": str(other)},
+        {"path": str(file), "inner": {"bare_path": str(other)}},
+        {"path": str(other), "eval_path": str(file)},
+    ]
+    prints = [fingerprint(n) for n in nodes]
+    assert prints[1] == prints[2] and len(set(prints)) == 3
+
+
+def test_other_keys_hub_ids_and_missing_files_add_nothing(file: Path) -> None:
+    plain = fingerprint({"path": str(file)})
+    more = {"path": str(file), "name": str(file), "bare_path": "org/set", "eval_path": None, "n": 3}
+    assert fingerprint(more) == plain
+    assert fingerprint({}) == fingerprint({"path": "nowhere.jsonl"}) != plain
+
+
+def test_a_folder_counts_by_names_and_contents(tmp_path: Path) -> None:
+    def made(name: str, **files: str) -> str:
+        for file, text in files.items():
+            path = tmp_path / name / file.replace("_", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return fingerprint({"path": str(tmp_path / name)})
+
+    base = made("one", a="1", b_c="2")
+    assert made("two", b_c="2", a="1") == base
+    different = [made("three", a="2", b_c="1"), made("four", a="1", b_d="2"), made("five", a="1")]
+    assert len({base, *different}) == 4
+
+
+def test_a_home_folder_is_expanded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    assert fingerprint({"path": "~/a.jsonl"}) == fingerprint({"path": str(file)})
