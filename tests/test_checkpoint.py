@@ -125,7 +125,7 @@ def test_a_state_of_another_version_is_refused(
         whole["sha256"] = checkpoint._sealed(whole["state"], whole["files"])
 
     _state(reseal)(path)
-    with pytest.raises(RunError, match="another version, see (best|colour)"):
+    with pytest.raises(RunError, match=r"another version, see (best|colour)"):
         checkpoint.load(path, Two())  # type: ignore[arg-type]
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from transformers.utils.logging import disable_progress_bar
+
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.commands import assemble, prepare
@@ -28,9 +31,6 @@ from bvrank.tracking.jsonl import Jsonl
 from bvrank.tracking.progress import Progress
 from bvrank.tracking.several import Several
 from bvrank.trainer import check_against_reference, evaluate, train
-
-import torch
-from transformers.utils.logging import disable_progress_bar
 
 if TYPE_CHECKING:
     from bvrank.commands.train import Request
@@ -245,8 +245,8 @@ def _warn_of_displacement(final: Mapping[str, float]) -> None:
             view = name.partition("/")[0]
             print(
                 f"view {view}: the log-prob of chosen answers fell by {-moved:.1f} nats. "
-                "Preference losses ask for a gap only; a lower optimizer.lr, a higher objective.beta or fewer "
-                "steps hold it.", file=sys.stderr,
+                "Preference losses ask for a gap only; a lower optimizer.lr, a higher "
+                "objective.beta or fewer steps hold it.", file=sys.stderr,
             )  # fmt: skip
 
 

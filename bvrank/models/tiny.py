@@ -113,8 +113,8 @@ class Teach:
     """How the tiny model is taught before anything else: SFT on worked problems, in both modes.
 
     `batch` demonstrations a step for `steps` steps (0: random weights) at the highest rate `lr`,
-    out of `problems` problems; the share `nothinking` of them shows the answer without a trace. `seed`
-    decides weights, problems and order. ConfigError when a field is out of range.
+    out of `problems` problems; the share `nothinking` of them shows the answer without a trace.
+    `seed` decides weights, problems and order. ConfigError when a field is out of range.
     """
 
     seed: int = 0

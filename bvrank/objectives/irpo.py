@@ -24,9 +24,9 @@ class IRPO:
     """L = sum_i w(i) * anchor loss, w(i) = gain(relevance_i) * discount(rank_i).
 
     `form` paper | official | softmax; `weight` one of gains.WEIGHTS, with `k` for p_at_k and
-    `decay` for edcg; `ranks` ideal (by relevance) | shown | model (by current s); `ties` averaged | order;
-    `normalize` divides by the ideal sum of weights (IDCG); `reduce`: sum or mean over
-    an item's tokens.
+    `decay` for edcg; `ranks` ideal (by relevance) | shown | model (by current s); `ties` averaged |
+    order; `normalize` divides by the ideal sum of weights (IDCG); `reduce`: sum or mean over an
+    item's tokens.
     """
 
     beta: float = 1.0

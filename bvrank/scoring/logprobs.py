@@ -32,7 +32,7 @@ def dense_logprobs(hidden: Tensor, target: Tensor, head: Head) -> Tensor:
 
 
 def _split(values: Tensor, size: int) -> tuple[Tensor, ...]:
-    return torch.split(values, size)  # type: ignore[no-untyped-call, no-any-return]
+    return torch.split(values, size)
 
 
 def _chunk(hidden: Tensor, target: Tensor, head: Head) -> Tensor:

@@ -33,10 +33,11 @@ def verify_scorer(scorer: Scorer, layout: Layout) -> float:
     scorer.train(was_training)
     worst = float(((values - truth).abs() / 6).max())
     if not worst <= TOLERANCE:
+        padded = "Set scoring.layout=padded."
         raise ModelError(
             f"its log-probs differ by {worst:.2g} nats per token between scoring.layout={layout} "
             "and its own forward pass", where="model",
-            repair="Set scoring.layout=padded." if layout == "forest" else "Its head is unknown here.",
+            repair=padded if layout == "forest" else "Its head is unknown here.",
         )  # fmt: skip
     return worst
 

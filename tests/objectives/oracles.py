@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import permutations, product
+from itertools import chain, permutations, product
 from statistics import fmean
 from typing import Any
 
@@ -169,7 +169,7 @@ def weights(y: list[float], key: list[float], weight: str, ties: str, k: int, de
     orders = [sorted(range(len(y)), key=lambda i: -key[i])]
     if ties == "averaged":
         groups = [[i for i in orders[0] if key[i] == x] for x in sorted(set(key), reverse=True)]
-        orders = [sum(map(list, way), []) for way in product(*map(permutations, groups))]
+        orders = [list(chain(*way)) for way in product(*map(permutations, groups))]
     table = [_ordered(y, order, weight, k, decay) for order in orders]
     return [fmean(row[i] for row in table) for i in range(len(y))]
 

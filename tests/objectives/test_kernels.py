@@ -83,10 +83,11 @@ def test_random_pairs_are_drawn_equally_often_by_the_draw_alone() -> None:
     assert dict(hits) == {p: 200 for p in [(0, 1), (0, 2), (0, 3), (1, 2), (3, 2)]}
 
 
-def test_the_draw_nearest_to_one_still_draws() -> None:
+@pytest.mark.parametrize("draw", [0.0, math.nextafter(1.0, 0.0)])
+def test_the_ends_of_the_unit_interval_still_draw(draw: float) -> None:
     prefs = lists([2, 1, 0, 1])
-    near = torch.full_like(prefs.draw, math.nextafter(1.0, 0.0))
-    assert float(kernels.pair_weights(replace(prefs, draw=near), "random").sum()) == 1
+    end = torch.full_like(prefs.draw, draw)
+    assert float(kernels.pair_weights(replace(prefs, draw=end), "random").sum()) == 1
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2, 0.5])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from bvrank.records import Encoded, TokenRows
+from bvrank.records import Branch, Encoded, Segment, TokenRows
 from bvrank.scoring.layout import Cost, Layout, Planted, lay_out
 from bvrank.scoring.scorer import visible
 from tests.scoring.trees import marked
@@ -128,6 +128,14 @@ def test_segments_that_no_wanted_branch_needs_are_left_out() -> None:
         ids = set(rows.ids[rows.ids > 0].tolist())
         path = max((tree.paths()[s] for s in tree.branches[0].segments), key=len)
         assert ids == {int(i) for s in path for i in tree.segments[s].ids}
+
+
+def test_a_packed_tree_leaves_them_out_too() -> None:
+    segments = (Segment(-1, np.arange(1, 9)), *(Segment(0, np.arange(9, 12) + 3 * i) for i in range(3)))
+    branches = tuple(Branch("full", (i,), 0.0, i, i) for i in (1, 3))
+    plant = Planted(Encoded("", segments, branches), branches, (0, 1))
+    (rows,) = lay_out([plant], "forest", FREE)
+    assert rows.sees is not None and rows.tokens == 8 + 3 + 3
 
 
 @pytest.mark.parametrize(("layout", "cost"), CASES)

@@ -15,7 +15,7 @@ from torch import Tensor
 from bvrank.errors import RunError
 from bvrank.records import Branch, Encoded, TokenBatch
 from bvrank.scoring import reference
-from bvrank.scoring.collate import Collator
+from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.layout import Cost
 from bvrank.scoring.reference import Reference, ReferenceStore, branch_keys, model_digest
 from bvrank.scoring.scorer import Scorer
@@ -57,7 +57,7 @@ def test_values_are_the_scorers_in_branch_order(tmp_path: Path) -> None:
     for row, values in zip(rows, fill(tmp_path, rows).values, strict=True):
         for branch, value in zip(row.branches, values, strict=True):
             alone = replace(row, branches=(branch,))
-            expected = float(fill(tmp_path / "alone", [alone], identity=str(id(alone))).values[0][0])
+            expected = float(SCORER(COLLATE([[Row(alone)]], (branch.view,))).detach())
             assert value == pytest.approx(expected, abs=1e-4)
 
 
@@ -162,6 +162,20 @@ def test_equal_branches_share_one_value(tmp_path: Path) -> None:
     for a, b in zip(forth.values, forth.values[::-1], strict=True):
         assert np.array_equal(a, b)
     assert forth.computed < len(forth.values)
+
+
+def test_a_key_keeps_the_value_it_has_when_new_ones_come_with_it(tmp_path: Path) -> None:
+    calls = iter(range(100))
+
+    def drifts(batch: TokenBatch) -> Tensor:
+        return score(batch) - next(calls)
+
+    rows = mixed(0)
+    store = ReferenceStore(tmp_path, "model")
+    first = store.fill(rows[:1], drifts, COLLATE).values[0]
+    with_new = store.fill(rows[:2], drifts, COLLATE).values[0]
+    read_again = fill(tmp_path, rows[:3], drifts).values[0]
+    assert np.array_equal(first, with_new) and np.array_equal(first, read_again)
 
 
 def entries(folder: Path) -> list[Path]:

@@ -90,7 +90,7 @@ class Unshifted(Scorer):
 
 @pytest.mark.parametrize("wrong", [CausalOnly, SelfOnly, Flat, Unshifted])
 def test_a_wrong_mask_position_or_shift_is_found(wrong: type[Scorer]) -> None:
-    with pytest.raises(ModelError, match="scoring.layout=padded"):
+    with pytest.raises(ModelError, match=r"scoring\.layout=padded"):
         verify_scorer(wrong(sharp()), "forest")
 
 
