@@ -61,9 +61,11 @@ ROOM: dict[str, tuple[str, ...]] = {
 EVAL = {"eval_path": ("held.jsonl",), "eval_fraction": ("0.4",), "max_length": ("36",),
         "overlong": ("truncate_trace_middle", "data.max_length=36"),
         "max_refused": ("0.0", "data.path=flawed.jsonl")}  # fmt: skip
-LORA = {"lora.r": ("2",), "lora.alpha": ("4", "model.lora.r=2"), "lora.path": ("adapter",),
-        "lora.dropout": ("0.5", "model.lora.r=2"), "lora.targets": ("[q_proj]", "model.lora.r=2")}  # fmt: skip
-HELD = "data.eval_path=held.jsonl"
+LORA = {
+    "lora.r": ("2",), "lora.alpha": ("4", "model.lora.r=2"), "lora.path": ("adapter",),
+    "lora.dropout": ("0.5", "model.lora.r=2"), "lora.targets": ("[q_proj]", "model.lora.r=2"),
+}  # fmt: skip
+HELD, FEW = "data.eval_path=held.jsonl", "model.teach.problems=20"
 OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "": {
         "seed": ("1",), "steps": ("3",), "batch": ("3",), "micro": ("1",),
@@ -126,10 +128,11 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "model=tiny": {
         **LORA, "hidden_size": ("8",), "layers": ("2",), "heads": ("1",),
-        "intermediate_size": ("16",), "teach.steps": ("1",), "teach.seed": ("4",),
-        "teach.batch": ("3", "model.teach.steps=1"), "teach.lr": ("0.1", "model.teach.steps=1"),
-        "teach.problems": ("7", "model.teach.steps=1"),
-        "teach.nothinking": ("0.1", "model.teach.steps=1"),
+        "intermediate_size": ("16",), "teach.steps": ("1", FEW),
+        "teach.seed": ("4",), "teach.batch": ("3", "model.teach.steps=1", FEW),
+        "teach.lr": ("0.1", "model.teach.steps=1", FEW),
+        "teach.problems": ("7", "model.teach.steps=1", FEW),
+        "teach.nothinking": ("0.1", "model.teach.steps=1", FEW),
     },
     "model=hf": {
         **LORA, "path": ("hf2",), "revision": ("main",), "attention": ("eager",),

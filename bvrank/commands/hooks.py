@@ -86,7 +86,7 @@ class Saver:
 
 
 class Stopping:
-    """Turns the first SIGINT or SIGTERM into a wish for the trainer to read; a second ends at once."""
+    """Turns the first SIGINT or SIGTERM into a wish the trainer reads; a second ends at once."""
 
     def __init__(self) -> None:
         self.wished = False

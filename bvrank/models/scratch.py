@@ -63,8 +63,8 @@ class Scratch:
                     config, attn_implementation="sdpa"
                 )
                 return made
-        except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
-            why = str(error).splitlines()[0]
+        except Exception as error:  # whatever the architecture's code trips over
+            why = " ".join(str(error).split())
             raise ConfigError(
                 f"{self.architecture} refuses it: {why}", where="model.shape"
             ) from error
@@ -84,8 +84,8 @@ class Scratch:
             raise ConfigError(f"{self.architecture} has no such key", where=f"model.shape.{odd[0]}")
         try:
             return AutoConfig.for_model(self.architecture, **{**self.shape, **given})
-        except (ValueError, TypeError) as error:
-            raise ConfigError(str(error).splitlines()[0], where="model.shape") from error
+        except Exception as error:  # transformers raises from several unrelated classes
+            raise ConfigError(" ".join(str(error).split()), where="model.shape") from error
 
 
 def _trained(corpus: Corpus, vocabulary: int) -> PreTrainedTokenizerFast:

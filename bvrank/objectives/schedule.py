@@ -78,9 +78,8 @@ def _at(values: tuple[float, ...], progress: float) -> float:
     spot = min(max(progress, 0.0), 1.0) * (len(values) - 1)
     left = min(int(spot), len(values) - 2)
     a, b, share = values[left], values[left + 1], spot - left
-    value = a + share * (b - a) if share < 0.5 else b - (1 - share) * (b - a)
-    # Rounding must not carry a field past its end, which may be the end of its range.
-    return min(max(value, min(a, b)), max(a, b))
+    # From the nearer end: a + 1.0 * (b - a) need not be b, and b may be the end of a range.
+    return a + share * (b - a) if share < 0.5 else b - (1 - share) * (b - a)
 
 
 def _is_number(value: Any) -> bool:

@@ -113,12 +113,12 @@ KEYS = """\
 Keys
   seed=7                           decides initial weights, row order, samples and everything else
                                    drawn
-  steps=120                        optimiser steps
-  batch=32                         examples per optimiser step, over all ranks and micro-batches
+  steps=90                         optimiser steps
+  batch=16                         examples per optimiser step, over all ranks and micro-batches
   micro=null                       examples per forward (null: batch); batch / micro is the gradient
                                    accumulation
   optimizer.name=AdamW             a class of torch.optim
-  optimizer.lr=3e-05               highest learning rate of the run
+  optimizer.lr=6e-05               highest learning rate of the run
   optimizer.options={}             the optimizer's own keywords, e.g.
                                    optimizer.options.weight_decay=0.1
   scheduler.shape=cosine           cosine | linear | constant: how the learning rate falls after the
@@ -128,4 +128,4 @@ Keys
 
 
 def test_the_keys_as_a_user_sees_them() -> None:
-    assert KEYS in screen("train", ["seed=7"])
+    assert KEYS in screen("train", ["seed=7", "data=pairs", "data.path=x"])

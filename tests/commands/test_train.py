@@ -170,9 +170,7 @@ RESUMED: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("name", RESUMED)
-def test_resume_is_bit_equal(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resume_is_bit_equal(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = (*RESUMED[name], "steps=6")
     whole = go(on_pairs(tmp_path, *words, f"outputs={tmp_path}/whole"))
     asked = on_pairs(tmp_path, *words)

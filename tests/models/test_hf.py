@@ -66,5 +66,5 @@ def test_a_folder_that_is_not_there_is_no_hub_id_either(tmp_path: Path) -> None:
 def test_settings_that_cannot_be(folder: Path) -> None:
     with pytest.raises(ConfigError, match="path: must name"):
         HF(" ")
-    with pytest.raises(ConfigError, match="revision: .*folder"):
+    with pytest.raises(ConfigError, match=r"revision: .*folder"):
         HF(str(folder), revision="main")

@@ -29,6 +29,11 @@ def test_ends_are_exact_and_nothing_leaves_the_range(points: list[float], progre
         assert knot == pytest.approx(value, abs=1e-12)
 
 
+def test_an_end_that_a_plain_line_misses() -> None:
+    assert 0.47 + (0.1 - 0.47) != 0.1
+    assert Schedule(BVPO(), {"alpha": (0.47, 0.1)}).at(1.0) == BVPO(0.1)
+
+
 def test_between_two_points_it_is_a_straight_line() -> None:
     schedule = parse_schedule(BVPO(), {"alpha": [1, 0.5], "beta": [0.1, 0.3, 0.1]})
     assert schedule.at(0.5) == BVPO(0.75, 0.3)

@@ -131,7 +131,8 @@ def test_segments_that_no_wanted_branch_needs_are_left_out() -> None:
 
 
 def test_a_packed_tree_leaves_them_out_too() -> None:
-    segments = (Segment(-1, np.arange(1, 9)), *(Segment(0, np.arange(9, 12) + 3 * i) for i in range(3)))
+    tails = (Segment(0, np.arange(9, 12) + 3 * i) for i in range(3))
+    segments = (Segment(-1, np.arange(1, 9)), *tails)
     branches = tuple(Branch("full", (i,), 0.0, i, i) for i in (1, 3))
     plant = Planted(Encoded("", segments, branches), branches, (0, 1))
     (rows,) = lay_out([plant], "forest", FREE)

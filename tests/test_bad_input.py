@@ -30,9 +30,7 @@ def written(path: Path, content: bytes) -> Path:
 
 
 def pairs_of(content: bytes, name: str = "bad.jsonl") -> Callable[[Path], dict[str, Any]]:
-    return lambda tmp: on_pairs(
-        tmp, "objective=dpo", f"data.path={written(tmp / name, content)}"
-    )
+    return lambda tmp: on_pairs(tmp, "objective=dpo", f"data.path={written(tmp / name, content)}")
 
 
 def pickled(tmp: Path) -> dict[str, Any]:
@@ -192,7 +190,7 @@ CELLS = st.one_of(
     st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=12),
     st.sampled_from(["", " ", "<think>", "a</think>b", "<|im_end|>", "\ud800", "\n\nHuman: x"]),
     st.lists(st.text(max_size=3), max_size=3),
-    st.fixed_dictionaries({"think": st.none() | st.text(max_size=5), "answer": st.text(max_size=5)}),
+    st.fixed_dictionaries({"think": st.none() | st.text(max_size=5), "answer": st.text()}),
     st.lists(
         st.fixed_dictionaries({
             "role": st.sampled_from(["user", "assistant", "system", "tool", ""]),
