@@ -32,6 +32,7 @@ class TrainState:
     best_step: int | None = None
     rng: dict[str, str] = field(default_factory=dict)
     fields: dict[str, float] = field(default_factory=dict)
+    best_name: str | None = None
 
 
 def save(folder: Path, engine: Engine, state: TrainState) -> Path:

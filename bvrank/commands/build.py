@@ -75,7 +75,10 @@ def locate(name: Any, key: str, trusted: Sequence[str] = ()) -> Callable[..., An
         raise ConfigError(f"'{name}' is not a class or function", where=key)
     if package == "bvrank" and not str(getattr(target, "__module__", "")).startswith("bvrank."):
         raise ConfigError(f"'{name}' is imported there, but not bvrank's own", where=key)
-    return target  # type: ignore[no-any-return]
+    if package == "bvrank" and not is_dataclass(target):
+        # Whatever else bvrank can call (deleting old checkpoints, say) is no setting.
+        raise ConfigError(f"'{name}' is nothing that a config builds", where=key)
+    return target
 
 
 def _argument(value: Any, hint: Any, key: str, trusted: Sequence[str]) -> Any:

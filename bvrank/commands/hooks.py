@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,6 @@ from typing import Any
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.commands.settings import Checkpoint
-from bvrank.errors import ConfigError
 from bvrank.protocols import Tracker
 from bvrank.records import StepReport
 
@@ -71,13 +71,12 @@ class Saver:
         if name not in self.recorder.latest:
             if name.startswith("eval/") and "eval/loss" not in self.recorder.latest:
                 return False  # not evaluated at this step
-            known = ", ".join(sorted(self.recorder.latest))
-            raise ConfigError(
-                f"'{name}' is not a metric of this run",
-                where="checkpoint.best",
-                repair=f"Known: {known}.",
-            )
+            return False  # a view that the objective does not read at this step of a schedule
+        if state.best_name != name:  # a resumed run may ask for another metric than it began with
+            state.best, state.best_step, state.best_name = None, None, name
         value = self.recorder.latest[name]
+        if not math.isfinite(value):
+            return False
         lower = any(word in name for word in ("loss", "nll", "grad_norm"))
         if state.best is not None and not (value < state.best if lower else value > state.best):
             return False

@@ -194,12 +194,15 @@ def _measures(found: Found) -> Iterator[tuple[str, Sequence[int]]]:
     yield "whole tree", [sum(len(s.ids) for s in row.segments) for row in found.kept]
     yield "longest path", [row.longest for row in found.kept]
     for view in found.views:
-        yield f"scored, {view}", [
-            sum(len(row.segments[s].ids) for s in branch.segments)
-            for row in found.kept
-            for branch in row.branches
-            if branch.view == view
-        ]
+        yield (
+            f"scored, {view}",
+            [
+                sum(len(row.segments[s].ids) for s in branch.segments)
+                for row in found.kept
+                for branch in row.branches
+                if branch.view == view
+            ],
+        )
 
 
 def _reasons(found: Found) -> Table:

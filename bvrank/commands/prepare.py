@@ -6,8 +6,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,9 +33,11 @@ from bvrank.models.saving import load_weights, save_policy
 from bvrank.models.tiny import Tiny
 from bvrank.objectives.schedule import Schedule
 from bvrank.objectives.sft import SFT
+from bvrank.records import Message, Mode
+from bvrank.run import place
 from bvrank.sampling import pairs as sampled
 from bvrank.sampling.transformers import Sampling
-from bvrank.scoring.reference import model_digest
+from bvrank.scoring.reference import model_identity
 from bvrank.tracking.progress import phase
 from bvrank.trainer import train
 
@@ -52,7 +52,7 @@ def teach(node: Tiny, model: Any, tokenizer: Any, store: Path) -> None:
     folder = store / "models" / _key("taught", shape)
     if not (folder / "config.json").is_file():
         _teach(node, model, tokenizer)
-        _place(folder, lambda part: save_policy(model, part))
+        place(folder, lambda part: save_policy(model, part))
     load_weights(model, folder)
 
 
@@ -62,7 +62,7 @@ def own(source: world.Arithmetic, model: Any, template: Template, store: Path
     if source.path is not None:
         return source
     asked = {k: v for k, v in asdict(source).items() if not k.startswith("test_")}
-    key = _key("pairs", sampled.VERSION, asked, model_digest(model))
+    key = _key("pairs", sampled.VERSION, asked, model_identity(model), _rendered(template))
     path = store / "pairs" / f"{key}.jsonl"
     if not path.is_file():
         sampling = Sampling(source.temperature, 1.0, source.max_new_tokens, source.samples)
@@ -86,7 +86,7 @@ def measured(source: world.Arithmetic, model: Any, template: Template, store: Pa
              ) -> dict[str, evaluation.Accuracy]:  # fmt: skip
     """Accuracy of `model` on the source's test problems, kept by content."""
     asked = (source.test_problems, source.test_samples, source.max_new_tokens, source.seed)
-    key = _key("accuracy", evaluation.VERSION, asked, model_digest(model))
+    key = _key("accuracy", evaluation.VERSION, asked, model_identity(model), _rendered(template))
     path = store / "accuracy" / f"{key}.json"
     if path.is_file():
         found = json.loads(path.read_text())
@@ -137,18 +137,11 @@ def _teaching(node: Tiny) -> TrainSettings:
     )  # fmt: skip
 
 
-def _place(folder: Path, write: Callable[[Path], None]) -> None:
-    """Writes a folder beside its place and renames it; a second writer's work is dropped."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
-    try:
-        write(part)
-        os.rename(part, folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+def _rendered(template: Template) -> list[Any]:
+    """What a template makes of a question: part of the key of all that was sampled through it."""
+    question = (Message("user", "1+1=?"),)
+    modes: tuple[Mode, ...] = ("thinking", "nothinking")
+    return [template.end_id, *(template.prompt_text(question, mode) for mode in modes)]
 
 
 def _steps(shown: Any) -> Callable[[int, int], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -20,12 +21,18 @@ from bvrank.data.arithmetic import Arithmetic
 from bvrank.data.batches import Stream
 from bvrank.data.refusals import summarise
 from bvrank.data.templates import Template
-from bvrank.errors import Interrupted, TrainingError
+from bvrank.errors import (
+    ConfigError,
+    Interrupted,
+    RunError,
+    TrainingError,
+    did_you_mean,
+)
 from bvrank.evaluation.arithmetic import compared
 from bvrank.models.corpus import Corpus
 from bvrank.models.tiny import Tiny
 from bvrank.run import RunFolder, read_jsonl
-from bvrank.scoring.reference import Reference
+from bvrank.scoring.reference import Reference, branch_keys, read_values, write_values
 from bvrank.scoring.verify import verify_scorer
 from bvrank.tracking.jsonl import Jsonl
 from bvrank.tracking.progress import Progress
@@ -63,12 +70,14 @@ class Session:
         model = asked.model.model(tokenizer, asked.settings.seed)
         if isinstance(asked.model, Tiny):
             prepare.teach(asked.model, model, tokenizer, asked.store)
-        source = prepare.own(asked.source, model, template, asked.store) if own else asked.source
-        rows = rows or _rows(asked, source, template)
         lora, seed = asked.model.lora, asked.settings.seed
         model = assemble.ready_model(model, asked.settings, seed, lora, tokenizer)
         if lora.path is not None:
             print("LoRA: the reference is the adapter as loaded.", file=sys.stderr)
+        source = prepare.own(asked.source, model, template, asked.store) if own else asked.source
+        rows = rows or _rows(asked, source, template)
+        assemble.check_positions(rows, model)
+        _check_best(asked, rows)
         return cls(asked, template, model, source, rows, _engine(asked, model))
 
     def run(self, run: RunFolder) -> None:
@@ -123,14 +132,28 @@ class Session:
         collate, reference = assemble.collator(self.model, settings), None
         if self.asked.needs_reference:
             drawn = self._drawn()
-            reference = self._reference(engine, [rows.train[i] for i in drawn], "reference")
-            reference = reference.at(drawn, len(rows.train))
-            told = {"digest": reference.digest, "computed": reference.computed,
-                    "from_store": reference.found}  # fmt: skip
-            run.update(reference=told)
+            own = self._own_reference(engine, [rows.train[i] for i in drawn], run)
+            reference = own.at(drawn, len(rows.train))
         return assemble.stream(
             rows.train, reference, collate, self.asked.views, settings, independent=rows.independent
         )
+
+    def _own_reference(self, engine: Any, rows: Any, run: RunFolder) -> Reference:
+        """The reference of the rows drawn; a resumed run goes on with the bits it began with."""
+        path, told = run.path / "reference.values", run.manifest.get("reference") or {}
+        if run.resumed and "digest" in told:
+            kept = read_values(path, rows, told["digest"])
+            if kept is None:
+                raise RunError(
+                    "the run's reference log-probs are gone or changed", where=str(path),
+                    repair="Start anew with force=true.",
+                )  # fmt: skip
+            return kept
+        reference = self._reference(engine, rows, "reference")
+        write_values(path, reference)
+        run.update(reference={"digest": reference.digest, "computed": reference.computed,
+                              "from_store": reference.found})  # fmt: skip
+        return reference
 
     def _drawn(self) -> list[int]:
         """The rows that the run's steps draw, in file order: no other needs a reference."""
@@ -147,7 +170,8 @@ class Session:
 
     def _held_out(self, engine: Any) -> Any:
         """step -> figures on the held-out rows; None when there are none."""
-        settings, rows = self.asked.settings, self.rows.held_out[: self.asked.settings.eval.rows]
+        settings = self.asked.settings
+        rows = self.rows.some_held_out(self.asked.views, settings.eval.rows)
         if not rows:
             return None
         needs = self.asked.needs_reference
@@ -191,21 +215,35 @@ class Session:
 
     def _tell_rows(self, run: RunFolder) -> None:
         rows = self.rows
-        run.record_data(fingerprint=self.asked.content, kept=len(rows.train), refused=rows.refused)
+        keys = [key for row in rows.train for key in branch_keys(row)]
+        content = hashlib.sha256(repr(keys).encode()).hexdigest()[:16]
+        run.record_data(fingerprint=content, kept=len(rows.train), refused=rows.refused)
         held = f", {len(rows.held_out):,} held out" if rows.held_out else ""
         views = Counter(v for r in rows.train for v in {b.view for b in r.branches})
         told = ", ".join(f"{view} {n:,}" for view, n in sorted(views.items(), reverse=True))
         print(
-            f"rows: {summarise(len(rows.train), rows.refused)}{held}; views: {told}",
+            f"rows: {summarise(len(rows.train), rows.refused)}{held}; views: {told}; "
+            f"{len(self._drawn()):,} are drawn in {self.asked.settings.steps} steps",
             file=sys.stderr,
         )
 
 
 def _rows(asked: Request, source: Any, template: Template) -> assemble.Rows:
     return assemble.encoded_rows(
-        source, asked.held_source, asked.intake, template, asked.views, asked.objective.candidates,
+        source, asked.held_source, asked.intake, template, asked.schedule,
         asked.settings, asked.where,
     )  # fmt: skip
+
+
+def _check_best(asked: Request, rows: assemble.Rows) -> None:
+    """ConfigError when checkpoint.best names no figure of this run."""
+    best = asked.settings.checkpoint.best
+    names = assemble.metric_names(asked.schedule, rows)
+    if best is not None and best not in names:
+        raise ConfigError(
+            f"'{best}' is not a metric of this run", where="checkpoint.best",
+            repair=did_you_mean(best, names),
+        )  # fmt: skip
 
 
 def _engine(asked: Request, model: Any) -> Any:

@@ -49,12 +49,15 @@ class Optimizer:
         kind = _optimizer(self.name)
         probe = torch.nn.Parameter(torch.zeros(1))
         probe.grad = torch.zeros(1)
-        tried = construct(kind, self.options, "optimizer.options", params=[probe], lr=self.lr)
         try:
-            tried.step()
-        except (TypeError, RuntimeError) as error:
+            construct(kind, self.options, "optimizer.options", params=[probe], lr=self.lr).step()
+        except ConfigError:
+            raise
+        except Exception as error:  # each optimizer trips in a way of its own
+            why = " ".join(str(error).split()) or type(error).__name__
             raise ConfigError(
-                f"{self.name} does not fit this trainer ({error})", where="optimizer.name"
+                f"{self.name} does not fit this trainer ({why})",
+                where="optimizer.options" if self.options else "optimizer.name",
             ) from error
         return kind
 
@@ -135,13 +138,17 @@ class Rendering:
                 text = Path(self.file).expanduser().read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"cannot be read ({error})", where="template.file") from error
-        return Template(
-            tokenizer,
-            empty_block=self.empty_block,
-            end_token=self.end_token,
-            chat_template=text,
-            date=self.date,
-        )
+        try:
+            return Template(
+                tokenizer,
+                empty_block=self.empty_block,
+                end_token=self.end_token,
+                chat_template=text,
+                date=self.date,
+            )
+        except ConfigError as error:
+            where = f"template.{error.where}"
+            raise ConfigError(error.what, where=where, repair=error.repair) from error
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,9 @@ def _finished(config: dict[str, Any]) -> RunFolder | None:
 
 
 def _identity(config: dict[str, Any], settings: TrainSettings) -> tuple[str, str]:
-    """The fingerprint of the data's files, and the name of the run folder."""
-    content = fingerprint(config["data"])
+    """The fingerprint of the files that data, model and template name, and the run's name."""
+    files = {key: config.get(key) or {} for key in ("data", "model", "template")}
+    content = fingerprint(files)
     objective, data = (str(config[group]["_target_"]) for group in ("objective", "data"))
     name = settings.name or run_name(config, objective=objective, data=data, content=content)
     return content, name
@@ -141,9 +142,7 @@ def _open(asked: Request) -> RunFolder:
     return _opened(asked.config, asked.settings, asked.content, asked.name)
 
 
-def _opened(
-    config: dict[str, Any], settings: TrainSettings, content: str, name: str
-) -> RunFolder:
+def _opened(config: dict[str, Any], settings: TrainSettings, content: str, name: str) -> RunFolder:
     run = open_run(
         Path(settings.outputs), name, config,
         resume=settings.resume, force=settings.force, content=content,
@@ -173,7 +172,12 @@ def _told(run: RunFolder, status: str) -> int:
     from bvrank.run import read_run
 
     record = read_run(run.path)
-    Console().print(end_table(record))
+    if status == "skipped":
+        print(f"{run.path}: finished before, nothing ran (force=true runs again)", file=sys.stderr)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a path in a log is copied whole
+    console.print(end_table(record))
     final = record.summary.get("final", {})
     headline = {k: final[k] for k in ("loss", "rewards/accuracies", "eval/loss") if k in final}
     for mode, figures in record.summary.get("accuracy", {}).items():

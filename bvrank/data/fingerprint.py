@@ -1,4 +1,4 @@
-"""What a data set is, by content."""
+"""What data sets and models are, by content."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 
 def fingerprint(node: Mapping[str, Any]) -> str:
-    """Hash of every local file that a `data` node names under a key that ends in `path`; files of
-    a folder count by name and content. Hub ids and missing files add nothing."""
+    """Hash of every local file that a node names under a key `path`, `*_path` or `file`; files of a
+    folder count by name and content. Hub ids and missing files add nothing."""
     digest = hashlib.sha256()
     for path in _paths(node):
         files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
@@ -25,5 +25,12 @@ def _paths(node: Mapping[str, Any]) -> Iterator[Path]:
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from _paths(value)
-        elif key.endswith("path") and isinstance(value, str) and Path(value).expanduser().exists():
+        elif key.endswith(("path", "file")) and isinstance(value, str) and _there(value):
             yield Path(value).expanduser()
+
+
+def _there(path: str) -> bool:
+    try:
+        return Path(path).expanduser().exists()
+    except (OSError, RuntimeError, ValueError):  # too long, ~nobody, a NUL: refused when read
+        return False

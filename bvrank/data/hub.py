@@ -58,7 +58,9 @@ def _one_split(data: Any, split: str | None, where: str) -> Any:
     if split in data:
         return data[split]
     what = "holds several splits" if split is None else f"has no split '{split}'"
-    raise DataError(what, where=where, repair=f"Choose one: split={' | '.join(map(str, data))}.")
+    raise DataError(
+        what, where=where, repair=f"Choose one: data.split={' | '.join(map(str, data))}."
+    )
 
 
 def _numbered(data: Any, name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -13,6 +13,8 @@ from bvrank.records import Refused
 
 # Rows an objective has no use for: listed, but no fault of the data, so under no limit.
 UNUSED = "other_view"
+NO_PREFERENCE = "nothing_to_prefer"
+NO_FAULT = (UNUSED, NO_PREFERENCE)  # reasons that do not count towards max_refused
 
 
 class Unfit(Exception):
@@ -30,7 +32,8 @@ class Unfit(Exception):
 def summarise(kept: int, refused: Sequence[Refused]) -> str:
     """One line: `2,307 kept, 5 refused (prompt_mismatch 5)`."""
     counts = Counter(r.reason for r in refused)
-    line = f"{kept:,} kept, {len(refused):,} refused"
+    rows = len({r.where for r in refused})  # a row can lose two views
+    line = f"{kept:,} kept, {rows:,} refused"
     if not counts:
         return line
     return line + " (" + ", ".join(f"{k} {n:,}" for k, n in counts.most_common()) + ")"
@@ -48,15 +51,19 @@ def check_refused(
     `where` names the data set, `setting` the key of `max_refused`. Rows whose views the objective
     does not read do not count.
     """
-    faults = [r for r in refused if r.reason != UNUSED]
+    faults = list({r.where: r for r in refused if r.reason not in NO_FAULT}.values())
     total = kept + len(faults)
     if kept and len(faults) <= max_refused * total:
         return
     if not kept:
         what = "no row is left to train on" if refused else "there are no rows"
         repair = "Repair the file or name another one."
+        if {r.reason for r in faults} == {"too_long"}:
+            repair = "Raise data.max_length."
         if refused and not faults:
             repair = "No row holds a view the objective reads: choose another objective or data."
+            if any(r.reason == NO_PREFERENCE for r in refused):
+                repair = "It compares candidates of different relevance; objective=sft does not."
     else:
         what = f"{len(faults) / total:.1%} of the rows were refused, more than {max_refused:.1%}"
         repair = f"Repair the file, or accept the loss with {setting}={_above(faults, total)}."

@@ -1,11 +1,11 @@
 """From tokenised candidates to trees.
 
-    pair (prompts may end differently per view)       list, context "inlist"
+pair (prompts may end differently per view)       list, context "inlist"
 
-    shared prompt ┬ rest of full ┬ {chosen END}       prompt ─ {item} ─ sep ─ {item} ─ sep ─ {item}
-                  │              └ {rejected END}
-                  └ rest of bare ┬ {chosen END}       `{...}` is scored. Ids are concatenated and
-                                 └ {rejected END}     never re-tokenised across a border.
+shared prompt ┬ rest of full ┬ {chosen END}       prompt ─ {item} ─ sep ─ {item} ─ sep ─ {item}
+              │              └ {rejected END}
+              └ rest of bare ┬ {chosen END}       `{...}` is scored. Ids are concatenated and
+                             └ {rejected END}     never re-tokenised across a border.
 """
 
 from __future__ import annotations

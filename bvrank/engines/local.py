@@ -93,14 +93,14 @@ class LocalEngine:
 
 def device(name: str) -> torch.device:
     """The torch device called `name`; auto: the accelerator, else the CPU."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     if name == "auto":
-        found = (
-            torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-        )
         return found or torch.device("cpu")
     try:
         wanted = torch.device(name)
         torch.empty(0, device=wanted)
+        if wanted.type not in ("cpu", found.type if found else "cpu"):
+            raise RuntimeError(f"{wanted.type} does not train")
     except (RuntimeError, AssertionError) as error:
         why = str(error).splitlines()[0]
         raise ConfigError(

@@ -11,6 +11,8 @@ from bvrank.hub import offline, reachable
 from bvrank.models.corpus import Corpus
 from bvrank.models.lora import LoRA
 
+TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+
 
 @dataclass(frozen=True)
 class HF:
@@ -37,6 +39,12 @@ class HF:
         """The folder's tokenizer. ModelError when there is none."""
         from transformers import AutoTokenizer
 
+        local = Path(self.path).expanduser()
+        if local.is_dir() and not any((local / name).is_file() for name in TOKENIZERS):
+            raise ModelError(  # transformers 5 makes up an empty one
+                "holds no tokenizer", where=self.path,
+                repair="Copy tokenizer.json and tokenizer_config.json of the base model into it.",
+            )  # fmt: skip
         return self._loaded(AutoTokenizer.from_pretrained, "tokenizer")
 
     def model(self, tokenizer: Any, seed: int) -> Any:

@@ -34,7 +34,9 @@ class LoRA:
             raise ConfigError(f"must lie in [0, 1), got {self.dropout}", where="dropout")
         if self.path is not None and self.r:
             raise ConfigError(
-                "the adapter at model.lora.path has a rank of its own", where="r", repair="Set r=0."
+                "the adapter at model.lora.path has a rank of its own",
+                where="r",
+                repair="Set model.lora.r=0.",
             )
         if not self.r:
             self._check_unused()

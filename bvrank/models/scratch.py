@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,6 +16,7 @@ from bvrank.errors import ConfigError, DataError
 from bvrank.models.corpus import Corpus
 from bvrank.models.lora import LoRA
 from bvrank.models.tiny import CHAT_TEMPLATE, END, PAD, START, THINK, UNTHINK
+from bvrank.run import place
 
 SPECIAL = (START, END, PAD)
 VERSION = 1  # of how a tokenizer is trained; a stored one of another version is not used
@@ -49,7 +46,8 @@ class Scratch:
         key = hashlib.sha256(f"{VERSION}|{self.vocabulary}|{corpus.fingerprint()}".encode())
         folder = corpus.store / "tokenizers" / key.hexdigest()[:24]
         if not folder.is_dir():
-            _keep(_trained(corpus, self.vocabulary), folder)
+            made = _trained(corpus, self.vocabulary)
+            place(folder, made.save_pretrained)
         loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
         return loaded
 
@@ -59,10 +57,10 @@ class Scratch:
         try:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
-                made = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                    config, attn_implementation="sdpa"
-                )
-                return made
+                made = AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+            with torch.no_grad():  # shapes that do not fit show in a forward pass only
+                made.eval()(torch.zeros(1, 2, dtype=torch.int64))
+            return made.train()
         except Exception as error:  # whatever the architecture's code trips over
             why = " ".join(str(error).split())
             raise ConfigError(
@@ -106,17 +104,3 @@ def _trained(corpus: Corpus, vocabulary: int) -> PreTrainedTokenizerFast:
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
-
-
-def _keep(tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Saves under another name and renames; whoever comes second keeps the first."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
-    try:
-        tokenizer.save_pretrained(part)
-        os.rename(part, folder)
-    except OSError:
-        if not folder.is_dir():
-            raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

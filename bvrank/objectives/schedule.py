@@ -41,6 +41,11 @@ class Schedule:
         """The objective at `progress`."""
         return replace(self.objective, **self.values(progress)) if self.points else self.objective
 
+    def variants(self) -> tuple[Any, ...]:
+        """One objective of the run for each set of views that it reads along the way."""
+        found = {self.at(p).views: self.at(p) for p in (i / 64 for i in range(65))}
+        return tuple(found.values())
+
     def views(self) -> tuple[str, ...]:
         """Every view the objective asks for anywhere along the run."""
         ends = [1.0, 0.0, 0.5, *(i / 64 for i in range(65))]
@@ -83,6 +88,4 @@ def _at(values: tuple[float, ...], progress: float) -> float:
 
 
 def _is_number(value: Any) -> bool:
-    return (
-        isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-    )
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

@@ -12,7 +12,7 @@
 only once config and manifest are in it. Nothing here imports torch or Hydra.
 """
 
-from bvrank.run.files import from_json, read_jsonl, to_json, write_atomic
+from bvrank.run.files import from_json, place, read_jsonl, to_json, write_atomic
 from bvrank.run.folder import RunFolder
 from bvrank.run.identity import IGNORED, label, run_name
 from bvrank.run.opening import open_run
@@ -26,6 +26,7 @@ __all__ = [
     "is_run",
     "label",
     "open_run",
+    "place",
     "read_jsonl",
     "read_run",
     "run_name",

@@ -29,8 +29,19 @@ class Collator:
     layout: Layout = "forest"
     cost: Cost = field(default_factory=Cost)
 
+    def labels(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> Preferences:
+        """All that is known of `examples` before a model has scored them."""
+        return self._labelled(examples, views)[0].preferences()
+
     def __call__(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> TokenBatch:
         """The micro-batch of `examples` with V = len(views), B = len(examples)."""
+        labels, trees = self._labelled(examples, views)
+        where = tuple(" + ".join(dict.fromkeys(r.tree.where for r in rows)) for rows in examples)
+        rows = lay_out(trees, self.layout, self.cost)
+        return TokenBatch(rows, labels.preferences(), where, tuple(views))
+
+    def _labelled(self, examples: Sequence[Sequence[Row]], views: Sequence[str]
+                  ) -> tuple[_Labels, list[Planted]]:  # fmt: skip
         seats = [_seats(rows, views) for rows in examples]
         width = max((len(s) for example in seats for s in example), default=1) or 1
         labels = _Labels(len(views), len(examples), width)
@@ -43,9 +54,7 @@ class Collator:
                     entry[1].append(row.tree.branches[number])
                     entry[2].append(owner)
         trees = [Planted(tree, tuple(bs), tuple(os)) for tree, bs, os in planted.values()]
-        where = tuple(" + ".join(dict.fromkeys(r.tree.where for r in rows)) for rows in examples)
-        rows = lay_out(trees, self.layout, self.cost)
-        return TokenBatch(rows, labels.preferences(), where, tuple(views))
+        return labels, trees
 
 
 def _seats(rows: Sequence[Row], views: Sequence[str]) -> list[list[tuple[Row, int]]]:

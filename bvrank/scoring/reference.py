@@ -2,19 +2,22 @@
 
 A branch's key covers every token id before it, its own ids and which of them are scored; entries
 lie below the identity of the reference (weights, dtype, attention, layout). Beta, alpha, learning
-rate, seed and folder are no part of either, so no sweep computes a value twice. Rows are scored in
-fixed partitions of the file's order; one that was cut short leaves nothing and is computed again as
-a whole, which keeps its values bit-equal. A key that exists keeps the value it has.
+rate, seed and folder are no part of either, so no sweep computes a value twice. The rows that
+a run draws are scored in fixed partitions, in the file's order; one that was cut short leaves
+nothing and is computed again as a whole, which keeps its values bit-equal. A key that exists keeps
+the value it has, so the last bits depend on which run came first: each run keeps its own values.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -104,10 +107,10 @@ class ReferenceStore:
                 with os.fdopen(handle, "wb") as file:
                     file.write(_packed(keys, values))
                 name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
-                os.replace(temporary, self.folder / f"{name}.values")
-            except BaseException:
-                os.unlink(temporary)
-                raise
+                if _read(self.folder / f"{name}.values") is None:  # else another run was first
+                    os.replace(temporary, self.folder / f"{name}.values")
+            finally:
+                Path(temporary).unlink(missing_ok=True)
         except OSError as error:
             raise RunError(
                 f"reference log-probs could not be written ({error.strerror or error})",
@@ -115,10 +118,33 @@ class ReferenceStore:
             ) from error  # fmt: skip
 
 
+def write_values(path: Path, reference: Reference) -> None:
+    """Keeps a run's own values beside it."""
+    path.write_bytes(np.concatenate([np.zeros(0), *reference.values]).astype("<f8").tobytes())
+
+
+def read_values(path: Path, rows: Sequence[Encoded], digest: str) -> Reference | None:
+    """What `write_values` kept of these rows; None when it is gone or not what `digest` says."""
+    sizes = [len(row.branches) for row in rows]
+    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest()[:16] != digest:
+        return None
+    flat = np.frombuffer(path.read_bytes(), "<f8")
+    if len(flat) != sum(sizes):
+        return None
+    return Reference(tuple(np.split(flat, np.cumsum(sizes)[:-1])), 0, len(rows), digest)
+
+
 def branch_keys(row: Encoded) -> list[int]:
     """A 64-bit key per branch: all ids from the root to its end, and which are scored."""
     paths = row.paths()
     return [_branch_key(row, branch, paths) for branch in row.branches]
+
+
+def model_identity(model: Any) -> str:
+    """Everything that makes a model the function it is: weights, configuration, adapters."""
+    configs = [model.config, *getattr(model, "peft_config", {}).values()]
+    text = json.dumps([_telling(c.to_dict()) for c in configs], sort_keys=True, default=_listed)
+    return f"{model_digest(model)}|{hashlib.sha256(text.encode()).hexdigest()[:24]}"
 
 
 def model_digest(model: nn.Module) -> str:
@@ -129,6 +155,17 @@ def model_digest(model: nn.Module) -> str:
         flat = tensor.detach().cpu().contiguous().flatten()
         digest.update(memoryview(flat.view(torch.uint8).numpy()))
     return digest.hexdigest()
+
+
+def _telling(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration less what only says where it came from."""
+    silent = ("_name_or_path", "base_model_name_or_path", "transformers_version", "peft_version",
+              "inference_mode", "use_cache", "dtype", "architectures", "revision")  # fmt: skip
+    return {k: v for k, v in config.items() if k not in silent}
+
+
+def _listed(value: Any) -> Any:
+    return sorted(map(str, value)) if isinstance(value, set | frozenset) else str(value)
 
 
 def _branch_key(row: Encoded, branch: Branch, paths: list[tuple[int, ...]]) -> int:

@@ -39,7 +39,8 @@ def test_what_the_user_opened_stays_open() -> None:
 
 
 def test_open_nodes_reach_the_config() -> None:
-    config = frozen(composed("train", ["data=pairs", "schedule.alpha=[1,0]", "optimizer.options.eps=1e-6", "data.path=x"]))
+    typed = ["schedule.alpha=[1,0]", "optimizer.options.eps=1e-6"]
+    config = frozen(composed("train", ["data=pairs", "data.path=x", *typed]))
     assert config["schedule"] == {"alpha": [1, 0]}
     assert config["optimizer"]["options"] == {"eps": 1e-6}
 

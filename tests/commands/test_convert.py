@@ -69,9 +69,7 @@ def test_too_many_refused_rows_write_nothing(config: dict[str, Any]) -> None:
     assert main({**config, "max_refused": 0.5}) == 0
 
 
-def test_refused_rows_are_told(
-    config: dict[str, Any], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_refused_rows_are_told(config: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     Path(config["path"]).write_text(json.dumps([GOOD, {**GOOD, "answer": "x"}]))
     main({**config, "max_refused": 1.0})
     assert "raw.json:2: bad_answer" in capsys.readouterr().out

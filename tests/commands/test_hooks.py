@@ -16,7 +16,6 @@ from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.commands.hooks import Recorder, Saver, Stopping
 from bvrank.commands.settings import Checkpoint
-from bvrank.errors import ConfigError
 from bvrank.records import StepReport
 
 
@@ -87,11 +86,6 @@ def test_the_newest_stay(every: int, keep: int, left: list[int], tmp_path: Path)
 def test_the_best_stays_too(name: str, best: int, tmp_path: Path) -> None:
     state = run(tmp_path, Checkpoint(0, 1, name), [3.0, 1.0, 5.0, 4.0, 1.0], name)
     assert kept(tmp_path) == [best, 5] and state.best_step == best
-
-
-def test_a_metric_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"checkpoint\.best: 'los'.*loss"):
-        run(tmp_path, Checkpoint(0, 1, "los"), [1.0])
 
 
 def test_what_is_saved_is_not_written_again(tmp_path: Path) -> None:

@@ -92,3 +92,13 @@ def test_accuracy_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {m: list(a.sampled) for m, a in again.items()} == {
         m: list(a.sampled) for m, a in one.items()
     }
+
+
+def test_what_was_sampled_through_another_rendering_is_not_found() -> None:
+    tokenizer = tiny_tokenizer()
+    ways = [
+        Template(tokenizer),
+        Template(tokenizer, empty_block="<think>\nno\n</think>\n\n"),
+        Template(tokenizer, end_token="<|endoftext|>"),
+    ]
+    assert len({str(prepare._rendered(t)) for t in ways}) == 3

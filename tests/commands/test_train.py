@@ -233,7 +233,7 @@ def test_a_held_out_file_brings_its_own_bare_rows(tmp_path: Path) -> None:
     rows = pair_rows()
     full, bare = ([r for r in rows if r["view"] == v] for v in ("full", "bare"))
     train_path, bare_path = write(tmp_path / "t.jsonl", full[:4]), write(tmp_path / "e.jsonl", bare)
-    held = write(tmp_path / "held.jsonl", full[4:])
+    held = write(tmp_path / "held.jsonl", [*full[4:], bare[-1]])
     run = go(
         config(
             tmp_path, "data=pairs", "objective=bvpo", f"data.path={train_path}",
@@ -241,7 +241,8 @@ def test_a_held_out_file_brings_its_own_bare_rows(tmp_path: Path) -> None:
         )
     )  # fmt: skip
     last = metrics(run)[-1]
-    assert "eval/full/loss" in last and "eval/bare/loss" not in last
+    assert "eval/full/loss" in last and "eval/bare/loss" in last
+    assert read(run / "summary.json")["rows"]["kept"] == 4
 
 
 def test_checkpoints_every_few_steps_the_newest_and_the_best_stay(tmp_path: Path) -> None:

@@ -176,9 +176,7 @@ def test_a_failing_view_leaves_the_other() -> None:
     ],
 )
 def test_what_does_not_come_back_is_refused(candidates: tuple, reason: str | None) -> None:
-    kept, refused = encode(
-        [Example("a:1", ASK, candidates)], TINY, views=(FULL,), max_length=4096
-    )
+    kept, refused = encode([Example("a:1", ASK, candidates)], TINY, views=(FULL,), max_length=4096)
     assert [r.reason for r in refused] == ([reason] if reason else [])
     assert bool(kept) != bool(reason)
 
@@ -279,9 +277,7 @@ def test_modes_of_one_view_may_differ_but_not_in_a_chain() -> None:
         "a:1", ASK, (Candidate("4", "t", mode="thinking"), Candidate("5", mode="nothinking"))
     )
     assert [s.parent for s in one(mixed).segments] == [-1, 0, 0, 1]
-    kept, refused = encode(
-        [mixed], TINY, views=(FULL,), max_length=999, listing=Listing("inlist")
-    )
+    kept, refused = encode([mixed], TINY, views=(FULL,), max_length=999, listing=Listing("inlist"))
     assert not kept and refused[0].reason == "mixed_modes"
 
 

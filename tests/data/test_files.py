@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from bvrank.data.files import read_rows
 from bvrank.errors import DataError
 
-ROWS = [{"a": "x\u2028y, \"z\"", "b": "1"}, {"a": "ü\nnew", "b": "2"}]
+ROWS = [{"a": 'x\u2028y, "z"', "b": "1"}, {"a": "ü\nnew", "b": "2"}]
 LINES = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in ROWS)
 
 

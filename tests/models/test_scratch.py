@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import bvrank.models.scratch as scratch
-from bvrank.errors import ConfigError, DataError
+from bvrank.errors import ConfigError, DataError, RunError
 from bvrank.models.corpus import Corpus
 from bvrank.models.scratch import Scratch
 from bvrank.models.tiny import THINK, UNTHINK
@@ -54,7 +54,7 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(scratch, "_trained", lambda *_: Full())
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(RunError, match="No space"):
         Scratch().tokenizer(Corpus(lambda: TEXTS, tmp_path))
     assert list((tmp_path / "tokenizers").iterdir()) == []
 

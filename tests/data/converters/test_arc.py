@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bvrank.data.converters.arc import ARC
@@ -70,6 +70,7 @@ def test_rows_without_a_question_are_refused(change: dict[str, Any], reason: str
     assert isinstance(found, Refused) and (found.where, found.reason) == ("a:1", reason)
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(["instruction", "answer"]), st.text() | st.none()))
 def test_no_row_raises(junk: dict[str, Any]) -> None:
     assert isinstance(ARC().convert("a:1", junk), dict | Refused)

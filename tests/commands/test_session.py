@@ -1,0 +1,119 @@
+"""What a session holds on to: its reference, its log, its streams, its best."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bvrank.commands import train
+from bvrank.commands.session import Session
+from bvrank.errors import ConfigError, DataError, ModelError, RunError
+from bvrank.models.tiny import tiny_model, tiny_tokenizer
+from bvrank.scoring import reference
+from tests.commands.fast import config, folder, go, metrics, on_lists, on_pairs, pair_rows, write
+
+
+def stored(tmp_path: Path) -> list[Path]:
+    return list((tmp_path / "store" / "reference").rglob("*.values"))
+
+
+def test_a_store_that_holds_another_models_values_stops_before_step_one(tmp_path: Path) -> None:
+    go(on_pairs(tmp_path, "objective=dpo"))
+    for path in stored(tmp_path):
+        keys, values = reference._read(path) or (np.zeros(0, np.uint64), np.zeros(0))
+        path.write_bytes(reference._packed(keys, values - 1.0))
+    with pytest.raises(ModelError, match="nats per token"):
+        train.main(on_pairs(tmp_path, "objective=dpo", "force=true"))
+
+
+def unfinished(run: Path, last: int) -> None:
+    """Makes a finished run look as if it had been killed behind checkpoint `last`."""
+    for path in (run / "checkpoints").iterdir():
+        if int(path.name.removeprefix("step-")) > last:
+            shutil.rmtree(path)
+    (run / "summary.json").unlink()
+    manifest = json.loads((run / "manifest.json").read_text())
+    (run / "manifest.json").write_text(json.dumps(manifest | {"status": "running"}))
+
+
+def test_after_a_kill_each_step_is_logged_once_and_alike(tmp_path: Path) -> None:
+    words = ("objective=bvpo", "steps=6", "checkpoint.every=2", "checkpoint.keep=9")
+    run = go(on_pairs(tmp_path, *words))
+    before = metrics(run)
+    unfinished(run, last=4)
+    shutil.rmtree(tmp_path / "store")  # the run has its own reference values
+    go(on_pairs(tmp_path, *words, "resume=true"))
+    assert [r["step"] for r in metrics(run)] == [1, 2, 3, 4, 5, 6]
+    assert metrics(run) == before
+
+
+def test_resume_refuses_reference_values_that_changed(tmp_path: Path) -> None:
+    words = ("objective=dpo", "steps=4", "checkpoint.every=2")
+    run = go(on_pairs(tmp_path, *words))
+    unfinished(run, last=2)
+    (run / "reference.values").write_bytes(b"0" * 8)
+    with pytest.raises(RunError, match="gone or changed"):
+        train.main(on_pairs(tmp_path, *words, "resume=true"))
+
+
+def test_another_model_under_the_same_path_is_another_run(tmp_path: Path) -> None:
+    words = ("objective=dpo", "model=hf", f"model.path={tmp_path}/m")
+    for seed in (0, 1):
+        small = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32}
+        tiny_model(seed, **small).save_pretrained(tmp_path / "m")
+        tiny_tokenizer().save_pretrained(tmp_path / "m")
+        go(on_pairs(tmp_path, *words, tiny=False))
+    assert len(list((tmp_path / "outputs").glob("dpo-*"))) == 2
+
+
+def test_independent_pairing_draws_every_example_whole(tmp_path: Path) -> None:
+    """Three full rows against six bare ones: each view goes round its own rows."""
+    rows = [r for r in pair_rows(6) if r["view"] == "bare" or r["prompt"][0] in "012"]
+    path = write(tmp_path / "p.jsonl", rows)
+    words = ("data=pairs", f"data.path={path}", "data.pairing=independent", "objective=bvpo")
+    session = Session.load(train.request(config(tmp_path, *words, "batch=6")))
+    assert session.rows.independent
+    stream = session._drawn()
+    assert len(stream) == 9
+    run = go(config(tmp_path, *words, "batch=6"))
+    assert {"full/loss", "bare/loss"} <= set(metrics(run)[0])
+
+
+def test_eval_rows_takes_as_many_of_each_view(tmp_path: Path) -> None:
+    words = ("objective=bvpo", "data.pairing=independent", "data.eval_fraction=0.5", "eval.rows=1")
+    last = metrics(go(on_pairs(tmp_path, *words)))[-1]
+    assert {"eval/full/loss", "eval/bare/loss"} <= set(last)
+
+
+@pytest.mark.parametrize("best", ["eval/los", "lost", "rewards/margin"])
+def test_a_metric_that_is_not_there_is_said_before_anything_is_written(
+    best: str, tmp_path: Path
+) -> None:
+    wrong = on_pairs(tmp_path, "data.eval_fraction=0.3", f"checkpoint.best={best}")
+    with pytest.raises(ConfigError, match=rf"checkpoint\.best: '{best}'.*Did you mean"):
+        train.main(wrong)
+    assert not folder(wrong).exists()
+
+
+def test_a_best_of_another_metric_starts_anew(tmp_path: Path) -> None:
+    words = ("objective=dpo", "steps=4", "checkpoint.every=2", "checkpoint.keep=9")
+    run = go(on_pairs(tmp_path, *words, "checkpoint.best=rewards/margins"))
+    unfinished(run, last=2)
+    go(on_pairs(tmp_path, *words, "checkpoint.best=loss", "resume=true"))
+    best = json.loads((run / "summary.json").read_text())["best"]
+    assert best["metric"] == "loss" and best["value"] in [r["loss"] for r in metrics(run)]
+
+
+def test_rows_that_prefer_nothing_are_refused_and_alone_stop(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{i}", "candidates": ["a", "b"], "relevance": [0, 0]} for i in range(4)]
+    write(tmp_path / "lists.jsonl", rows)
+    with pytest.raises(DataError, match="nothing_to_prefer 4"):
+        train.main(on_lists(tmp_path))
+    write(tmp_path / "lists.jsonl", [*rows, {**rows[0], "prompt": "x", "relevance": [1, 0]}])
+    run = go(on_lists(tmp_path))
+    refused = (run / "refused.jsonl").read_text()
+    assert refused.count("nothing_to_prefer") == 4
