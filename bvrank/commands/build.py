@@ -78,7 +78,8 @@ def locate(name: Any, key: str, trusted: Sequence[str] = ()) -> Callable[..., An
     if package == "bvrank" and not is_dataclass(target):
         # Whatever else bvrank can call (deleting old checkpoints, say) is no setting.
         raise ConfigError(f"'{name}' is nothing that a config builds", where=key)
-    return target
+    found: Callable[..., Any] = target
+    return found
 
 
 def _argument(value: Any, hint: Any, key: str, trusted: Sequence[str]) -> Any:

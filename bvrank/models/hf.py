@@ -66,6 +66,12 @@ class HF:
 
     def _loaded(self, load: Any, what: str, **options: Any) -> Any:
         local = self._local
+        if (local / "adapter_config.json").is_file() and not (local / "config.json").is_file():
+            raise ModelError(
+                "is an adapter, not a model",
+                where=self.path,
+                repair="Set model.path to its base model and model.lora.path to this folder.",
+            )
         if local.exists() and not (local / "config.json").is_file():
             raise ModelError(
                 "is no model folder: it holds no config.json", where=self.path,

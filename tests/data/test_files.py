@@ -22,7 +22,7 @@ LINES = "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in ROWS)
 def write(folder: Path, name: str, content: str | bytes) -> Path:
     data = content.encode() if isinstance(content, str) else content
     path = folder / name
-    path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    path.write_bytes(gzip.compress(data, mtime=0) if name.endswith(".gz") else data)
     return path
 
 
@@ -70,7 +70,7 @@ def test_a_row_comes_with_its_line_or_number(
         ("d.json", json.dumps({"version": 1, "data": ROWS})),
         ("d.jsonl", b"\xef\xbb\xbf" + LINES.encode()),
         ("d.csv", b"\xef\xbb\xbf" + str(FORMS["csv"]).encode()),
-        ("d.jsonl", gzip.compress(LINES.encode())),  # gzip without .gz
+        ("d.jsonl", gzip.compress(LINES.encode(), mtime=0)),  # gzip without .gz
         ("d.bin", parquet()),
     ],
 )
@@ -80,7 +80,7 @@ def test_the_bytes_win_over_the_name(tmp_path: Path, name: str, content: str | b
     assert [row for _, row in read_rows(path)] == ROWS
 
 
-CUT = gzip.compress("".join(json.dumps({"a": i**5}) + "\n" for i in range(4000)).encode())
+CUT = gzip.compress("".join(json.dumps({"a": i**5}) + "\n" for i in range(4000)).encode(), mtime=0)
 
 
 @pytest.mark.parametrize(
