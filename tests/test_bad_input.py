@@ -22,6 +22,7 @@ from bvrank.models.tiny import tiny_model, tiny_tokenizer
 from tests.commands.fast import TINY, config, list_rows, on_lists, on_pairs, pair_rows, write
 
 GOOD = json.dumps(pair_rows(1)[0]) + "\n"
+CUT = gzip.compress(GOOD.encode() * 50, mtime=0)[:-20]
 
 
 def written(path: Path, content: bytes) -> Path:
@@ -71,7 +72,7 @@ HF = ("objective=dpo", "model=hf")
 CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "broken line": (pairs_of((GOOD + '{"prompt": \n').encode()), r"bad\.jsonl:2: .*JSON.*Repair"),
     "latin-1": (pairs_of(GOOD.replace("no", "n\xf6").encode("latin-1")), "UTF-8.*iconv"),
-    "cut gzip": (pairs_of(gzip.compress(GOOD.encode() * 50, mtime=0)[:-20], "bad.jsonl.gz"), "gzip"),
+    "cut gzip": (pairs_of(CUT, "bad.jsonl.gz"), "gzip"),
     "empty file": (pairs_of(b""), "holds no rows"),
     "a folder": (folder, "folder"),
     "no such file": (lambda t: on_pairs(t, f"data.path={t}/pair.jsonl"), r"no such file.*pairs"),

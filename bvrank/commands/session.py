@@ -217,7 +217,8 @@ class Session:
         rows = self.rows
         keys = [key for row in rows.train for key in branch_keys(row)]
         content = hashlib.sha256(repr(keys).encode()).hexdigest()[:16]
-        run.record_data(fingerprint=content, kept=len(rows.train), refused=rows.refused)
+        run.record_data(fingerprint=self.asked.content, kept=len(rows.train), refused=rows.refused)
+        run.update(rows_digest=content)
         held = f", {len(rows.held_out):,} held out" if rows.held_out else ""
         views = Counter(v for r in rows.train for v in {b.view for b in r.branches})
         told = ", ".join(f"{view} {n:,}" for view, n in sorted(views.items(), reverse=True))

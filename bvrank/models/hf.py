@@ -40,7 +40,9 @@ class HF:
         from transformers import AutoTokenizer
 
         local = Path(self.path).expanduser()
-        if local.is_dir() and not any((local / name).is_file() for name in TOKENIZERS):
+        if (local / "config.json").is_file() and not any(
+            (local / name).is_file() for name in TOKENIZERS
+        ):
             raise ModelError(  # transformers 5 makes up an empty one
                 "holds no tokenizer", where=self.path,
                 repair="Copy tokenizer.json and tokenizer_config.json of the base model into it.",

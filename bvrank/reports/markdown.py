@@ -75,7 +75,7 @@ def _source(record: RunRecord) -> Iterator[str]:
     listed = ", ".join(f"{reason} {count}" for reason, count in refused.items())
     yield from (record.name, _told(record.seed), record.status, _commit(manifest.get("git")))
     yield from (_told(versions.get(name)) for name in ("bvrank", "torch"))
-    yield _told(data.get("fingerprint"))[:12]
+    yield _told(manifest.get("rows_digest") or data.get("fingerprint"))[:12]
     yield _told(data.get("kept"))
     yield listed or ("0" if "refused" in data else MISSING)
     yield _told(manifest.get("seconds"))

@@ -68,3 +68,15 @@ def test_settings_that_cannot_be(folder: Path) -> None:
         HF(" ")
     with pytest.raises(ConfigError, match=r"revision: .*folder"):
         HF(str(folder), revision="main")
+
+
+def test_a_folder_without_a_tokenizer_is_said(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"holds no tokenizer.*Copy tokenizer\.json"):
+        HF(str(tmp_path)).tokenizer(CORPUS)
+
+
+def test_an_adapter_is_no_model(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"is an adapter.*model\.lora\.path"):
+        HF(str(tmp_path)).tokenizer(CORPUS)
