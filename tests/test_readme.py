@@ -5,6 +5,7 @@ A line that no handler knows fails, so that a page cannot come to show what does
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -173,7 +174,11 @@ def test_make_help_lists_every_target() -> None:
     text = (ROOT / "Makefile").read_text()
     named = re.search(r"^\.PHONY: (.*)$", text, re.MULTILINE)
     assert named
-    shown = subprocess.run(["make"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    quiet = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS"))}
+    listing = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, env=quiet, check=True, capture_output=True
+    )
+    shown = listing.stdout.decode()
     assert [line.split()[0] for line in shown.splitlines()[2:]] == named[1].split()
 
 
