@@ -1,7 +1,7 @@
 """Checkpoints: written beside their place, renamed when whole, verified when read.
 
 step-000500/policy/     weights, loads with transformers
-step-000500/engine/     optimizer
+step-000500/engine/     optimizer, one file a rank
 step-000500/state.json  trainer's state, the hash of every other file, and that of the two
 """
 
@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ from bvrank.protocols import Engine
 @dataclass
 class TrainState:
     """All that continues a run besides weights and moments. `rng` maps a device to the hex of its
-    random state after `step` steps; `fields` holds scheduled values of that step."""
+    random state after `step` steps (of this rank; the file has those of all); `fields` holds
+    scheduled values of that step."""
 
     step: int = 0
     best: float | None = None
@@ -36,30 +38,18 @@ class TrainState:
 
 
 def save(folder: Path, engine: Engine, state: TrainState) -> Path:
-    """Writes `folder`/step-NNNNNN whole or not at all and returns it. RunError when the disk does
-    not take it; what a crash left of an earlier attempt is removed."""
+    """Writes `folder`/step-NNNNNN whole or not at all and returns it. RunError on every rank when
+    one's disk does not take it; what a crash left of an earlier attempt is removed."""
     final = folder / f"step-{state.step:06d}"
-    part = folder / f".{final.name}.part"
+    part, ranks = folder / f".{final.name}.part", engine.ranks
+    whole = asdict(state) | {"rng": ranks.gather(state.rng)}
     try:
-        for stale in folder.glob(".step-*"):
-            shutil.rmtree(stale)
-        part.mkdir(parents=True)
-        _write(part, engine, state)
-        if final.exists():
-            os.replace(final, folder / f".{final.name}.old")
-        os.replace(part, final)
-        shutil.rmtree(folder / f".{final.name}.old", ignore_errors=True)
-        _sync(folder)
-    # A full disk is a SafetensorError to safetensors and a RuntimeError to torch.save (2.13).
-    except (OSError, SafetensorError, RuntimeError) as error:
-        shutil.rmtree(part, ignore_errors=True)
-        why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or "no reason given"
-        raise RunError(
-            f"the checkpoint could not be written ({why})", where=str(folder),
-            repair="Make room or change permissions, then resume=true; older ones are whole.",
-        ) from error  # fmt: skip
+        _together(engine, folder, lambda: _begin(folder, part) if ranks.first else {})
+        hashes = _together(engine, folder, lambda: _written(part, engine))
+        _together(engine, folder, lambda: _end(part, final, whole, hashes) if ranks.first else {})
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        if ranks.first:
+            shutil.rmtree(part, ignore_errors=True)
         raise
     return final
 
@@ -67,20 +57,18 @@ def save(folder: Path, engine: Engine, state: TrainState) -> Path:
 def load(folder: Path, engine: Engine) -> TrainState:
     """Verifies `folder`, restores the engine from it and returns the trainer's state. RunError
     when it is damaged or of another version."""
-    broken = damage(folder)
+    broken = engine.ranks.agree(damage(folder) if engine.ranks.first else None)
     if broken:
         raise RunError(f"damaged checkpoint: {broken}", where=str(folder))
-    found = json.loads((folder / "state.json").read_text())["state"]
-    odd = sorted(set(found) ^ {f.name for f in fields(TrainState)})
-    if odd:
-        raise RunError(
-            f"its state was written by another version, see {', '.join(odd)}", where=str(folder),
-            repair="Resume with the version in the run's manifest, or start anew with force=true.",
-        )  # fmt: skip
-    state = TrainState(**found)
-    engine.load(folder)
-    set_rng(state.rng)
-    return state
+    return _restored(folder, engine)
+
+
+def load_newest(folder: Path, engine: Engine) -> tuple[TrainState | None, list[str]]:
+    """Restores the newest whole checkpoint below `folder`, if there is one; and what is wrong with
+    newer ones. Each file is read for its hash once, by one rank."""
+    ranks = engine.ranks
+    path, broken = ranks.agree(newest_whole(folder) if ranks.first else (None, []))
+    return (None if path is None else _restored(path, engine)), broken
 
 
 def newest_whole(folder: Path) -> tuple[Path | None, list[str]]:
@@ -137,13 +125,70 @@ def set_rng(states: dict[str, str]) -> None:
             torch.cuda.set_rng_state(state, name)
 
 
-def _write(part: Path, engine: Engine, state: TrainState) -> None:
-    engine.save(part)
-    hashes = {str(p.relative_to(part)): _hash(p) for p in _files(part)}
-    whole = {"state": asdict(state), "files": hashes, "sha256": _sealed(asdict(state), hashes)}
-    (part / "state.json").write_text(json.dumps(whole, indent=1))
-    for path in [*_files(part), part]:
+def _restored(folder: Path, engine: Engine) -> TrainState:
+    found = json.loads((folder / "state.json").read_text())["state"]
+    odd = sorted(set(found) ^ {f.name for f in fields(TrainState)})
+    if odd:
+        raise RunError(
+            f"its state was written by another version, see {', '.join(odd)}", where=str(folder),
+            repair="Resume with the version in the run's manifest, or start anew with force=true.",
+        )  # fmt: skip
+    engine.load(folder)
+    state = TrainState(**found | {"rng": found["rng"][engine.ranks.rank]})
+    set_rng(state.rng)
+    return state
+
+
+def _together(engine: Engine, folder: Path, action: Callable[[], dict[str, str]]
+              ) -> dict[str, str]:  # fmt: skip
+    """What the actions of all ranks return, joined. RunError on each when one's failed."""
+    found: dict[str, str] = {}
+    why = ""
+    try:
+        found = action()
+    # A full disk is a SafetensorError to safetensors and a RuntimeError to torch.save (2.13).
+    except (OSError, SafetensorError, RuntimeError) as error:
+        why = getattr(error, "strerror", None) or str(error).partition("\n")[0] or "no reason given"
+    every = engine.ranks.gather((found, why))
+    reasons = [why for _, why in every if why]
+    if reasons:
+        raise RunError(
+            f"the checkpoint could not be written ({reasons[0]})", where=str(folder),
+            repair="Make room or change permissions, then resume=true; older ones are whole.",
+        )  # fmt: skip
+    return {name: value for found, _ in every for name, value in found.items()}
+
+
+def _begin(folder: Path, part: Path) -> dict[str, str]:
+    for stale in folder.glob(".step-*"):
+        shutil.rmtree(stale)
+    part.mkdir(parents=True)
+    return {}
+
+
+def _written(part: Path, engine: Engine) -> dict[str, str]:
+    """Has this rank write its files; returns their hashes."""
+    hashes: dict[str, str] = {}
+    for path in engine.save(part):
         _sync(path)
+        hashes[str(path.relative_to(part))] = _hash(path)
+    return hashes
+
+
+def _end(part: Path, final: Path, state: dict[str, Any], hashes: dict[str, str]
+         ) -> dict[str, str]:  # fmt: skip
+    """Seals `part` and puts it in its place."""
+    whole = {"state": state, "files": hashes, "sha256": _sealed(state, hashes)}
+    (part / "state.json").write_text(json.dumps(whole, indent=1))
+    for path in (part / "state.json", part):
+        _sync(path)
+    old = final.with_name(f".{final.name}.old")
+    if final.exists():
+        os.replace(final, old)
+    os.replace(part, final)
+    shutil.rmtree(old, ignore_errors=True)
+    _sync(final.parent)
+    return {}
 
 
 def _sealed(state: Any, files: dict[str, str]) -> str:
@@ -158,10 +203,6 @@ def _steps(folder: Path) -> list[Path]:
 
 def _number(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
 def _hash(path: Path) -> str:

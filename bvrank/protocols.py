@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+from bvrank.ranks import Ranks
 from bvrank.records import Example, Outcome, Preferences, Refused, StepReport, TokenBatch
 
 if TYPE_CHECKING:
@@ -44,14 +45,19 @@ class Batches(Protocol):
     """A stateless stream: the batch of a step is a function of (seed, step) alone."""
 
     def step(self, number: int, views: tuple[str, ...]) -> Iterator[TokenBatch]:
-        """The micro-batches of optimiser step `number` (1-based), with the views asked for."""
+        """This rank's micro-batches of optimiser step `number` (1-based), with the views asked for;
+        as many on every rank."""
 
 
 class Engine(Protocol):
-    """Owns the module, the optimizer and the processes."""
+    """Owns the module and the optimizer. Every method but `discard` is called by all ranks."""
 
     module: nn.Module
     device: torch.device
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes it works in."""
 
     def score(self, batch: TokenBatch) -> Tensor:
         """Log-probs float64 [V,B,K] of the batch's candidates, with gradient in train mode."""
@@ -66,11 +72,13 @@ class Engine(Protocol):
     def discard(self) -> None:
         """Forgets accumulated gradients."""
 
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum over all ranks."""
+    def plain(self, fresh: Callable[[], Any]) -> Any:
+        """The model as it is now, to generate with; None on all ranks but the first. `fresh` makes
+        another model of its kind, for an engine that holds its own in parts."""
 
-    def save(self, folder: Path) -> None:
-        """Writes policy/ and engine/ below `folder`."""
+    def save(self, folder: Path) -> list[Path]:
+        """Writes policy/ and engine/ below `folder`, which every rank sees; returns the files
+        that this rank wrote."""
 
     def load(self, folder: Path) -> None:
         """Restores what `save` wrote, exactly."""

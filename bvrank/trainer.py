@@ -17,6 +17,7 @@ from bvrank.protocols import Batches, Engine, Objective
 from bvrank.records import Outcome, StepReport, TokenBatch
 
 Hook = Callable[[TrainState, StepReport], None]
+LOSS, PRESENT = "\0loss", "\0present"  # beside the objective's own names
 
 
 @dataclass(frozen=True)
@@ -62,16 +63,17 @@ def optimise(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]
             raise Interrupted("stopped", repair="Continue with resume=true.")
         outcome = score(engine, objective, batch)
         engine.backward(share(outcome, counts))
-        totals.add(outcome)
-    values = totals.values(engine, counts)
-    _stop_unless_finite(values["loss"], "loss", totals.not_finite(batches))
+        totals.add(outcome, batch)
+    values, tokens, examples = totals.values(engine, counts)
+    _stop_unless_finite(engine, values["loss"], "loss", lambda: totals.not_finite(batches))
     norm = engine.step(learning_rate)
-    _stop_unless_finite(norm, "gradient norm", [w for b in batches for w in b.where])
+    every = [w for b in batches for w in b.where]
+    _stop_unless_finite(engine, norm, "gradient norm", lambda: every)
     seconds = time.perf_counter() - start
     speed = {
         "speed/seconds": seconds,
-        "speed/tokens_per_second": sum(b.tokens for b in batches) / seconds,
-        "speed/examples_per_second": sum(len(b.where) for b in batches) / seconds,
+        "speed/tokens_per_second": tokens / seconds,
+        "speed/examples_per_second": examples / seconds,
     }
     return values | {"lr": learning_rate, "grad_norm": norm} | speed
 
@@ -85,9 +87,10 @@ def evaluate(engine: Engine, objective: Objective, batches: Iterable[TokenBatch]
     engine.module.eval()
     with torch.no_grad():
         for batch in whole:
-            totals.add(score(engine, objective, batch))
+            totals.add(score(engine, objective, batch), batch)
     engine.module.train()
-    return {f"eval/{name}": value for name, value in totals.values(engine, counts).items()}
+    values, _, _ = totals.values(engine, counts)
+    return {f"eval/{name}": value for name, value in values.items()}
 
 
 def score(engine: Engine, objective: Objective, batch: TokenBatch) -> Outcome:
@@ -109,7 +112,7 @@ def global_counts(engine: Engine, objective: Objective, batches: Sequence[TokenB
     for batch in batches:
         stand_in = -batch.labels.length.double()
         counts += objective(replace(batch.labels, policy=stand_in)).count.sum(1)
-    return engine.sum(counts)
+    return engine.ranks.sum(counts)
 
 
 def check_against_reference(engine: Engine, batch: TokenBatch, tolerance: float) -> float:
@@ -123,7 +126,7 @@ def check_against_reference(engine: Engine, batch: TokenBatch, tolerance: float)
     engine.module.train()
     labels = batch.labels
     gap = (policy - labels.reference).abs() / labels.length.clamp(min=1)
-    worst = float(torch.where(labels.valid, gap, 0.0).max())
+    worst = max(engine.ranks.gather(float(torch.where(labels.valid, gap, 0.0).max())))
     if not worst <= tolerance:
         raise ModelError(
             f"before step 1 policy and reference differ by {worst:.3g} nats per token, "
@@ -138,21 +141,20 @@ class Totals:
 
     def __init__(self, views: tuple[str, ...]) -> None:
         self.views = views
-        self.loss: Tensor | None = None
         self.sums: dict[str, Tensor] = {}
-        self.present: Tensor | None = None
         self.bad: list[Tensor] = []
+        self.tokens = self.examples = 0
 
-    def add(self, outcome: Outcome) -> None:
+    def add(self, outcome: Outcome, batch: TokenBatch) -> None:
         present = outcome.count > 0  # [V,B]
         loss = outcome.loss.detach()
         self.bad.append(~torch.isfinite(loss).all(0))
-        self.loss = loss.sum(1) if self.loss is None else self.loss + loss.sum(1)
-        number = present.double().sum(1)
-        self.present = number if self.present is None else self.present + number
+        self._grow(LOSS, loss)
+        self._grow(PRESENT, present.double())
         for name, metric in outcome.metrics.items():
-            part = torch.where(present, metric.double(), 0.0).sum(1)
-            self.sums[name] = self.sums[name] + part if name in self.sums else part
+            self._grow(name, torch.where(present, metric.double(), 0.0))
+        self.tokens += batch.tokens
+        self.examples += len(batch.where)
 
     def not_finite(self, batches: Sequence[TokenBatch]) -> list[str]:
         """The examples whose loss is not finite."""
@@ -161,28 +163,39 @@ class Totals:
             w for bad, b in flags for w, is_bad in zip(b.where, bad.tolist(), strict=True) if is_bad
         ]
 
-    def values(self, engine: Engine, counts: Tensor) -> dict[str, float]:
-        """Means over all ranks: per view under `<view>/`, pooled without a prefix, and `loss`."""
-        assert self.loss is not None and self.present is not None
-        present, loss = engine.sum(self.present), engine.sum(self.loss)
+    def values(self, engine: Engine, counts: Tensor) -> tuple[dict[str, float], float, float]:
+        """Means over all ranks: per view under `<view>/`, pooled without a prefix, and `loss`; then
+        the tokens and examples of all ranks. One exchange between them, whatever there is."""
+        own = torch.tensor([self.tokens, self.examples], dtype=torch.float64)
+        packed = torch.cat([*(t.double().cpu() for t in self.sums.values()), own])
+        widths = [len(self.views)] * len(self.sums) + [2]
+        *parts, last = torch.split(engine.ranks.sum(packed), widths)
+        sums = dict(zip(self.sums, parts, strict=True))
+        loss, present = sums.pop(LOSS), sums.pop(PRESENT)
         out: dict[str, float] = {}
-        for name, part in self.sums.items():
-            total = engine.sum(part)
+        for name, total in sums.items():
             out[name] = float(total.sum() / present.sum().clamp(min=1))
             for v, view in enumerate(self.views):
                 if present[v] > 0:
                     out[f"{view}/{name}"] = float(total[v] / present[v])
-        out["loss"] = float((loss.cpu() / counts.cpu().clamp(min=1)).sum())
-        return out
+        out["loss"] = float((loss / counts.cpu().clamp(min=1)).sum())
+        return out, float(last[0]), float(last[1])
+
+    def _grow(self, name: str, part: Tensor) -> None:
+        total = part.sum(1)  # [V]
+        self.sums[name] = self.sums[name] + total if name in self.sums else total
 
 
-def _stop_unless_finite(value: float, name: str, rows: list[str]) -> None:
+def _stop_unless_finite(engine: Engine, value: float, name: str, rows: Callable[[], list[str]]
+                        ) -> None:  # fmt: skip
+    """TrainingError with the rows at fault on any rank; `value` is the same on all."""
     if math.isfinite(value):
         return
-    shown = ", ".join(rows[:5]) + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
+    found = [w for own in engine.ranks.gather(rows()) for w in own]
+    shown = ", ".join(found[:5]) + (f" and {len(found) - 5} more" if len(found) > 5 else "")
     raise TrainingError(
         f"the {name} is {value} on rows {shown}",
         repair="The weights were left as they were before this step. Lower optimizer.lr or "
         "objective.beta, or look at these rows with bvrank inspect.",
-        rows=rows,
+        rows=found,
     )

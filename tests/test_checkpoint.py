@@ -17,6 +17,7 @@ from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.errors import RunError
 from bvrank.objectives.dpo import DPO
+from bvrank.ranks import ALONE
 from tests.small import small
 
 STATE = TrainState(7, 0.25, 3, checkpoint.rng_state(), {"alpha": 0.1 + 0.2})
@@ -30,12 +31,15 @@ class Two:
     error: BaseException | None = None
     loaded: list[str] = field(default_factory=list)
 
-    def save(self, folder: Path) -> None:
+    ranks = ALONE
+
+    def save(self, folder: Path) -> list[Path]:
         (folder / "policy").mkdir()
         (folder / "policy" / "model.bin").write_text(self.text)
         if self.error is not None:
             raise self.error
         (folder / "engine.bin").write_text("moments")
+        return [folder / "policy" / "model.bin", folder / "engine.bin"]
 
     def load(self, folder: Path) -> None:
         self.loaded.append((folder / "policy" / "model.bin").read_text())
@@ -218,5 +222,5 @@ def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
 def test_state_is_json_with_a_hash_for_every_file(tmp_path: Path) -> None:
     path = save(tmp_path)
     whole = json.loads((path / "state.json").read_text())
-    assert whole["state"] == asdict(TrainState(7))
+    assert whole["state"] == asdict(TrainState(7)) | {"rng": [{}]}  # one rank's
     assert sorted(whole["files"]) == ["engine.bin", "policy/model.bin"]

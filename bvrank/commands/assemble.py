@@ -19,10 +19,11 @@ from bvrank.data.refusals import NO_PREFERENCE, check_refused
 from bvrank.data.templates import Template
 from bvrank.errors import DataError
 from bvrank.objectives.schedule import Schedule
+from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Encoded, Example, Outcome, Refused
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.precision import recompute_contexts
-from bvrank.scoring.reference import Reference, ReferenceStore, model_identity
+from bvrank.scoring.reference import Reference, ReferenceStore
 from bvrank.scoring.scorer import Scorer, cost_of, text_config
 from bvrank.tracking.progress import phase
 from bvrank.trainer import Plan
@@ -178,28 +179,29 @@ def collator(model: Any, settings: TrainSettings) -> Collator:
 
 
 def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settings: TrainSettings,
-                 store: Path, title: str = "reference") -> Reference:  # fmt: skip
-    """The reference phase: log-probs of the policy as loaded, from the store where they are."""
-    model = engine.module.model
-    attention = model.config._attn_implementation
-    parts = (model_identity(model), settings.precision, attention, settings.scoring.layout,
+                 store: Path, identity: str, title: str = "reference") -> Reference:  # fmt: skip
+    """The reference phase: log-probs of the policy as loaded (`identity` is its), from the store
+    where they are."""
+    attention = engine.module.model.config._attn_implementation
+    parts = (identity, settings.precision, attention, settings.scoring.layout,
              engine.device.type, torch.__version__, transformers.__version__)  # fmt: skip
     entries = ReferenceStore(store, "|".join(map(str, parts)))
     engine.module.eval()
     with torch.no_grad(), phase(title, len(rows)) as shown:
-        found = entries.fill(rows, engine.score, collate, shown.advance)
+        found = entries.fill(rows, engine.score, collate, shown.advance, engine.ranks)
     engine.module.train()
     return found
 
 
 def stream(rows: Sequence[Encoded], reference: Reference | None, collate: Collator,
-           views: tuple[str, ...], settings: TrainSettings, *, independent: bool = False
-           ) -> Stream:  # fmt: skip
-    """The stateless stream of batches; independent pairing draws each of `views` apart."""
+           views: tuple[str, ...], settings: TrainSettings, *, independent: bool = False,
+           ranks: Ranks = ALONE) -> Stream:  # fmt: skip
+    """This rank's stateless stream of batches; independent pairing draws each of `views` apart."""
     streams = streams_of(rows, views, independent=independent)
     order = Order(streams, settings.seed, settings.batch)
     values = None if reference is None else reference.values
-    return Stream(rows, values, order, collate, settings.per_forward)
+    micro = settings.per_forward(ranks.world)
+    return Stream(rows, values, order, collate, micro, ranks.rank, ranks.world)
 
 
 def plan_of(schedule: Schedule, settings: TrainSettings) -> Plan:

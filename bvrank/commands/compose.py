@@ -22,7 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from bvrank.errors import ConfigError
 from bvrank.paths import conf_dir
 
-OPEN = ("schedule.", "optimizer.options.", "model.shape.")
+OPEN = ("schedule.", "optimizer.options.", "model.shape.", "engine.ds.")
 """Nodes without fixed keys: an override below them adds where there is nothing to override."""
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}

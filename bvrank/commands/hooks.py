@@ -11,10 +11,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import torch
+
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.commands.settings import Checkpoint
 from bvrank.protocols import Tracker
+from bvrank.ranks import ALONE, Ranks
 from bvrank.records import StepReport
 
 
@@ -59,10 +62,12 @@ class Saver:
 
     def save(self, state: TrainState) -> None:
         """Writes the state as it is now, unless that was done already."""
-        if checkpoint.damage(self.folder / f"step-{state.step:06d}") is None:
+        ranks, place = self.engine.ranks, self.folder / f"step-{state.step:06d}"
+        if ranks.agree(ranks.first and checkpoint.damage(place) is None):
             return
         checkpoint.save(self.folder, self.engine, state)
-        checkpoint.prune(self.folder, self.settings.keep, state.best_step)
+        if ranks.first:
+            checkpoint.prune(self.folder, self.settings.keep, state.best_step)
 
     def _better(self, state: TrainState) -> bool:
         name = self.settings.best
@@ -85,18 +90,21 @@ class Saver:
 
 
 class Stopping:
-    """Turns the first SIGINT or SIGTERM into a wish the trainer reads; a second ends at once."""
+    """Turns the first SIGINT, SIGTERM or SIGUSR1 (a scheduler's warning) into a wish the trainer
+    reads; a second ends at once. Ranks agree: one that was told stops all at the same point."""
 
-    def __init__(self) -> None:
-        self.wished = False
+    def __init__(self, ranks: Ranks = ALONE) -> None:
+        self.ranks, self.wished = ranks, False
 
     def __call__(self) -> bool:
-        return self.wished
+        if self.ranks.world == 1:
+            return self.wished
+        return bool(self.ranks.sum(torch.tensor(float(self.wished))) > 0)
 
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While active, signals are heard. Outside the main thread nothing changes."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
         try:
             before = {n: signal.signal(n, self._hear) for n in numbers}
         except ValueError:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -30,11 +31,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def execute(command: str, config: dict[str, Any]) -> int:
     """Runs `bvrank.commands.<command>.main` on a resolved config."""
-    if os.getcwd() not in sys.path:  # a plain folder beside the user is importable
-        sys.path.append(os.getcwd())
+    prepare_process()
     module = importlib.import_module(f"bvrank.commands.{command}")
     code: int = module.main(config)
     return code
+
+
+def prepare_process() -> None:
+    """What every process of a command does before it imports anything heavy."""
+    if os.getcwd() not in sys.path:  # a plain folder beside the user is importable
+        sys.path.append(os.getcwd())
+    # transformers imports DeepSpeed where it is installed, which then remarks on a missing GPU.
+    logging.getLogger("DeepSpeed").addFilter(lambda record: record.levelno >= logging.ERROR)
 
 
 def _reported(command: str, config: dict[str, Any]) -> int:

@@ -11,33 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers.utils.logging import disable_progress_bar
 
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.commands import assemble, prepare
 from bvrank.commands.hooks import Recorder, Saver, Stopping
+from bvrank.commands.loading import Loaded, load
+from bvrank.commands.references import Batching
 from bvrank.data.arithmetic import Arithmetic
-from bvrank.data.batches import Stream
 from bvrank.data.refusals import summarise
-from bvrank.data.templates import Template
-from bvrank.errors import (
-    ConfigError,
-    Interrupted,
-    RunError,
-    TrainingError,
-    did_you_mean,
-)
+from bvrank.errors import Interrupted, TrainingError
 from bvrank.evaluation.arithmetic import compared
-from bvrank.models.corpus import Corpus
-from bvrank.models.tiny import Tiny
+from bvrank.ranks import ALONE, Ranks
 from bvrank.run import RunFolder, read_jsonl
-from bvrank.scoring.reference import Reference, branch_keys, read_values, write_values
+from bvrank.scoring.reference import branch_keys
 from bvrank.scoring.verify import verify_scorer
 from bvrank.tracking.jsonl import Jsonl
 from bvrank.tracking.progress import Progress
 from bvrank.tracking.several import Several
-from bvrank.trainer import check_against_reference, evaluate, train
+from bvrank.trainer import check_against_reference, train
 
 if TYPE_CHECKING:
     from bvrank.commands.train import Request
@@ -48,75 +40,61 @@ FELL = 5.0  # nats by which chosen answers may lose log-prob before it is remark
 
 @dataclass(frozen=True)
 class Session:
-    """Data and model, loaded and checked; no file of the run exists yet."""
+    """Data and model in an engine, checked; no file of the run exists yet."""
 
     asked: Request
-    template: Template
-    model: Any
-    source: Any
-    rows: assemble.Rows
+    loaded: Loaded
+    batching: Batching
     engine: Any
+    ranks: Ranks
 
     @classmethod
-    def load(cls, asked: Request) -> Session:
-        """Tokenizer, rows, weights, in this order: what is cheap to refuse comes first. Before the
-        engine is there a mistake leaves no run folder."""
-        disable_progress_bar()  # type: ignore[no-untyped-call]
-        corpus = Corpus(lambda: assemble.texts_of(asked.source), asked.store)
-        tokenizer = asked.model.tokenizer(corpus)
-        template = asked.settings.template.template(tokenizer)
-        own = isinstance(asked.source, Arithmetic) and asked.source.path is None
-        rows = None if own else _rows(asked, asked.source, template)
-        model = asked.model.model(tokenizer, asked.settings.seed)
-        if isinstance(asked.model, Tiny):
-            prepare.teach(asked.model, model, tokenizer, asked.store)
-        lora, seed = asked.model.lora, asked.settings.seed
-        model = assemble.ready_model(model, asked.settings, seed, lora, tokenizer)
-        if lora.path is not None:
-            print("LoRA: the reference is the adapter as loaded.", file=sys.stderr)
-        source = prepare.own(asked.source, model, template, asked.store) if own else asked.source
-        rows = rows or _rows(asked, source, template)
-        assemble.check_positions(rows, model)
-        _check_best(asked, rows)
-        return cls(asked, template, model, source, rows, _engine(asked, model))
+    def load(cls, asked: Request, ranks: Ranks = ALONE) -> Session:
+        """Before the engine is there a mistake leaves no run folder."""
+        loaded = load(asked)
+        batching = Batching.of(asked, loaded.rows, loaded.model, ranks)
+        return cls(asked, loaded, batching, _engine(asked, loaded.model, ranks), ranks)
 
     def run(self, run: RunFolder) -> None:
-        """Trains in `run` and writes its summary."""
-        settings = self.asked.settings
+        """Trains in `run`; the first rank writes its summary."""
+        settings, first = self.asked.settings, self.ranks.first
         self._tell_rows(run)
         engine = self.engine
-        before = self._accuracy("accuracy before")
-        train_rows = self._stream(engine, run)
-        held_out = self._held_out(engine)
+        before = self._accuracy(self.loaded.model, "accuracy before")
+        batches = self.batching.training(engine, run)
+        held_out = self.batching.held_out(engine)
         state, jsonl = TrainState(), Jsonl()
-        torch.manual_seed(settings.seed)  # dropout; everything else draws from streams of its own
+        # Dropout alone draws from it; everything else draws from streams of its own.
+        torch.manual_seed(settings.seed + self.ranks.rank)
         if run.resumed:
             state = _restored(run, engine)
         elif self.asked.needs_reference:
-            self._check(engine, train_rows, run)
-        tracker = Several([jsonl, Progress(done=state.step)])
+            self._check(engine, batches, run)
+        tracker = Several([jsonl, Progress(done=state.step)] if first else [])
         recorder = Recorder(
             tracker, settings.steps, settings.log.every, settings.eval.every, held_out
         )
         saver = Saver(run.checkpoints, engine, settings.checkpoint, settings.steps, recorder)
         tracker.start(self.asked.config, run.path)
-        jsonl.truncate(state.step)
+        if first:
+            jsonl.truncate(state.step)
         try:
-            self._steps(engine, train_rows, state, recorder, saver)
+            self._steps(engine, batches, state, recorder, saver)
         except TrainingError as error:
             run.update(rows_at_fault=list(error.rows))
             raise
         finally:
             tracker.finish({})
-        _warn_of_displacement(recorder.latest)
-        recorder.latest = recorder.latest or _last_logged(run)
-        summary = self._summary(recorder, state, before)
-        run.finish(summary)
+        policy = engine.plain(self.loaded.fresh)
+        if first:
+            _warn_of_displacement(recorder.latest)
+            recorder.latest = recorder.latest or _last_logged(run)
+            run.finish(self._summary(recorder, state, before, policy))
 
-    def _steps(self, engine: Any, batches: Stream, state: TrainState, recorder: Recorder,
+    def _steps(self, engine: Any, batches: Any, state: TrainState, recorder: Recorder,
                saver: Saver) -> None:  # fmt: skip
         plan = assemble.plan_of(self.asked.schedule, self.asked.settings)
-        stopping = Stopping()
+        stopping = Stopping(self.ranks)
         with stopping.listening():
             try:
                 train(plan, batches, engine, state, [recorder, saver], stopping)
@@ -127,94 +105,40 @@ class Session:
                     repair="The same command with resume=true goes on.",
                 ) from None
 
-    def _stream(self, engine: Any, run: RunFolder) -> Stream:
-        settings, rows = self.asked.settings, self.rows
-        collate, reference = assemble.collator(self.model, settings), None
-        if self.asked.needs_reference:
-            drawn = self._drawn()
-            own = self._own_reference(engine, [rows.train[i] for i in drawn], run)
-            reference = own.at(drawn, len(rows.train))
-        return assemble.stream(
-            rows.train, reference, collate, self.asked.views, settings, independent=rows.independent
-        )
-
-    def _own_reference(self, engine: Any, rows: Any, run: RunFolder) -> Reference:
-        """The reference of the rows drawn; a resumed run goes on with the bits it began with."""
-        path, told = run.path / "reference.values", run.manifest.get("reference") or {}
-        if run.resumed and "digest" in told:
-            kept = read_values(path, rows, told["digest"])
-            if kept is None:
-                raise RunError(
-                    "the run's reference log-probs are gone or changed", where=str(path),
-                    repair="Start anew with force=true.",
-                )  # fmt: skip
-            return kept
-        reference = self._reference(engine, rows, "reference")
-        write_values(path, reference)
-        run.update(reference={"digest": reference.digest, "computed": reference.computed,
-                              "from_store": reference.found})  # fmt: skip
-        return reference
-
-    def _drawn(self) -> list[int]:
-        """The rows that the run's steps draw, in file order: no other needs a reference."""
-        stream = assemble.stream(
-            self.rows.train, None, assemble.collator(self.model, self.asked.settings),
-            self.asked.views, self.asked.settings, independent=self.rows.independent,
-        )  # fmt: skip
-        return sorted(stream.order.drawn(self.asked.settings.steps))
-
-    def _reference(self, engine: Any, rows: Any, title: str) -> Reference:
-        settings, store = self.asked.settings, self.asked.store
-        collate = assemble.collator(self.model, settings)
-        return assemble.reference_of(rows, engine, collate, settings, store, title)
-
-    def _held_out(self, engine: Any) -> Any:
-        """step -> figures on the held-out rows; None when there are none."""
-        settings = self.asked.settings
-        rows = self.rows.some_held_out(self.asked.views, settings.eval.rows)
-        if not rows:
-            return None
-        needs = self.asked.needs_reference
-        reference = self._reference(engine, rows, "reference (held out)") if needs else None
-        collate = assemble.collator(self.model, settings)
-        stream = assemble.stream(rows, reference, collate, self.asked.views, settings)
-        plan = assemble.plan_of(self.asked.schedule, settings)
-
-        def figures(step: int) -> dict[str, float]:
-            objective = plan.objective(step)
-            return evaluate(engine, objective, stream.once(objective.views))
-
-        return figures
-
-    def _check(self, engine: Any, batches: Stream, run: RunFolder) -> None:
+    def _check(self, engine: Any, batches: Any, run: RunFolder) -> None:
         """The objective-free check: before step 1 the policy is its reference."""
         first = next(iter(batches.step(1, self.asked.views)))
         tolerance = assemble.TOLERANCE[self.asked.settings.precision]
         run.update(policy_against_reference=check_against_reference(engine, first, tolerance))
 
-    def _accuracy(self, title: str) -> Any:
-        if not isinstance(self.source, Arithmetic):
+    def _accuracy(self, model: Any, title: str) -> Any:
+        source, store = self.loaded.source, self.asked.store
+        if not isinstance(source, Arithmetic) or not self.ranks.first:
             return None
-        return prepare.measured(self.source, self.model, self.template, self.asked.store, title)
+        return prepare.measured(source, model, self.loaded.template, store, title)
 
-    def _summary(self, recorder: Recorder, state: TrainState, before: Any) -> dict[str, Any]:
-        refused = Counter(r.reason for r in self.rows.refused)
+    def _summary(self, recorder: Recorder, state: TrainState, before: Any, policy: Any
+                 ) -> dict[str, Any]:  # fmt: skip
+        rows = self.loaded.rows
+        refused = Counter(r.reason for r in rows.refused)
         summary: dict[str, Any] = {
             "final": recorder.latest,
-            "rows": {"kept": len(self.rows.train), "refused": dict(refused)},
+            "rows": {"kept": len(rows.train), "refused": dict(refused)},
             "next": _next(self.asked),
         }  # fmt: skip
         if state.best_step is not None:
             name = self.asked.settings.checkpoint.best
             summary["best"] = {"metric": name, "value": state.best, "step": state.best_step}
         if before is not None:
-            after = self._accuracy("accuracy after")
-            samples = self.source.test_samples
+            after = self._accuracy(policy, "accuracy after")
+            samples = self.loaded.source.test_samples
             summary["accuracy"] = {m: compared(before[m], after[m], samples) for m in before}
         return summary
 
     def _tell_rows(self, run: RunFolder) -> None:
-        rows = self.rows
+        rows = self.loaded.rows
+        if not self.ranks.first:
+            return
         keys = [key for row in rows.train for key in branch_keys(row)]
         content = hashlib.sha256(repr(keys).encode()).hexdigest()[:16]
         run.record_data(fingerprint=self.asked.content, kept=len(rows.train), refused=rows.refused)
@@ -224,38 +148,20 @@ class Session:
         told = ", ".join(f"{view} {n:,}" for view, n in sorted(views.items(), reverse=True))
         print(
             f"rows: {summarise(len(rows.train), rows.refused)}{held}; views: {told}; "
-            f"{len(self._drawn()):,} are drawn in {self.asked.settings.steps} steps",
+            f"{len(self.batching.drawn()):,} are drawn in {self.asked.settings.steps} steps",
             file=sys.stderr,
         )
 
 
-def _rows(asked: Request, source: Any, template: Template) -> assemble.Rows:
-    return assemble.encoded_rows(
-        source, asked.held_source, asked.intake, template, asked.schedule,
-        asked.settings, asked.where,
-    )  # fmt: skip
-
-
-def _check_best(asked: Request, rows: assemble.Rows) -> None:
-    """ConfigError when checkpoint.best names no figure of this run."""
-    best = asked.settings.checkpoint.best
-    names = assemble.metric_names(asked.schedule, rows)
-    if best is not None and best not in names:
-        raise ConfigError(
-            f"'{best}' is not a metric of this run", where="checkpoint.best",
-            repair=did_you_mean(best, names),
-        )  # fmt: skip
-
-
-def _engine(asked: Request, model: Any) -> Any:
+def _engine(asked: Request, model: Any, ranks: Ranks) -> Any:
     settings = asked.settings
-    scorer = assemble.scorer_of(model, settings)
-    optimizer = assemble.optimizer_of(model, settings)
-    engine = asked.engine.start(
-        scorer, optimizer, precision=settings.precision, max_grad_norm=settings.max_grad_norm
-    )
-    verify_scorer(engine.module, settings.scoring.layout)
-    return engine
+    scorer = assemble.scorer_of(model, settings).to(asked.engine.place(ranks))
+    verify_scorer(scorer, settings.scoring.layout)  # while its weights are whole
+    return asked.engine.start(
+        scorer, assemble.optimizer_of(model, settings), precision=settings.precision,
+        max_grad_norm=settings.max_grad_norm, ranks=ranks,
+        forwards=settings.forwards(ranks.world),
+    )  # fmt: skip
 
 
 def _last_logged(run: RunFolder) -> dict[str, float]:
@@ -266,15 +172,15 @@ def _last_logged(run: RunFolder) -> dict[str, float]:
 
 def _restored(run: RunFolder, engine: Any) -> TrainState:
     """The newest whole checkpoint's state; a fresh one when there is none."""
-    path, broken = checkpoint.newest_whole(Path(run.checkpoints))
-    for problem in broken:
-        print(f"skipped a damaged checkpoint: {problem}", file=sys.stderr)
-    if path is None:
-        print("no checkpoint to go on from: starting at step 1", file=sys.stderr)
-        return TrainState()
-    state = checkpoint.load(path, engine)
-    print(f"going on after step {state.step}", file=sys.stderr)
-    return state
+    state, broken = checkpoint.load_newest(Path(run.checkpoints), engine)
+    if engine.ranks.first:
+        for problem in broken:
+            print(f"skipped a damaged checkpoint: {problem}", file=sys.stderr)
+        told = f"going on after step {state.step}" if state else (
+            "no checkpoint to go on from: starting at step 1"
+        )  # fmt: skip
+        print(told, file=sys.stderr)
+    return state or TrainState()
 
 
 def _warn_of_displacement(final: Mapping[str, float]) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bvrank.data.templates import Template
 
-GROUPS = ("objective", "data", "engine", "model", "experiment")
+GROUPS = ("objective", "data", "engine", "launcher", "model", "experiment")
 SEEDS = 2**63 - 1
 
 
@@ -79,6 +79,7 @@ class Scoring:
 
     layout: Literal["forest", "padded"]
     chunk: int
+    reference: Literal["stored", "live"] = "stored"
 
     def __post_init__(self) -> None:
         _at_least("chunk", self.chunk, 1)
@@ -209,7 +210,7 @@ class TrainSettings:
             raise ConfigError(
                 f"must be greater than 0, got {self.max_grad_norm}", where="max_grad_norm"
             )
-        if self.batch % self.per_forward:
+        if self.batch % self.per_forward(1):
             raise ConfigError(
                 f"must divide batch={self.batch}, got {self.micro}",
                 where="micro",
@@ -217,10 +218,19 @@ class TrainSettings:
             )
         self._check_names()
 
-    @property
-    def per_forward(self) -> int:
-        """Examples per forward."""
-        return self.batch if self.micro is None else self.micro
+    def per_forward(self, ranks: int) -> int:
+        """Examples per forward of one of `ranks` processes."""
+        return self.batch // ranks if self.micro is None else self.micro
+
+    def forwards(self, ranks: int) -> int:
+        """Forwards per step of each of `ranks` processes. ConfigError when they cannot share."""
+        if self.batch % ranks or self.batch % (ranks * self.per_forward(ranks)):
+            asked = f"micro={self.micro} x " if self.micro else ""
+            raise ConfigError(
+                f"must be a multiple of {asked}{ranks} processes, got {self.batch}", where="batch",
+                repair="batch counts examples per step over all processes.",
+            )  # fmt: skip
+        return self.batch // (ranks * self.per_forward(ranks))
 
     def _check_names(self) -> None:
         if self.name is not None and (

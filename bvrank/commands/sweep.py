@@ -19,7 +19,7 @@ import bvrank
 from bvrank.commands.outcome import VARIABLE, read_outcome
 from bvrank.errors import BvrankError
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # -P: a file of the user's that is called like a library's module must not take its place.
 WORKER = (sys.executable, "-P", "-m", "bvrank.commands.job")
 WORDS = {"done": "done", "skipped": "already there", "failed": "failed", "stopped": "stopped"}
@@ -170,12 +170,15 @@ def _died(code: int) -> str:
     return f"ended with exit code {code}"
 
 
-def _environment(outcome: Path) -> dict[str, str]:
-    """The worker finds this very package, also from a bare checkout."""
+def package_path() -> str:
+    """A PYTHONPATH on which a child finds this very package, also from a bare checkout."""
     home = str(Path(bvrank.__file__).resolve().parent.parent)
-    path = os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
+    return os.pathsep.join(filter(None, [home, os.environ.get("PYTHONPATH", "")]))
+
+
+def _environment(outcome: Path) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k not in ("HYDRA_FULL_ERROR", "BVRANK_SCRATCH")}
-    return kept | {"PYTHONPATH": path, VARIABLE: str(outcome)}
+    return kept | {"PYTHONPATH": package_path(), VARIABLE: str(outcome)}
 
 
 def _figure(value: Any) -> str:

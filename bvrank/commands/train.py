@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bvrank.commands.build import build
 from bvrank.commands.outcome import write_outcome
@@ -14,8 +14,12 @@ from bvrank.data.fingerprint import fingerprint
 from bvrank.errors import ConfigError
 from bvrank.objectives.schedule import Schedule, parse_schedule
 from bvrank.paths import store_dir
-from bvrank.run import RunFolder, is_run, open_run, run_name
+from bvrank.ranks import ALONE, Ranks
+from bvrank.run import Follower, RunFolder, is_run, open_run, run_name
 from bvrank.run.record import read_manifest
+
+if TYPE_CHECKING:
+    from bvrank.commands.launch import Launcher
 
 
 @dataclass(frozen=True)
@@ -53,15 +57,36 @@ class Request:
 
 
 def main(config: dict[str, Any]) -> int:
-    """Runs one training run; 0 when it is finished, also when it was before."""
-    if (finished := _finished(config)) is not None:
+    """Runs one training run; 0 when it is finished, also when it was before.
+
+    More than one process: this one checks, makes what all will need, and starts them.
+    """
+    from bvrank.commands.launch import launch
+
+    launcher = _launcher(config)
+    if launcher.world == 1:
+        return work(config, ALONE)
+    if launcher.nodes == 1 and (finished := _finished(config)) is not None:
         return _told(finished, "skipped")
     asked = request(config)
+    from bvrank.commands.loading import prepared
+
+    prepared(asked)
+    frozen = config["launcher"] | {"processes": launcher.here}
+    return launch(launcher, config | {"launcher": frozen}, asked.name)
+
+
+def work(config: dict[str, Any], ranks: Ranks) -> int:
+    """The run in this process, one of `ranks`."""
+    finished = _finished(config) if ranks.first else None
+    if ranks.agree(finished is not None):
+        return _told(finished, "skipped") if finished else 0
+    asked = request(config)
     folder = Path(asked.settings.outputs) / asked.name
-    if folder.exists() and not asked.settings.force:
-        with _open(asked) as run:
-            return _told(run, "skipped") if run.finished else _train(asked, run)
-    return _train(asked, None)
+    if ranks.agree(folder.exists()) and not asked.settings.force:
+        with _open(asked, ranks) as run:
+            return _told(run, "skipped") if run.finished else _train(asked, run, ranks)
+    return _train(asked, None, ranks)
 
 
 def request(config: dict[str, Any]) -> Request:
@@ -75,11 +100,14 @@ def request(config: dict[str, Any]) -> Request:
     held = _held(source, intake.eval_path)
     _check_evaluation(settings, held is not None or intake.eval_fraction > 0)
     settings.optimizer.kind()
+    engine, world = build(config["engine"], "engine", trusted), _launcher(config).world
+    settings.forwards(world)
+    engine.check(precision=settings.precision, processes=world)
     content, name = _identity(config, settings)
     return Request(
         config, settings, schedule, intake, source, held,
         model=build(config["model"], "model", trusted),
-        engine=build(config["engine"], "engine", trusted),
+        engine=engine,
         store=_store(settings.store), content=content, name=name,
     )  # fmt: skip
 
@@ -138,31 +166,43 @@ def _store(setting: str | None) -> Path:
     return store
 
 
-def _open(asked: Request) -> RunFolder:
-    return _opened(asked.config, asked.settings, asked.content, asked.name)
+def _launcher(config: dict[str, Any]) -> Launcher:
+    launcher: Launcher = build(config["launcher"], "launcher")
+    return launcher
 
 
-def _opened(config: dict[str, Any], settings: TrainSettings, content: str, name: str) -> RunFolder:
+def _open(asked: Request, ranks: Ranks) -> RunFolder:
+    """The first rank opens the folder, and the others follow it."""
+    run, found = None, None
+    if ranks.first:
+        run = _opened(asked.config, asked.settings, asked.content, asked.name, ranks.world)
+        found = (run.path, run.finished, run.resumed)
+    path, finished, resumed = ranks.agree(found) or (Path(), False, False)
+    return run or Follower(path, finished=finished, resumed=resumed)
+
+
+def _opened(config: dict[str, Any], settings: TrainSettings, content: str, name: str,
+            world: int = 1) -> RunFolder:  # fmt: skip
     run = open_run(
         Path(settings.outputs), name, config,
-        resume=settings.resume, force=settings.force, content=content,
+        resume=settings.resume, force=settings.force, content=content, world=world,
     )  # fmt: skip
     for note in run.notes:
         print(note, file=sys.stderr)
     return run
 
 
-def _train(asked: Request, run: RunFolder | None) -> int:
+def _train(asked: Request, run: RunFolder | None, ranks: Ranks) -> int:
     """Loads, opens the folder (unless it is open), trains, and shows the closing table."""
     from bvrank.commands.session import Session
 
-    session = Session.load(asked)
+    session = Session.load(asked, ranks)
     if run is None:
-        with _open(asked) as opened:
+        with _open(asked, ranks) as opened:
             session.run(opened)
-            return _told(opened, "done")
+            return _told(opened, "done") if ranks.first else 0
     session.run(run)
-    return _told(run, "done")
+    return _told(run, "done") if ranks.first else 0
 
 
 def _told(run: RunFolder, status: str) -> int:

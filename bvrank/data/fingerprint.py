@@ -30,6 +30,8 @@ def _paths(node: Mapping[str, Any]) -> Iterator[Path]:
 
 
 def _there(path: str) -> bool:
+    if not path.strip():  # would be the folder one stands in
+        return False
     try:
         return Path(path).expanduser().exists()
     except (OSError, RuntimeError, ValueError):  # too long, ~nobody, a NUL: refused when read

@@ -10,14 +10,17 @@ from torch import Tensor
 from bvrank.errors import ModelError
 
 
-def save_policy(model: Any, folder: Path) -> None:
+def save_policy(model: Any, folder: Path, weights: dict[str, Tensor] | None = None
+                ) -> list[Path]:  # fmt: skip
     """Writes `folder` so that transformers (or peft, for an adapter) loads it. The tokenizer that
-    the model was loaded with (`model.bvrank_tokenizer`) goes along."""
+    the model was loaded with (`model.bvrank_tokenizer`) goes along. `weights`: by name, for a
+    model whose own are not whole. Returns the files."""
     folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
+    model.save_pretrained(folder, state_dict=weights)
     tokenizer = getattr(model, "bvrank_tokenizer", None)
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
+    return sorted(p for p in folder.rglob("*") if p.is_file())
 
 
 def load_weights(model: Any, folder: Path) -> None:

@@ -13,13 +13,14 @@ only once config and manifest are in it. Nothing here imports torch or Hydra.
 """
 
 from bvrank.run.files import from_json, place, read_jsonl, to_json, write_atomic
-from bvrank.run.folder import RunFolder
+from bvrank.run.folder import Follower, RunFolder
 from bvrank.run.identity import IGNORED, label, run_name
 from bvrank.run.opening import open_run
 from bvrank.run.record import RunRecord, is_run, read_run
 
 __all__ = [
     "IGNORED",
+    "Follower",
     "RunFolder",
     "RunRecord",
     "from_json",

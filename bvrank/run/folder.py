@@ -139,6 +139,23 @@ class RunFolder:
         self.close()
 
 
+class Follower(RunFolder):
+    """The same folder for a rank that does not write there: it reads, and is silent."""
+
+    def update(self, **fields: Any) -> None:
+        """Sets fields of the manifest in memory."""
+        self.manifest |= fields
+
+    def record_data(self, *, fingerprint: str, kept: int, refused: Sequence[Refused]) -> None:
+        """Nothing: the first rank does."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """Nothing: the first rank does."""
+
+    def fail(self, error: BaseException) -> None:
+        """Nothing: the first rank does."""
+
+
 @contextlib.contextmanager
 def told(path: Path) -> Iterator[None]:
     """Turns an OSError below into a RunError that names `path` and what to do."""

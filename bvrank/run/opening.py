@@ -42,6 +42,7 @@ class _Wanted:
     config: Mapping[str, Any]
     content: str
     resume: bool
+    world: int
     command: list[str]
 
 
@@ -53,18 +54,20 @@ def open_run(
     resume: bool = False,
     force: bool = False,
     content: str = "",
+    world: int = 1,
     command: Sequence[str] | None = None,
 ) -> RunFolder:
     """The folder `outputs`/`name` for this run, by the table on top of this file.
 
     Call it when everything else was checked: it writes. `content` is the data's fingerprint,
-    `command` what the user typed (None: the argv of this process). RunError as in the table or when
-    the place cannot be written; ConfigError when `name` cannot name a folder.
+    `world` the number of processes, `command` what the user typed (None: the argv of this process).
+    RunError as in the table or when the place cannot be written; ConfigError when `name` cannot
+    name a folder.
     """
     _check_name(name)
     stored = provenance.redact(plain(config))
     typed = provenance.redact_command(sys.argv if command is None else command)
-    wanted = _Wanted(outputs / name, stored, content, resume, typed)
+    wanted = _Wanted(outputs / name, stored, content, resume, world, typed)
     notes: list[str] = []
     with told(wanted.path):
         for _ in range(LOOKS - 1):
@@ -129,6 +132,13 @@ def _continued(wanted: _Wanted, manifest: Mapping[str, Any], lock: Lock) -> RunF
             f"this run is unfinished ({_end(manifest)})",
             where=str(wanted.path),
             repair=f"Continue it with resume=true, or {_RESTART}.",
+        )
+    had = manifest.get("world_size", 1)
+    if had != wanted.world:
+        raise RunError(
+            f"this run is of {had} processes, and {wanted.world} would go on with it",
+            where=str(wanted.path),
+            repair=f"Set launcher.processes so that there are {had}, or {_RESTART}.",
         )
     changed = differences(read_config(wanted.path), wanted.config, matters=False)
     notes = [f"{key} {new} from here on (was {old})" for key, old, new in changed]
@@ -236,7 +246,7 @@ def _manifest(wanted: _Wanted) -> dict[str, Any]:
         "ended": None,
         "seconds": 0.0,
         "seeds": {"seed": wanted.config.get("seed")},
-        "world_size": 1,
+        "world_size": wanted.world,
         "data": {"fingerprint": wanted.content},
         "git": provenance.git_state(Path.cwd()),
         "versions": provenance.versions(),

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from bvrank.errors import RunError
+from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Branch, Encoded, TokenBatch
 from bvrank.scoring.collate import Collator, Row
 
@@ -62,25 +63,49 @@ class ReferenceStore:
 
     def fill(self, rows: Sequence[Encoded], score: Callable[[TokenBatch], Tensor],
              collate: Collator, on_progress: Callable[[int], None] = lambda _: None,
+             ranks: Ranks = ALONE) -> Reference:  # fmt: skip
+        """Reference log-probs of every row, from the store where they are there.
+
+        Partitions go round the ranks. The first rank's store is the one that counts: it says what
+        is missing, keeps what was scored, and hands the values to all.
+        """
+        parts = [rows[i : i + PARTITION] for i in range(0, len(rows), PARTITION)]
+        keys = [np.asarray([k for row in p for k in branch_keys(row)], np.uint64) for p in parts]
+        missing = ranks.agree(self._missing(keys) if ranks.first else [])
+        computed = sum(len(parts[n]) for n in missing)
+        if len(rows) > computed:
+            on_progress(len(rows) - computed)
+        for start in range(0, len(missing), ranks.world):
+            numbers = missing[start : start + ranks.world]
+            scored = _scored([parts[n] for n in numbers], score, collate, ranks)
+            if ranks.first:
+                for number, values in zip(numbers, scored, strict=True):
+                    self._keep(keys[number], values)
+            on_progress(sum(len(parts[n]) for n in numbers))
+        found = self._all(parts, keys, computed) if ranks.first else None
+        return ranks.agree(found)  # type: ignore[return-value]
+
+    def _missing(self, keys: Sequence[np.ndarray]) -> list[int]:
+        """The partitions that hold a key which neither the store nor one before them has."""
+        missing, coming = [], set[int]()
+        for number, own in enumerate(keys):
+            new = set(own[~self._look_up(own)[0]].tolist()) - coming
+            if new:
+                missing.append(number)
+                coming |= new
+        return missing
+
+    def _all(self, parts: Sequence[Sequence[Encoded]], keys: Sequence[np.ndarray], computed: int
              ) -> Reference:  # fmt: skip
-        """Reference log-probs of every row, from the store where they are there."""
         values: list[np.ndarray] = []
-        computed = 0
-        for start in range(0, len(rows), PARTITION):
-            part = rows[start : start + PARTITION]
-            keys = np.asarray([key for row in part for key in branch_keys(row)], np.uint64)
-            if any(key not in self.fresh for key in keys[~self._look_up(keys)[0]].tolist()):
-                values_now = np.concatenate([_score(g, score, collate) for g in _groups(part)])
-                self._keep(keys, values_now)
-                computed += len(part)
-            found, flat = self._look_up(keys)
+        for part, own in zip(parts, keys, strict=True):
+            found, flat = self._look_up(own)
             for i in np.flatnonzero(~found):
-                flat[i] = self.fresh[int(keys[i])]
+                flat[i] = self.fresh[int(own[i])]
             values.extend(np.split(flat, np.cumsum([len(r.branches) for r in part])[:-1]))
-            on_progress(len(part))
         whole = np.concatenate(values) if values else np.zeros(0)
         digest = hashlib.sha256(whole.tobytes()).hexdigest()[:16]
-        return Reference(tuple(values), computed, len(rows) - computed, digest)
+        return Reference(tuple(values), computed, len(values) - computed, digest)
 
     def _look_up(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Which keys are known (bool) and their values (0 where unknown)."""
@@ -190,6 +215,17 @@ def _groups(part: Sequence[Encoded]) -> Iterator[list[Encoded]]:
         tokens += size
     if group:
         yield group
+
+
+def _scored(parts: Sequence[Sequence[Encoded]], score: Callable[[TokenBatch], Tensor],
+            collate: Collator, ranks: Ranks) -> list[np.ndarray]:  # fmt: skip
+    """The values of `parts`, one of them scored by each rank. All ranks do as many forwards, as
+    weights that are divided among them are gathered by all together."""
+    groups = [list(_groups(part)) for part in parts]
+    own = groups[min(ranks.rank, len(groups) - 1)]
+    forwards = [own[i] if i < len(own) else own[0] for i in range(max(map(len, groups)))]
+    values = [_score(group, score, collate) for group in forwards][: len(own)]
+    return ranks.gather(np.concatenate(values))[: len(parts)]
 
 
 def _score(group: list[Encoded], score: Callable[[TokenBatch], Tensor], collate: Collator

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import zip_longest
 from typing import Any
 
 import torch
@@ -26,20 +28,24 @@ class Scorer(nn.Module):
         self.model = model
         self.chunk = chunk
 
-    def forward(self, batch: TokenBatch) -> Tensor:
-        """Log-probs [V,B,K]; 0 where a candidate is absent."""
+    def forward(self, batch: TokenBatch, parts: Sequence[int] = ()) -> Tensor:
+        """Log-probs [V,B,K]; 0 where a candidate is absent.
+
+        `parts`: for each of `batch.rows`, into how many chunks its scored tokens go at least.
+        """
         shape = batch.labels.valid.shape
         # Part of the graph even when no row has a wanted view, so that a backward pass can run.
         flat = torch.zeros(
             shape.numel(), dtype=torch.float64, device=batch.labels.valid.device,
             requires_grad=torch.is_grad_enabled(),
         )  # fmt: skip
-        for rows in batch.rows:
-            flat = flat.index_add(0, rows.owner, self.tokens(rows).double())
+        for rows, least in zip_longest(batch.rows, parts, fillvalue=0):
+            assert isinstance(rows, TokenRows)
+            flat = flat.index_add(0, rows.owner, self.tokens(rows, least).double())
         return flat.view(shape)
 
-    def tokens(self, rows: TokenRows) -> Tensor:
-        """Log-probs [M] of the scored tokens of `rows`."""
+    def tokens(self, rows: TokenRows, parts: int = 0) -> Tensor:
+        """Log-probs [M] of the scored tokens of `rows`, by way of `parts` chunks at least."""
         causal = causal_lm(self.model)
         with exact(self._dtype()):
             hidden = causal.base_model(
@@ -49,7 +55,7 @@ class Scorer(nn.Module):
                 use_cache=False,
             ).last_hidden_state
         picked = hidden.flatten(0, 1).index_select(0, rows.source)  # [M,H]
-        return token_logprobs(picked, rows.target, self._logits, chunk=self.chunk)
+        return token_logprobs(picked, rows.target, self._logits, chunk=self.chunk, parts=parts)
 
     def _logits(self, hidden: Tensor) -> Tensor:
         causal = causal_lm(self.model)

@@ -115,8 +115,8 @@ Keys
                                    drawn
   steps=90                         optimiser steps
   batch=16                         examples per optimiser step, over all ranks and micro-batches
-  micro=null                       examples per forward (null: batch); batch / micro is the gradient
-                                   accumulation
+  micro=null                       examples per forward (null: batch / ranks); batch / (micro *
+                                   ranks) is the gradient accumulation
   optimizer.name=AdamW             a class of torch.optim
   optimizer.lr=6e-05               highest learning rate of the run
   optimizer.options={}             the optimizer's own keywords, e.g.

@@ -16,14 +16,18 @@ from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.commands.hooks import Recorder, Saver, Stopping
 from bvrank.commands.settings import Checkpoint
+from bvrank.ranks import ALONE
 from bvrank.records import StepReport
 
 
 class Engine:
     """Writes a file where an engine writes weights."""
 
-    def save(self, folder: Path) -> None:
+    ranks = ALONE
+
+    def save(self, folder: Path) -> list[Path]:
         (folder / "policy").write_text("weights")
+        return [folder / "policy"]
 
 
 class Log:

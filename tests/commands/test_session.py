@@ -76,8 +76,8 @@ def test_independent_pairing_draws_every_example_whole(tmp_path: Path) -> None:
     path = write(tmp_path / "p.jsonl", rows)
     words = ("data=pairs", f"data.path={path}", "data.pairing=independent", "objective=bvpo")
     session = Session.load(train.request(config(tmp_path, *words, "batch=6")))
-    assert session.rows.independent
-    stream = session._drawn()
+    assert session.loaded.rows.independent
+    stream = session.batching.drawn()
     assert len(stream) == 9
     run = go(config(tmp_path, *words, "batch=6"))
     assert {"full/loss", "bare/loss"} <= set(metrics(run)[0])

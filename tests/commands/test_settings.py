@@ -39,7 +39,7 @@ def refusal(*overrides: str) -> str:
 
 def test_the_defaults_of_the_file() -> None:
     found = read()
-    assert (found.steps, found.batch, found.micro, found.per_forward) == (90, 16, None, 16)
+    assert (found.steps, found.batch, found.micro, found.per_forward(1)) == (90, 16, None, 16)
     assert (found.optimizer.name, found.optimizer.lr) == ("AdamW", 6e-5)
     assert (found.scheduler.shape, found.scheduler.warmup) == ("cosine", 0.1)
 
@@ -106,7 +106,7 @@ def test_no_clipping_is_infinity() -> None:
 
 
 def test_micro_batches() -> None:
-    assert read("batch=8", "micro=2").per_forward == 2
+    assert read("batch=8", "micro=2").per_forward(1) == 2
 
 
 def test_an_optimizer_is_a_class_of_torch() -> None:

@@ -111,11 +111,6 @@ def test_a_batch_without_any_wanted_view_can_be_differentiated() -> None:
     assert one.step(1e-2) == 0 and torch.equal(weights(one), before)
 
 
-def test_the_sum_over_one_process_is_itself() -> None:
-    values = torch.rand(3)
-    assert torch.equal(engine().sum(values), values)
-
-
 def test_bf16_computes_narrow_and_keeps_fp32() -> None:
     narrow, plain = engine(precision="bf16"), engine()
     gap = (narrow.score(BATCH) - plain.score(BATCH)).detach().abs().max()

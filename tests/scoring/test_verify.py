@@ -75,7 +75,7 @@ class SelfOnly(Scorer):
 class Flat(Scorer):
     """Counts positions along the row instead of along the path."""
 
-    def tokens(self, rows: TokenRows) -> Any:
+    def tokens(self, rows: TokenRows, parts: int = 0) -> Any:
         rows.position.copy_(torch.arange(rows.ids.shape[1]))
         return super().tokens(rows)
 
@@ -83,7 +83,7 @@ class Flat(Scorer):
 class Unshifted(Scorer):
     """Reads a token's log-prob from its own state."""
 
-    def tokens(self, rows: TokenRows) -> Any:
+    def tokens(self, rows: TokenRows, parts: int = 0) -> Any:
         rows.source.add_(1)
         return super().tokens(rows)
 

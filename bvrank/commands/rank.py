@@ -1,0 +1,100 @@
+"""One of several processes: `python -m bvrank.commands.rank job.json`, started by torchrun's agent.
+
+The first rank shows what a run of one process shows; the others are silent. How each ended stands
+in `rank-<n>.end` beside the job.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bvrank.commands.guard import explained
+from bvrank.commands.job import prepare_process
+from bvrank.errors import BvrankError, Interrupted, TrainingError
+
+
+def main() -> None:
+    """Joins the other ranks and trains; leaves by os._exit, as an error may leave others behind in
+    a conversation that never ends."""
+    path = Path(sys.argv[1])
+    job = json.loads(path.read_text(encoding="utf-8"))
+    rank = int(os.environ["RANK"])
+    (path.parent / f"rank-{rank:05d}.pid").write_text(str(os.getpid()))
+    _end_with(job["parent"])
+    sys.argv = job["argv"]
+    if rank:
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115
+    warnings.filterwarnings("ignore", category=FutureWarning, module="torch")
+    end = _ended(job, rank)
+    (path.parent / f"rank-{rank:05d}.part").write_text(json.dumps(end), encoding="utf-8")
+    (path.parent / f"rank-{rank:05d}.part").replace(path.parent / f"rank-{rank:05d}.end")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if end["agreed"] else end["code"])
+
+
+def _ended(job: Mapping[str, Any], rank: int) -> dict[str, Any]:
+    """Runs the job; how it ended. `agreed`: on all ranks alike, so none has to be ended by force.
+    `secondary`: for the failure of a conversation, which another rank may have broken off."""
+    end: dict[str, Any] = {"rank": rank, "code": 0, "what": "", "where": "", "repair": "",
+                           "traceback": "", "secondary": False, "agreed": True}  # fmt: skip
+    try:
+        end["code"] = _run(job)
+    except BaseException as error:
+        end |= _told(error)
+    return end | {"time": time.time()}
+
+
+def _told(error: BaseException) -> dict[str, Any]:
+    known = explained(error)
+    text = "".join(traceback.format_exception(error)) if known is None else ""
+    known = known or TrainingError(f"{type(error).__name__}: {error}".rstrip(": "))
+    return {
+        "code": known.exit_code, "what": known.what, "where": known.where, "repair": known.repair,
+        "traceback": text, "secondary": _is_broken_talk(error),
+        "agreed": isinstance(error, Interrupted),
+    }  # fmt: skip
+
+
+def _run(job: Mapping[str, Any]) -> int:
+    from bvrank.commands.train import work
+    from bvrank.ranks import joined
+
+    prepare_process()
+    with joined(job["timeout"]) as ranks:
+        return work(job["config"], ranks)
+
+
+def _is_broken_talk(error: BaseException) -> bool:
+    """Whether it is what a rank sees when another one has gone."""
+    if isinstance(error, BvrankError):
+        return False
+    from torch.distributed import DistError
+
+    words = ("peer", "gloo", "nccl", "connection", "timed out", "socket")
+    return isinstance(error, DistError) or any(w in str(error).lower() for w in words)
+
+
+def _end_with(parent: int) -> None:
+    """Ends this process when the command is gone (kill -9): nobody would hear of it any more."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The batches of a run with their reference log-probs: stored, or scored as they come."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from bvrank.commands import assemble
+from bvrank.data.batches import Stream
+from bvrank.engines.live import Live
+from bvrank.errors import RunError
+from bvrank.ranks import Ranks
+from bvrank.run import RunFolder
+from bvrank.scoring.collate import Collator
+from bvrank.scoring.reference import Reference, model_identity, read_values, write_values
+from bvrank.trainer import evaluate
+
+if TYPE_CHECKING:
+    from bvrank.commands.train import Request
+
+
+@dataclass(frozen=True)
+class Batching:
+    """Rows to batches. Made before an engine takes the model, which may leave it in parts:
+    `identity` names the model as loaded, `frozen` is a scorer of its own (reference=live)."""
+
+    asked: Request
+    rows: assemble.Rows
+    collate: Collator
+    ranks: Ranks
+    identity: str
+    frozen: Any
+
+    @classmethod
+    def of(cls, asked: Request, rows: assemble.Rows, model: Any, ranks: Ranks) -> Batching:
+        """For `model`, which has not been trained yet."""
+        settings = asked.settings
+        live = asked.needs_reference and settings.scoring.reference == "live"
+        stored = asked.needs_reference and not live and ranks.first
+        frozen = assemble.scorer_of(copy.deepcopy(model), settings) if live else None
+        identity = model_identity(model) if stored else ""
+        return cls(asked, rows, assemble.collator(model, settings), ranks, identity, frozen)
+
+    def training(self, engine: Any, run: RunFolder) -> Any:
+        """protocols.Batches of the training rows."""
+        rows = self.rows.train
+        if not self.asked.needs_reference:
+            return self._stream(rows, None, self.rows.independent)
+        if self.frozen is not None:
+            return self._live(self._stream(rows, None, self.rows.independent), engine)
+        drawn = self.drawn()
+        own = self._own(engine, [rows[i] for i in drawn], run)
+        return self._stream(rows, own.at(drawn, len(rows)), self.rows.independent)
+
+    def held_out(self, engine: Any) -> Callable[[int], dict[str, float]] | None:
+        """step -> figures on the held-out rows; None when there are none."""
+        settings = self.asked.settings
+        rows = self.rows.some_held_out(self.asked.views, settings.eval.rows)
+        if not rows:
+            return None
+        reference, live = None, self.frozen is not None
+        if self.asked.needs_reference and not live:
+            reference = self._stored(engine, rows, "reference (held out)")
+        stream: Any = self._stream(rows, reference, False)
+        batches = self._live(stream, engine) if live else stream
+        plan = assemble.plan_of(self.asked.schedule, settings)
+
+        def figures(step: int) -> dict[str, float]:
+            objective = plan.objective(step)
+            return evaluate(engine, objective, batches.once(objective.views))
+
+        return figures
+
+    def drawn(self) -> list[int]:
+        """The rows that the run's steps draw, in file order: no other needs a reference."""
+        stream = self._stream(self.rows.train, None, self.rows.independent)
+        return sorted(stream.order.drawn(self.asked.settings.steps))
+
+    def _stream(self, rows: Any, reference: Reference | None, independent: bool) -> Stream:
+        return assemble.stream(
+            rows, reference, self.collate, self.asked.views, self.asked.settings,
+            independent=independent, ranks=self.ranks,
+        )  # fmt: skip
+
+    def _live(self, stream: Stream, engine: Any) -> Live:
+        return Live(stream, self.frozen, engine.device, self.asked.settings.precision)
+
+    def _own(self, engine: Any, rows: Any, run: RunFolder) -> Reference:
+        """The reference of the rows drawn; a resumed run goes on with the bits it began with."""
+        path, told = run.path / "reference.values", run.manifest.get("reference") or {}
+        if run.resumed and "digest" in told:
+            kept = read_values(path, rows, told["digest"])
+            if kept is None:
+                raise RunError(
+                    "the run's reference log-probs are gone or changed", where=str(path),
+                    repair="Start anew with force=true.",
+                )  # fmt: skip
+            return kept
+        reference = self._stored(engine, rows, "reference")
+        if self.ranks.first:
+            write_values(path, reference)
+        run.update(reference={"digest": reference.digest, "computed": reference.computed,
+                              "from_store": reference.found})  # fmt: skip
+        return reference
+
+    def _stored(self, engine: Any, rows: Any, title: str) -> Reference:
+        settings, store = self.asked.settings, self.asked.store
+        return assemble.reference_of(
+            rows, engine, self.collate, settings, store, self.identity, title
+        )
