@@ -203,7 +203,7 @@ class _Shard:
         optimizer.zero_grad(set_to_none=True)
         optimizer._release_preflattened_grad_buffers()
         optimizer.micro_step_id = -1  # as at the end of its step()
-        for group in optimizer.averaged_gradients:
+        for group in range(len(optimizer.bit16_groups)):
             optimizer.averaged_gradients[group] = optimizer.all_grad_tensors[group] = None
 
     def state(self) -> dict[str, Any]:

@@ -101,7 +101,7 @@ class LocalEngine:
 
 
 def save_state(state: Any, folder: Path, name: str) -> Path:
-    """Writes `state` to engine/`name` below `folder`: equal states, equal bytes. Returns the file."""
+    """Writes `state` to engine/`name` below `folder`, equal states as equal bytes; the file."""
     path = folder / "engine" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save(_fresh(state), path)
