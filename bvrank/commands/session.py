@@ -21,17 +21,12 @@ from bvrank.data.arithmetic import Arithmetic
 from bvrank.data.batches import Stream
 from bvrank.data.refusals import summarise
 from bvrank.data.templates import Template
-from bvrank.errors import (
-    ConfigError,
-    Interrupted,
-    RunError,
-    TrainingError,
-    did_you_mean,
-)
+from bvrank.errors import ConfigError, Interrupted, RunError, TrainingError, did_you_mean
 from bvrank.evaluation.arithmetic import compared
 from bvrank.models.corpus import Corpus
 from bvrank.models.tiny import Tiny
 from bvrank.run import RunFolder, read_jsonl
+from bvrank.sampling import examples
 from bvrank.scoring.reference import Reference, branch_keys, read_values, write_values
 from bvrank.scoring.verify import verify_scorer
 from bvrank.tracking.jsonl import Jsonl
@@ -86,6 +81,8 @@ class Session:
         self._tell_rows(run)
         engine = self.engine
         before = self._accuracy("accuracy before")
+        prompts, longest = self._prompts(), settings.examples.max_new_tokens
+        examples.before(run.path, self.model, self.template, prompts, longest)
         train_rows = self._stream(engine, run)
         held_out = self._held_out(engine)
         state, jsonl = TrainState(), Jsonl()
@@ -110,6 +107,7 @@ class Session:
             tracker.finish({})
         _warn_of_displacement(recorder.latest)
         recorder.latest = recorder.latest or _last_logged(run)
+        examples.after(run.path, self.model, self.template, prompts, longest)
         summary = self._summary(recorder, state, before)
         run.finish(summary)
 
@@ -191,6 +189,10 @@ class Session:
         first = next(iter(batches.step(1, self.asked.views)))
         tolerance = assemble.TOLERANCE[self.asked.settings.precision]
         run.update(policy_against_reference=check_against_reference(engine, first, tolerance))
+
+    def _prompts(self) -> list[examples.Prompt]:
+        rows, count = self.rows.held_out or self.rows.train, self.asked.settings.examples.count
+        return examples.prompts_of(self.source, rows, self.asked.views, self.template, count)
 
     def _accuracy(self, title: str) -> Any:
         if not isinstance(self.source, Arithmetic):
