@@ -119,8 +119,12 @@ def _lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
         problems.append(f"{path.name} cannot be read")
         return []
     if path.name == METRICS:
-        whole = [row for row in rows if isinstance(row.get("step"), int)]
+        whole = [row for row in rows if _is_step(row.get("step"))]
         rows, torn = whole, torn + len(rows) - len(whole)
     if torn:
         problems.append(f"{path.name}: {torn} unreadable line{'s' if torn > 1 else ''} left out")
     return rows
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from bvrank.reports import curves
 from bvrank.reports.collect import collect
 from bvrank.reports.curves import POINTS, Line, curve, draw, panels
-from bvrank.reports.tables import rows_of
+from bvrank.reports.rows import rows_of
 from bvrank.run import RunRecord
 from tests.reports.runs import DPO
 

@@ -5,8 +5,9 @@ import pytest
 from rich.console import Console
 
 from bvrank.reports.collect import collect
+from bvrank.reports.rows import rows_of
 from bvrank.reports.spread import spread
-from bvrank.reports.tables import _without_seeds, cell, figure_name, grid, rows_of, tables
+from bvrank.reports.tables import cell, figure_name, grid, tables
 from tests.reports.runs import COMMON, DPO
 
 BVPO = COMMON["objective"]
