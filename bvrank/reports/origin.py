@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from bvrank.reports.figures import is_number, mapping
+from bvrank.reports.grid import scrolling
 from bvrank.reports.markup import Markup, element, together
 from bvrank.reports.rows import MISSING, Row
 from bvrank.reports.text import cut, one_line
@@ -24,7 +25,7 @@ def configurations(rows: Sequence[Row]) -> Markup:
     """The settings in which rows differ, side by side; then each row's whole configuration."""
     keys = list(rows[0].keys) if rows else []
     differing = [[row.name, *row.keys.values()] for row in rows]
-    found = [_grid(["run", *keys], differing)] if keys else []
+    found = [scrolling(["run", *keys], differing)] if keys else []
     if not keys:
         found.append(element("p", "No setting but the seed differs between the runs.")
                      if len(rows) > 1 else Markup(""))  # fmt: skip
@@ -38,18 +39,8 @@ def configurations(rows: Sequence[Row]) -> Markup:
 
 def sources(records: Sequence[RunRecord]) -> Markup:
     """One line per run: state, code, versions, data, time; then the rest of what it recorded."""
-    table = _grid(list(HEADS), [list(_source(record)) for record in records])
+    table = scrolling(list(HEADS), [list(_source(record)) for record in records])
     return together(table, *map(_details, records))
-
-
-def _grid(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Markup:
-    top = [element("th", one_line(h), scope="col") for h in heads]
-    body = [
-        element("tr", *(element("td", cut(one_line(c), 300), class_="text") for c in cells))
-        for cells in lines
-    ]
-    made = element("table", element("thead", element("tr", *top)), element("tbody", *body))
-    return element("div", made, class_="wide", tabindex=0)
 
 
 def _folded(head: str, *parts: Markup) -> Markup:

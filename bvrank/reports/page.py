@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from bvrank.reports.curves import panels
+from bvrank.reports.curves import Panel, panels
+from bvrank.reports.grid import scrolling
 from bvrank.reports.markup import Markup, element, together
 from bvrank.reports.origin import configurations, sources
 from bvrank.reports.rows import Row, rows_of
@@ -38,7 +40,7 @@ def page(records: Sequence[RunRecord], shown: Sequence[Table]) -> str:
     body = [
         element("h1", "Report"),
         element("p", counted(records)),
-        *_warnings(records, notes),
+        *_remarks(notes),
         element("p", HOW, class_="dim"),
         element("nav", *links),
         *(element("section", element("h2", t), b, id=name) for name, t, b in sections),
@@ -61,34 +63,28 @@ def counted(records: Sequence[RunRecord]) -> str:
 
 def html_table(table: Table) -> Markup:
     """The cells of `table`, as the terminal shows them, in a box that scrolls by itself."""
-    heads = table.header()
-    kinds = [_kind(table, head) for head in heads]
-    top = [element("th", one_line(h), scope="col", class_=k) for h, k in zip(heads, kinds)]  # noqa: B905
-    lines = [
-        element(
-            "tr",
-            *(
-                element("td", cut(one_line(c), 600), class_=k)
-                for c, k in zip(cells, kinds, strict=True)
-            ),
-        )
-        for cells in table.body()
-    ]
-    made = element("table", element("thead", element("tr", *top)), element("tbody", *lines))
-    return together(element("h3", table.heading), element("div", made, class_="wide", tabindex=0))
+    numbers = {*table.columns, "n"}
+    return together(element("h3", table.heading), scrolling(table.header(), table.body(), numbers))
 
 
 def curves(rows: Sequence[Row]) -> Markup:
     """A figure per panel for which something was logged."""
-    logged = [row for row in rows if any(r.metrics for r in row.runs)]
-    names = {k for row in logged for r in row.runs for m in r.metrics for k in m}
-    return together(*(drawn(panel, logged) for panel in panels(names)))
+    logged = {n: row for n, row in enumerate(rows) if any(r.metrics for r in row.runs)}
+    names = {k for row in logged.values() for r in row.runs for m in r.metrics for k in m}
+    figures = [f for panel in panels(names) for f in _figures(panel, logged)]
+    return together(*(drawn(panel, part) for panel, part in figures))
 
 
-def _kind(table: Table, head: str) -> str:
-    if head in table.columns or head == "n":
-        return "figure"
-    return "text long" if head in ("settings", "status") else "text"
+def _figures(panel: Panel, rows: Mapping[int, Row]) -> Iterator[tuple[Panel, Mapping[int, Row]]]:
+    """The panel; the losses of several objectives apart, as they are different quantities."""
+    objectives = sorted({row.objective for row in rows.values()})
+    if panel.name != "loss" or len(objectives) == 1:
+        yield panel, rows
+        return
+    for name in objectives:
+        heading = f"{panel.heading}, {name or 'objective unknown'}"
+        part = {n: row for n, row in rows.items() if row.objective == name}
+        yield replace(panel, heading=heading), part
 
 
 def _head(title: str) -> Markup:
@@ -103,10 +99,8 @@ def _head(title: str) -> Markup:
     )
 
 
-def _warnings(records: Sequence[RunRecord], notes: Sequence[str]) -> Iterator[Markup]:
+def _remarks(notes: Sequence[str]) -> Iterator[Markup]:
     """What is not as it should be, before any figure."""
-    ended = [f"{r.name}: {r.status}" + (f", {r.message}" if r.message else "")
-             for r in records if r.status != "finished"]  # fmt: skip
-    lines = [element("li", cut(one_line(line), 400)) for line in (*ended, *notes)]
-    if lines:
-        yield element("ul", *lines, class_="bad")
+    if notes:
+        lines = [element("li", cut(one_line(note), 400)) for note in notes]
+        yield element("ul", *lines, class_="remarks")

@@ -43,6 +43,12 @@ class Row:
         return _ranges([r.seed for r in self.runs])
 
     @property
+    def objective(self) -> str:
+        """The label of what was optimised; "" when its config is lost."""
+        target = _target(self.runs[0], "objective")
+        return label(target) if target else ""
+
+    @property
     def title(self) -> str:
         """Its name with all that tells it apart, for a legend."""
         ended = [] if self.status == "finished" else [f"s{self.seeds}", f"({self.runs[0].status})"]
@@ -57,7 +63,8 @@ class Row:
 
 
 def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
-    """Finished runs pooled over seeds, then each unfinished one; and remarks on runs left out."""
+    """Finished runs pooled over seeds, then each unfinished one; and remarks: on runs left out,
+    on why runs ended, on damage."""
     shown = _telling_keys(records)
     done = [r for r in records if r.status == "finished"]
     groups: dict[str, dict[str, RunRecord]] = {}
@@ -72,6 +79,7 @@ def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
     pooled.sort(key=lambda group: _place(group[0], shown))
     rows = [_row(group, shown) for group in pooled]
     rows += [_row([r], shown) for r in records if r.status != "finished"]
+    notes += [f"{r.name}: {_end(r, r.message)}." for r in records if r.status != "finished"]
     notes += [f"{r.name}: {problem}." for r in records for problem in r.problems]
     return [_telling(row, rows) for row in rows], notes
 
@@ -97,10 +105,9 @@ def _row(runs: Sequence[RunRecord], shown: Sequence[str]) -> Row:
     return Row(_name(first), keys, tuple(runs), spreads, "finished" if finished else _end(first))
 
 
-def _end(record: RunRecord) -> str:
+def _end(record: RunRecord, message: str = "") -> str:
     step = record.metrics[-1]["step"] if record.metrics else 0
-    message = f": {record.message}" if record.message else ""
-    return f"{record.status} at step {step}{message}"
+    return f"{record.status} at step {step}" + (f": {message.rstrip('.')}" if message else "")
 
 
 def _name(record: RunRecord) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from bvrank.reports.figures import mapping
@@ -35,19 +35,18 @@ def _run(row: Row, run: RunRecord, most: int, opened: bool) -> Markup:
 
 def _example(example: Mapping[str, Any], most: int) -> Iterator[Markup]:
     view = _text(example.get("view"))
-    yield from _told(f"prompt, view {view}" if view else "prompt", example.get("prompt"), most)
-    sides = [_completion(name, example, most) for name in ("before", "after")]
-    yield element("div", *(element("div", *side) for side in sides), class_="pair")
-    known = [
-        together(*_told(label, example[name], most))
-        for name, label in (
-            ("gold", "right answer"),
-            ("chosen", "chosen"),
-            ("rejected", "rejected"),
-        )
-        if example.get(name) is not None
-    ]
-    yield element("div", *(element("div", k) for k in known), class_="pair")
+    asked = [_told(f"prompt, view {view}" if view else "prompt", example.get("prompt"), most)]
+    if example.get("gold") is not None:
+        asked.append(_told("right answer", example["gold"], most))
+    yield _beside(asked)
+    yield _beside([_completion(name, example, most) for name in ("before", "after")])
+    known = [name for name in ("chosen", "rejected") if example.get(name) is not None]
+    yield _beside([_told(name, example[name], most) for name in known])
+
+
+def _beside(parts: Sequence[Iterable[Markup]]) -> Markup:
+    """Next to each other where there is room."""
+    return element("div", *(element("div", *part) for part in parts), class_="pair")
 
 
 def _completion(name: str, example: Mapping[str, Any], most: int) -> Iterator[Markup]:

@@ -22,21 +22,27 @@ h2{font-size:1.2rem;margin:2.5rem 0 .5rem;padding-top:.75rem;border-top:1px soli
 h3{font-size:1rem;margin:1.5rem 0 .25rem}
 p,ul{margin:.5rem 0}
 .dim,.caption{color:var(--dim)}
-.bad{color:var(--bad)}
+.remarks{margin:.75rem 0;padding:.5rem 1rem .5rem 2rem;border-left:3px solid var(--bad);
+background:var(--soft);overflow-wrap:anywhere}
 nav{display:flex;flex-wrap:wrap;gap:.25rem 1.25rem;margin:1rem 0}
 a{color:var(--c0)}
-.wide{overflow-x:auto;margin:.5rem 0}
+.wide{overflow-x:auto;margin:.5rem 0;background:
+linear-gradient(var(--bg),var(--bg)) right/1.5rem 100% no-repeat local,
+linear-gradient(to left,var(--rule),transparent) right/.75rem 100% no-repeat scroll}
 table{border-collapse:collapse;font-size:.875rem;line-height:1.4;font-variant-numeric:tabular-nums}
 th,td{padding:.35rem .75rem;text-align:left;vertical-align:top;border-bottom:1px solid var(--rule)}
 th{font-weight:600;white-space:nowrap}
 thead th{border-bottom:2px solid var(--rule)}
 td.figure,th.figure{text-align:right;white-space:nowrap}
-td.text{min-width:6rem;max-width:22rem;overflow-wrap:anywhere}
-td.long{min-width:14rem}
+td.short{white-space:nowrap}
+td.long{min-width:12rem;max-width:24rem;overflow-wrap:anywhere}
 th:first-child,td:first-child{position:sticky;left:0;background:var(--bg);padding-left:0}
-td:first-child{min-width:7rem;max-width:14rem;overflow-wrap:anywhere}
-.facets{display:grid;grid-template-columns:repeat(auto-fill,minmax(min(100%,21rem),1fr));
+td.long:first-child{max-width:14rem}
+@media (max-width:40rem){th,td{padding:.35rem .5rem}
+td:first-child{min-width:5rem;max-width:8rem;white-space:normal;overflow-wrap:anywhere}}
+.facets{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,21rem),1fr));
 gap:.5rem 1.5rem}
+.facets>div{max-width:30rem}
 figure{margin:1rem 0 2rem}
 .caption{font-size:.8125rem;margin:.25rem 0}
 .caption b{color:var(--fg)}

@@ -7,7 +7,7 @@ colour of the page. No script, no style attribute, no reference to anything outs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bvrank.reports.axes import Axis, labels, limits
@@ -45,9 +45,11 @@ class Stroke:
         yield from (p.mean for seed in self.seeds for p in seed)
 
 
-def drawn(panel: Panel, rows: Sequence[Row]) -> Markup:
-    """A figure: heading, facets side by side where there is room, and the legend below."""
-    facets = [(f, list(_strokes(f, rows))) for f in panel.facets]
+def drawn(panel: Panel, rows: Mapping[int, Row]) -> Markup:
+    """A figure: heading, facets side by side where there is room, and the legend below. `rows` by
+    number, which decides colour and mark; one without a figure of this panel is left out."""
+    found = [(f, list(_strokes(f, rows))) for f in panel.facets]
+    facets = [(f, strokes) for f, strokes in found if strokes]
     every = [s for _, strokes in facets for s in strokes]
     low, high = limits([*_reached(every), *([panel.reference] if panel.reference else [])])
     steps = {p.step for s in every for p in s.points}
@@ -59,14 +61,14 @@ def drawn(panel: Panel, rows: Sequence[Row]) -> Markup:
         "figure",
         element("h3", panel.heading),
         element("div", *shown, class_="facets"),
-        legend(panel, rows),
+        legend(panel, {s.number: rows[s.number] for s in every}),
     )
 
 
-def legend(panel: Panel, rows: Sequence[Row]) -> Markup:
+def legend(panel: Panel, rows: Mapping[int, Row]) -> Markup:
     """What the colours, marks and dashes of a panel stand for; it wraps where it has to."""
     items = []
-    for number, row in enumerate(rows):
+    for number, row in sorted(rows.items()):
         seeds = f" ({len(row.runs)} seeds)" if len(row.runs) > 1 else ""
         colour = f"c{number % COLOURS}"
         mark = _marks(number, [(15.0, 7.0)] if _shape(number) != "-" else [])
@@ -75,10 +77,10 @@ def legend(panel: Panel, rows: Sequence[Row]) -> Markup:
     for line in panel.facets[0].lines:
         if line.label:
             items.append(_item(_line("M1,7H29", f"line plain d{line.dash}"), line.label))
-    if any(len(row.runs) > 1 for row in rows):
+    if any(len(row.runs) > 1 for row in rows.values()):
         band = element("path", d="M1,2H29V12H1Z", class_="band plain")
         items.append(_item(band, "± 1 sd over seeds"))
-    if len(rows) <= BUSY and any(len(row.runs) in SEEDS for row in rows):
+    if len(rows) <= BUSY and any(len(row.runs) in SEEDS for row in rows.values()):
         items.append(_item(_line("M1,7H29", "seed plain"), "one seed"))
     return element("ul", *items, class_="legend")
 
@@ -93,9 +95,9 @@ def _reached(strokes: Iterable[Stroke]) -> Iterator[float]:
         yield from stroke.reach
 
 
-def _strokes(facet: Facet, rows: Sequence[Row]) -> Iterator[Stroke]:
+def _strokes(facet: Facet, rows: Mapping[int, Row]) -> Iterator[Stroke]:
     most = max(60, min(POINTS, 3000 // max(1, len(rows))))
-    for number, row in enumerate(rows):
+    for number, row in rows.items():
         for line in facet.lines:
             points = curve(row.runs, line, most)
             if points:
@@ -145,7 +147,7 @@ def _scales(frame: tuple[Axis, Axis]) -> Markup:
     """Grid lines, ticks and their labels."""
     x, y = frame
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    across, up = x.ticks(5, whole=True), y.ticks(5)
+    across, up = x.ticks(6, whole=True), y.ticks(6)
     grid = "".join(f"M{LEFT},{TOP + y.at(v):.1f}H{right}" for v in up)
     marks = "".join(f"M{LEFT + x.at(v):.1f},{bottom}v4" for v in across)
     texts = [

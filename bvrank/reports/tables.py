@@ -35,7 +35,7 @@ class Table:
         """The titles of all columns."""
         part = [self.part] if self.part else []
         status = ["status"] if self._incomplete else []
-        return ["run", *self._keys, *part, "n", "seeds", *self.columns, *status]
+        return ["run", *self._keys, *part, *self.columns, "n", "seeds", *status]
 
     def cells(self, row: Row, part: str, *, sd: bool = True) -> list[str]:
         """The texts of one line, as many as `header` has; `sd` adds standard deviations."""
@@ -46,7 +46,7 @@ class Table:
         settings = list(row.keys.values())
         if len(settings) > FEW_KEYS:
             settings = [", ".join(row.settings) or MISSING] if self._keys else []
-        return [row.name, *settings, *parts, str(row.n), row.seeds, *figure_cells, *status]
+        return [row.name, *settings, *parts, *figure_cells, str(row.n), row.seeds, *status]
 
     def body(self, *, sd: bool = True) -> list[list[str]]:
         """The cells of every line."""
@@ -69,7 +69,7 @@ class Table:
 def tables(records: Sequence[RunRecord]) -> list[Table]:
     """The tables of a report: accuracy of the answers, preferences by view, training.
 
-    Each has a line for every run that did not finish; a table without a figure is left out.
+    The last one has a line for every run that did not finish; one without a figure is left out.
     """
     rows, notes = rows_of(records)
     names = list(dict.fromkeys(name for row in rows for name in row.figures))
@@ -133,13 +133,12 @@ def grid(table: Table) -> Grid:
 def _table(
     heading: str, part: str, columns: Mapping[str, str], rows: Sequence[Row], parts: Sequence[str]
 ) -> Table:
-    """The lines that have a figure, those that never will, and the columns with something in."""
+    """The lines that have a figure, and the columns with something in. Without a `part`, every row
+    has a line."""
 
     def filled(row: Row, p: str) -> list[str]:
         return [title for title, t in columns.items() if figure_name(t, p) in row.figures]
 
-    finished = [(r, p) for r in rows if r.status == "finished" for p in parts]
-    lines = [(r, p) for r, p in finished if filled(r, p) or not part]
-    lines += [(r, "") for r in rows if r.status != "finished"]
+    lines = [(r, p) for r in rows for p in parts if filled(r, p) or not part]
     used = {title for row, p in lines for title in filled(row, p)}
     return Table(heading, part, {t: c for t, c in columns.items() if t in used}, tuple(lines))
