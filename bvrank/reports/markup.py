@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from bvrank.reports.text import readable
+from bvrank.run.provenance import redact
 
 VOID = {"meta"}  # elements without an end
 
@@ -14,8 +15,11 @@ class Markup(str):
 
 
 def element(tag: str, *children: str, **attributes: str | int) -> Markup:
-    """`<tag attributes>children</tag>`. Strings that are no Markup are escaped, control characters
-    shown by name; `class_` is the attribute `class`, and `_` stands for `-`."""
+    """`<tag attributes>children</tag>`; `class_` is the attribute `class`, and `_` stands for `-`.
+
+    Strings that are no Markup are escaped, their control characters shown by name, what has the
+    shape of a secret hidden.
+    """
     named = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{_safe(str(value))}"'
         for name, value in attributes.items()
@@ -30,4 +34,4 @@ def together(*parts: str) -> Markup:
 
 
 def _safe(text: str) -> str:
-    return escape(readable(text), quote=True)
+    return escape(readable(redact(text)), quote=True)

@@ -26,7 +26,7 @@ def samples(rows: Sequence[Row]) -> Markup:
 
 
 def _run(row: Row, run: RunRecord, most: int, opened: bool) -> Markup:
-    seed = element("span", f"seed {run.seed}", class_="dim")
+    seed = element("span", f"seed {run.seed}" if row.n else "", class_="dim")
     examples = [together(*_example(e, most)) for e in run.examples[:MOST]]
     body = element("div", *(element("div", e, class_="example") for e in examples))
     attributes = {"open": ""} if opened else {}
