@@ -67,13 +67,7 @@ def drawn(panel: Panel, rows: Mapping[int, Row]) -> Markup:
 
 def legend(panel: Panel, rows: Mapping[int, Row]) -> Markup:
     """What the colours, marks and dashes of a panel stand for; it wraps where it has to."""
-    items = []
-    for number, row in sorted(rows.items()):
-        seeds = f" ({len(row.runs)} seeds)" if len(row.runs) > 1 else ""
-        colour = f"c{number % COLOURS}"
-        mark = _marks(number, [(15.0, 7.0)] if _shape(number) != "-" else [])
-        sample = together(_line("M1,7H29", f"line {colour}"), mark)
-        items.append(_item(sample, cut(one_line(row.title), 160) + seeds))
+    items = []  # what holds for every row comes first: a long list scrolls
     for line in panel.facets[0].lines:
         if line.label:
             items.append(_item(_line("M1,7H29", f"line plain d{line.dash}"), line.label))
@@ -82,7 +76,15 @@ def legend(panel: Panel, rows: Mapping[int, Row]) -> Markup:
         items.append(_item(band, "± 1 sd over seeds"))
     if len(rows) <= BUSY and any(len(row.runs) in SEEDS for row in rows.values()):
         items.append(_item(_line("M1,7H29", "seed plain"), "one seed"))
+    items += [_row_item(number, row) for number, row in sorted(rows.items())]
     return element("ul", *items, class_="legend")
+
+
+def _row_item(number: int, row: Row) -> Markup:
+    seeds = f" ({len(row.runs)} seeds)" if len(row.runs) > 1 else ""
+    line = _line("M1,7H29", f"line c{number % COLOURS}")
+    mark = _marks(number, [(15.0, 7.0)] if _shape(number) != "-" else [])
+    return _item(together(line, mark), cut(one_line(row.title), 160) + seeds)
 
 
 def _item(sample: Markup, text: str) -> Markup:
@@ -170,7 +172,9 @@ def _curve(stroke: Stroke, frame: tuple[Axis, Axis]) -> Markup:
     line = element("path", title, d=path, class_=look)
     places = [(frame[0].at(p.step), frame[1].at(p.mean)) for p in stroke.points if _finite(p)]
     if len(places) > FEW:
-        places = places[:: max(1, len(places) // 8)] if _shape(stroke.number) != "-" else []
+        apart = max(1, len(places) // 8)  # rows in turn, so that marks do not hide each other
+        marked = places[stroke.number % apart :: apart]
+        places = marked if _shape(stroke.number) != "-" else []
     return together(line, _marks(stroke.number, places))
 
 
