@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from bvrank.errors import RunError
-from bvrank.run.files import from_json, read_jsonl
+from bvrank.run.files import from_json, read_jsonl, to_json
 from bvrank.run.lock import owner_lives
 
 CONFIG, MANIFEST, SUMMARY = "config.yaml", "manifest.json", "summary.json"
@@ -99,10 +99,11 @@ def _strict(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 def _part(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[str, Any]:
     try:
         value = parse(path.read_text("utf-8"))
+        to_json(value)  # an alias of YAML may hold itself: nobody below could walk through it
     except OSError:
         problems.append(f"{path.name} is missing")
         return {}
-    except (ValueError, yaml.YAMLError):
+    except (ValueError, RecursionError, yaml.YAMLError):
         problems.append(f"{path.name} cannot be read")
         return {}
     if isinstance(value, dict):

@@ -37,6 +37,12 @@ def test_a_torn_last_line_is_left_out_and_told(run):
     assert record.problems == ("metrics.jsonl: 1 unreadable line left out",)
 
 
+def test_lines_nested_without_end_are_left_out(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": ' + "[" * 100_000 + "\n")
+    assert read_run(run).problems == ("metrics.jsonl: 1 unreadable line left out",)
+
+
 def test_steps_that_are_none_and_examples(run):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"loss": 1}\n{"step": true}\n{"step": -1}\n{"step": 1' + 400 * "0" + "}\n")
@@ -50,7 +56,7 @@ def test_steps_that_are_none_and_examples(run):
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "summary.json"])
-@pytest.mark.parametrize("content", [None, "{", "- 1\n", "\x00"])
+@pytest.mark.parametrize("content", [None, "{", "- 1\n", "\x00", '{"a":' * 5000, "&a {x: *a}"])
 def test_missing_and_broken_parts_are_told(run, name, content):
     (run / name).unlink()
     if content is not None:
