@@ -19,13 +19,13 @@ COMMANDS = {
     "train": "train a policy with an objective, and measure what changed",
     "inspect": "show rendered examples, their scored tokens, and what was refused",
     "convert": "turn files of public data sets into rows that train",
-    "report": "make tables and curves of run folders",
+    "report": "make one page of run folders: tables, curves, examples",
 }
 
 FIRST = {
     "bvrank train objective=bvpo": "trains a tiny reasoning model: no network, no file",
     "bvrank train -m objective=dpo,bvpo seed=0,1": "a sweep: four runs, finished ones are skipped",
-    "bvrank report runs='outputs/*'": "one table and curves of all of them",
+    "bvrank report runs='outputs/*'": "one page about all of them",
 }
 
 MORE = {

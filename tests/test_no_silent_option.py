@@ -18,6 +18,7 @@ from bvrank.commands import train
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import BvrankError
 from bvrank.models.tiny import UNTHINK, tiny_model, tiny_tokenizer
+from bvrank.run import read_jsonl
 from bvrank.run.identity import flatten
 from bvrank.sampling.transformers import Sample, Sampling
 from tests.commands import test_train
@@ -32,7 +33,10 @@ SCRATCH = (
 )  # fmt: skip
 
 # What stands around the key: option of a group -> overrides that make a quick run of it.
-QUICK = ("steps=2", "batch=2", "optimizer.lr=0.01", "outputs=out", "store=store")
+QUICK = (
+    "steps=2", "batch=2", "optimizer.lr=0.01", "outputs=out", "store=store",
+    "examples.count=1", "examples.max_new_tokens=2",
+)  # fmt: skip
 PAIRS = ("data=pairs", "data.path=pairs.jsonl", "data.max_refused=1")
 LISTS = ("data=lists", "data.path=lists.jsonl", "data.max_refused=1")
 ROOM: dict[str, tuple[str, ...]] = {
@@ -78,6 +82,7 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "eval.every": ("1", HELD), "eval.rows": ("1", HELD),
         "checkpoint.every": ("1",), "checkpoint.keep": ("1", "checkpoint.every=1"),
         "checkpoint.best": ("lr", "checkpoint.keep=1"), "log.every": ("4", "steps=4"),
+        "examples.count": ("2",), "examples.max_new_tokens": ("3",),
         "name": ("mine",), "outputs": ("elsewhere",),
         "store": ("other",), "trusted": ("[tests]", "objective._target_=tests.small.nothing"),
         "template.empty_block": ("'<think> </think>'",),
@@ -286,7 +291,8 @@ def left(place: Path) -> dict[str, Any]:
         told = {k: manifest.get(k) for k in ("data", "reference", "policy_against_reference")}
         policy = [read(p) for p in run.glob("checkpoints/*/policy/*r_config.json")]
         policy += [read(p) for p in run.glob("checkpoints/*/policy/config.json")]
-        found["figures"].append((figures, summary | {"next": ""}, told, policy))
+        said = [(e["before"], e["after"]) for e in read_jsonl(run / "examples.jsonl")[0]]
+        found["figures"].append((figures, summary | {"next": ""}, told, policy, said))
     for store in ("store", "other"):
         found["store"].update(str(Path(store, p).parent) for p in relative(place / store))
     return found

@@ -17,6 +17,7 @@ from bvrank.commands import assemble
 from bvrank.commands.settings import (
     Checkpoint,
     Eval,
+    Examples,
     Log,
     Optimizer,
     Rendering,
@@ -133,7 +134,8 @@ def _teaching(node: Tiny) -> TrainSettings:
         schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,
         template=Rendering(), scoring=Scoring("forest", 16_384), eval=Eval(0, None),
         checkpoint=Checkpoint(0, 1, None),
-        log=Log(1), resume=False, force=False, name=None, outputs="outputs", store=None, trusted=[],
+        log=Log(1), examples=Examples(0, 1), resume=False, force=False, name=None,
+        outputs="outputs", store=None, trusted=[],
     )  # fmt: skip
 
 

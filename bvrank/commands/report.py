@@ -1,4 +1,4 @@
-"""bvrank report: run folders -> a table on the terminal, a Markdown page and PNG curves."""
+"""bvrank report: run folders -> tables on the terminal, and one HTML page with all there is."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from bvrank.errors import ConfigError, RunError
 from bvrank.reports.collect import collect
-from bvrank.reports.tables import Table, grid, rows_of, tables
+from bvrank.reports.tables import Table, grid, tables
+from bvrank.reports.text import one_line
 from bvrank.run import RunRecord, is_run, write_atomic
 
 
@@ -28,26 +29,25 @@ def main(config: dict[str, Any]) -> int:
     for table in shown:
         console.print(grid(table))
         for note in table.notes:
-            console.print(f"  {note}", markup=False, highlight=False)
+            console.print(f"  {one_line(note)}", markup=False, highlight=False)
     console.print(f"\nreport: {page}", markup=False, highlight=False, soft_wrap=True)
     return 0
 
 
 def _write(records: list[RunRecord], shown: list[Table], out: Path) -> Path:
-    from bvrank.reports.curves import draw
-    from bvrank.reports.markdown import page
+    from bvrank.reports.page import page
 
+    path = out / "report.html"
     try:
         out.mkdir(parents=True, exist_ok=True)
-        images = draw(rows_of(records)[0], out)
-        write_atomic(out / "report.md", page(records, shown, images))
+        write_atomic(path, page(records, shown))
     except OSError as error:
         raise RunError(
             f"the report cannot be written: {error.strerror or error}",
             where=str(out),
             repair="Choose a folder that you can write to with out=...",
         ) from error
-    return out / "report.md"
+    return path
 
 
 def _patterns(runs: Any) -> list[str]:

@@ -24,6 +24,7 @@ from bvrank.errors import Interrupted, TrainingError
 from bvrank.evaluation.arithmetic import compared
 from bvrank.ranks import ALONE, Ranks
 from bvrank.run import RunFolder, read_jsonl
+from bvrank.sampling import examples
 from bvrank.scoring.reference import branch_keys
 from bvrank.scoring.verify import verify_scorer
 from bvrank.tracking.jsonl import Jsonl
@@ -60,7 +61,12 @@ class Session:
         settings, first = self.asked.settings, self.ranks.first
         self._tell_rows(run)
         engine = self.engine
-        before = self._accuracy(self.loaded.model, "accuracy before")
+        prompts, longest = self._prompts(), settings.examples.max_new_tokens
+        before, policy = None, self._plain()
+        if first:
+            before = self._accuracy(policy, "accuracy before")
+            examples.before(run.path, policy, self.loaded.template, prompts, longest)
+        del policy
         batches = self.batching.training(engine, run)
         held_out = self.batching.held_out(engine)
         state, jsonl = TrainState(), Jsonl()
@@ -85,10 +91,11 @@ class Session:
             raise
         finally:
             tracker.finish({})
-        policy = engine.plain(self.loaded.fresh)
+        policy = self._plain()
         if first:
             _warn_of_displacement(recorder.latest)
             recorder.latest = recorder.latest or _last_logged(run)
+            examples.after(run.path, policy, self.loaded.template, prompts, longest)
             run.finish(self._summary(recorder, state, before, policy))
 
     def _steps(self, engine: Any, batches: Any, state: TrainState, recorder: Recorder,
@@ -111,9 +118,22 @@ class Session:
         tolerance = assemble.TOLERANCE[self.asked.settings.precision]
         run.update(policy_against_reference=check_against_reference(engine, first, tolerance))
 
+    def _plain(self) -> Any:
+        """The policy as it is now, for what is generated; None where nothing is."""
+        if not self.asked.settings.examples.count and not isinstance(
+            self.loaded.source, Arithmetic
+        ):
+            return None
+        return self.engine.plain(self.loaded.fresh)
+
+    def _prompts(self) -> list[examples.Prompt]:
+        loaded, count = self.loaded, self.asked.settings.examples.count
+        rows = loaded.rows.held_out or loaded.rows.train
+        return examples.prompts_of(loaded.source, rows, self.asked.views, loaded.template, count)
+
     def _accuracy(self, model: Any, title: str) -> Any:
         source, store = self.loaded.source, self.asked.store
-        if not isinstance(source, Arithmetic) or not self.ranks.first:
+        if not isinstance(source, Arithmetic):
             return None
         return prepare.measured(source, model, self.loaded.template, store, title)
 

@@ -121,6 +121,18 @@ class Log:
 
 
 @dataclass(frozen=True)
+class Examples:
+    """Greedy completions of `count` prompts of each view (0: none), before and after."""
+
+    count: int
+    max_new_tokens: int
+
+    def __post_init__(self) -> None:
+        _at_least("count", self.count, 0)
+        _at_least("max_new_tokens", self.max_new_tokens, 1)
+
+
+@dataclass(frozen=True)
 class Rendering:
     """How a tokenizer's chat template is used; None leaves the template's own way."""
 
@@ -193,6 +205,7 @@ class TrainSettings:
     eval: Eval
     checkpoint: Checkpoint
     log: Log
+    examples: Examples
     resume: bool
     force: bool
     name: str | None

@@ -1,1 +1,1 @@
-"""Run folders -> tables, curves, one Markdown page, and the closing screen of a run. No torch."""
+"""Run folders -> tables, curves, one HTML page, and the closing screen of a run. No torch."""

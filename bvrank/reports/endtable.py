@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bvrank.reports.figures import MODES, is_number, mapping, sampled, views
-from bvrank.reports.tables import MISSING
+from bvrank.reports.rows import MISSING
 from bvrank.run import RunRecord
 
 # title, figure, factor, decimal places

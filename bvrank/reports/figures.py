@@ -11,6 +11,7 @@ from typing import Any, TypeGuard
 
 from bvrank.run import RunRecord
 
+LARGEST = 2**1000  # JSON has integers of any size, a float ends at 2**1024
 MODES = {"thinking": "Thinking", "nothinking": "NoThinking"}
 
 
@@ -72,5 +73,7 @@ def mapping(value: Any) -> Mapping[str, Any]:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether `value` is an int or a float; a bool is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether `value` is a float, or an int that one can hold; a bool is not."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return abs(value) < LARGEST
+    return isinstance(value, float)

@@ -8,6 +8,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
+LARGEST = 1e150
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -26,9 +28,10 @@ class Spread:
 
 
 def spread(values: Iterable[float]) -> Spread:
-    """The Spread of one value or more; a value that is not finite makes it not finite."""
+    """The Spread of one value or more; one that is not finite, or too large for its square to be,
+    makes it not finite."""
     numbers = [float(v) for v in values]
-    if not all(map(math.isfinite, numbers)):
+    if not all(abs(v) < LARGEST for v in numbers):
         return Spread(math.nan, math.nan if len(numbers) > 1 else None, len(numbers))
     std = statistics.stdev(numbers) if len(numbers) > 1 else None
     return Spread(statistics.fmean(numbers), std, len(numbers))

@@ -5,6 +5,7 @@
       manifest.json   command line, git, versions, machine, data, seeds, times, exit status
       metrics.jsonl   one line per logged step (bvrank.tracking.jsonl)
       refused.jsonl   the rows that could not train, and why
+      examples.jsonl  greedy completions of a few prompts, before and after
       checkpoints/  evals/  summary.json
       lock            held by the process that trains here, released by the kernel when it dies
 

@@ -96,7 +96,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
         return None
     try:
         value = from_json(line)
-    except ValueError:
+    except (ValueError, RecursionError):  # nested deeper than anything that was written here
         return None
     return value if isinstance(value, dict) else None
 

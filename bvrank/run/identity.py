@@ -14,16 +14,10 @@ from bvrank.run.files import to_json
 # that exists, and leave every number of the trajectory as it is. Every other key matters. How many
 # processes share the work moves last bits alone: a resumed run must have as many (bvrank.run).
 IGNORED = (
-    "outputs",
-    "store",
-    "resume",
-    "force",
-    "name",
-    "checkpoint",
-    "log",
-    "trusted",
+    "outputs", "store", "resume", "force", "name", "checkpoint", "log", "examples", "trusted",
     "launcher",
-)
+)  # fmt: skip
+WRITTEN = ("checkpoint", "log", "examples")
 ABSENT = "(absent)"
 
 
@@ -79,13 +73,13 @@ def differences(
     """(dotted key, old value, new value) wherever two configurations differ.
 
     `matters=True` looks at the keys that shape the trajectory; `matters=False` at what else is
-    written (`checkpoint`, `log`), not at the keys that only find the folder.
+    written (`checkpoint`, `log`, `examples`), not at the keys that only find the folder.
     """
     before, after = flatten(canonical(old)), flatten(canonical(new))
     found = []
     for key in sorted({**before, **after}):
         top = key.partition(".")[0]
-        looked_at = top not in IGNORED if matters else top in ("checkpoint", "log")
+        looked_at = top not in IGNORED if matters else top in WRITTEN
         a, b = before.get(key, ABSENT), after.get(key, ABSENT)
         if looked_at and (a != b or isinstance(a, bool) is not isinstance(b, bool)):
             found.append((key, a, b))

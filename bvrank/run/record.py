@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from bvrank.errors import RunError
-from bvrank.run.files import from_json, read_jsonl
+from bvrank.run.files import from_json, read_jsonl, to_json
 from bvrank.run.lock import owner_lives
 
 CONFIG, MANIFEST, SUMMARY = "config.yaml", "manifest.json", "summary.json"
-METRICS, REFUSED = "metrics.jsonl", "refused.jsonl"
+METRICS, REFUSED, EXAMPLES = "metrics.jsonl", "refused.jsonl", "examples.jsonl"
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,8 @@ class RunRecord:
     """One run, read. Parts that are missing or damaged are empty and named in `problems`.
 
     `status` is finished, failed, interrupted, running, killed (it says running and its process is
-    gone) or damaged. `metrics` are the lines of metrics.jsonl, each with its `step`.
+    gone) or damaged. `metrics` are the lines of metrics.jsonl, each with its `step`;
+    `examples` are those of examples.jsonl.
     """
 
     path: Path
@@ -32,6 +33,7 @@ class RunRecord:
     metrics: tuple[Mapping[str, Any], ...]
     summary: Mapping[str, Any]
     problems: tuple[str, ...] = ()
+    examples: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def name(self) -> str:
@@ -67,8 +69,9 @@ def read_run(folder: Path) -> RunRecord:
         summary = _part(folder / SUMMARY, from_json, problems)
     if status == "running" and not owner_lives(folder):
         status = "killed"
-    metrics = _metrics(folder / METRICS, problems)
-    return RunRecord(folder, status, config, manifest, metrics, summary, tuple(problems))
+    metrics, examples = (tuple(_lines(folder / name, problems)) for name in (METRICS, EXAMPLES))
+    told = tuple(problems)
+    return RunRecord(folder, status, config, manifest, metrics, summary, told, examples)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -96,10 +99,11 @@ def _strict(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
 def _part(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[str, Any]:
     try:
         value = parse(path.read_text("utf-8"))
+        to_json(value)  # an alias of YAML may hold itself: nobody below could walk through it
     except OSError:
         problems.append(f"{path.name} is missing")
         return {}
-    except (ValueError, yaml.YAMLError):
+    except (ValueError, RecursionError, yaml.YAMLError):
         problems.append(f"{path.name} cannot be read")
         return {}
     if isinstance(value, dict):
@@ -108,13 +112,20 @@ def _part(path: Path, parse: Callable[[str], Any], problems: list[str]) -> dict[
     return {}
 
 
-def _metrics(path: Path, problems: list[str]) -> tuple[Mapping[str, Any], ...]:
+def _lines(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; a line of metrics.jsonl that tells no step is none."""
     try:
         rows, torn = read_jsonl(path)
     except OSError:
         problems.append(f"{path.name} cannot be read")
-        return ()
-    steps = tuple(row for row in rows if isinstance(row.get("step"), int))
-    if lost := torn + len(rows) - len(steps):
-        problems.append(f"{path.name}: {lost} unreadable line{'s' if lost > 1 else ''} left out")
-    return steps
+        return []
+    if path.name == METRICS:
+        whole = [row for row in rows if _is_step(row.get("step"))]
+        rows, torn = whole, torn + len(rows) - len(whole)
+    if torn:
+        problems.append(f"{path.name}: {torn} unreadable line{'s' if torn > 1 else ''} left out")
+    return rows
+
+
+def _is_step(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**53

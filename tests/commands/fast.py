@@ -14,7 +14,7 @@ TINY = (
     "model.hidden_size=16", "model.layers=1", "model.heads=2", "model.intermediate_size=32",
     "model.teach.steps=0",
 )  # fmt: skip
-QUICK = ("steps=2", "batch=2", "optimizer.lr=0.01")
+QUICK = ("steps=2", "batch=2", "optimizer.lr=0.01", "examples.count=0")
 
 
 def write(path: Path, rows: Sequence[Any]) -> Path:

@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ from bvrank.errors import BvrankError, ConfigError, RunError
 from bvrank.records import StepReport
 from bvrank.run import open_run
 from bvrank.tracking.jsonl import Jsonl
+from tests.reports.html import checked
 
 
 @pytest.fixture
@@ -37,16 +39,34 @@ def report(runs="outputs/*", out="outputs/report"):
     return main({"runs": runs, "out": out})
 
 
-def test_page_pictures_and_terminal(outputs, capsys):
+def test_page_and_terminal(outputs, capsys):
     assert report() == 0
     printed = capsys.readouterr().out
     assert "0.750 ± 3.177" in printed  # 0.5 and 1.0: t(1) * 0.3536 / sqrt(2)
     assert "failed at step 2: RuntimeError: x | <y>" in printed
-    assert "report: outputs/report/report.md" in printed
-    page = (outputs / "report" / "report.md").read_text()
-    for name in os.listdir(outputs / "report"):
-        assert name == "report.md" or f"]({name})" in page
-    assert "c: metrics.jsonl: 1 unreadable line left out" in page
+    assert "report: outputs/report/report.html" in printed
+    assert os.listdir(outputs / "report") == ["report.html"]
+    page = checked((outputs / "report" / "report.html").read_text(encoding="utf-8"))
+    assert "c: metrics.jsonl: 1 unreadable line left out" in page.text("li")
+    assert "0.750 ± 3.177 (sd 0.354)" in page.text("td")
+
+
+def test_the_terminal_and_the_page_agree(outputs, capsys):
+    report()
+    printed = capsys.readouterr().out.splitlines()
+    page = checked((outputs / "report" / "report.html").read_text(encoding="utf-8"))
+    (shown,) = (table for table in page.tables if "n" in table[0])
+    for row in shown:
+        bare = " ".join(re.sub(r" \(sd [^)]*\)", "", " ".join(row)).split())
+        assert any(bare == " ".join(line.split()) for line in printed), row
+
+
+def test_messages_do_not_steer_the_terminal(outputs, capsys):
+    path = outputs / "c" / "manifest.json"
+    path.write_text(path.read_text().replace("x | <y>", "\\u001b[2J\\u202e"))
+    report()
+    printed = capsys.readouterr().out
+    assert "\x1b" not in printed and "\\x1b[2J\\u202e" in printed
 
 
 def test_a_second_report_is_the_same(outputs):

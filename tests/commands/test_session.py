@@ -8,11 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from bvrank.commands import train
 from bvrank.commands.session import Session
 from bvrank.errors import ConfigError, DataError, ModelError, RunError
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
+from bvrank.run import read_jsonl
 from bvrank.scoring import reference
 from tests.commands.fast import config, folder, go, metrics, on_lists, on_pairs, pair_rows, write
 
@@ -117,3 +120,48 @@ def test_rows_that_prefer_nothing_are_refused_and_alone_stop(tmp_path: Path) -> 
     run = go(on_lists(tmp_path))
     refused = (run / "refused.jsonl").read_text()
     assert refused.count("nothing_to_prefer") == 4
+
+
+LORA = ("objective=dpo", "steps=4", "checkpoint.every=2", "checkpoint.keep=9",
+        "model.lora.r=2", "model.lora.dropout=0.5")  # fmt: skip
+
+
+def weights(run: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(run / "checkpoints" / f"step-{step:06d}" / "policy/adapter_model.safetensors")
+
+
+def test_a_run_is_the_same_bit_for_bit_with_and_without_examples(tmp_path: Path) -> None:
+    """With dropout in the adapter: one number more or less drawn would show."""
+    without = go(on_pairs(tmp_path, *LORA, "examples.count=0", "name=without"))
+    told = go(on_pairs(tmp_path, *LORA, "examples.count=4", "name=told"))
+    assert not (without / "examples.jsonl").exists()
+    assert metrics(without) == metrics(told)
+    for step in (2, 4):
+        one, other = weights(without, step), weights(told, step)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[name], other[name]) for name in one)
+    assert any(value.abs().sum() > 0 for name, value in one.items() if "lora_B" in name)
+
+
+def test_examples_are_of_held_out_rows_and_of_each_view(tmp_path: Path) -> None:
+    words = ("objective=bvpo", "data.eval_fraction=0.5", "examples.count=2")
+    run = go(on_pairs(tmp_path, *words, "examples.max_new_tokens=3"))
+    found, _ = read_jsonl(run / "examples.jsonl")
+    assert [e["view"] for e in found] == ["full", "full", "bare", "bare"]
+    assert all(e["before"] and e["after"] for e in found)
+    held = [r.where for r in Session.load(train.request(on_pairs(tmp_path, *words))).rows.held_out]
+    numbers = {int(where.rpartition(":")[2].split()[0].strip("+")) for where in held}
+    asked = {int(e["prompt"].partition("user\n")[2].partition("+")[0]) for e in found}
+    assert asked <= {(n - 1) // 2 for n in numbers}
+
+
+def test_a_resumed_run_keeps_what_was_said_before(tmp_path: Path) -> None:
+    run = go(on_pairs(tmp_path, *LORA, "examples.count=1", "examples.max_new_tokens=4"))
+    first, _ = read_jsonl(run / "examples.jsonl")
+    unfinished(run, last=2)
+    lines = [{**e, "before": {"text": "kept", "ended": True}, "after": None} for e in first]
+    write(run / "examples.jsonl", lines)
+    go(on_pairs(tmp_path, *LORA, "examples.count=1", "examples.max_new_tokens=4", "resume=true"))
+    found, _ = read_jsonl(run / "examples.jsonl")
+    assert [e["before"]["text"] for e in found] == ["kept"] * len(first)
+    assert [e["after"] for e in found] == [e["after"] for e in first]

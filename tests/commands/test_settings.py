@@ -53,6 +53,8 @@ def test_the_schema_is_the_file_and_the_file_is_the_schema() -> None:
     ("override", "line"),
     [
         ("steps=0", "steps: must be at least 1, got 0"),
+        ("examples.count=-1", "examples.count: must be at least 0, got -1"),
+        ("examples.max_new_tokens=0", "examples.max_new_tokens: must be at least 1, got 0"),
         ("steps=1.5", "steps: must be a whole number, got 1.5"),
         ("seed=-1", "seed: must be at least 0, got -1"),
         ("seed=true", "seed: must be a whole number, got true"),

@@ -69,3 +69,9 @@ def test_shifting_moves_the_mean_and_nothing_else(values, shift):
     a, b = spread(values), spread([v + shift for v in values])
     assert b.mean == pytest.approx(a.mean + shift, abs=1e-6)
     assert b.half == pytest.approx(a.half, abs=1e-4)
+
+
+@pytest.mark.parametrize("wild", [math.inf, math.nan, 1e200, -1e308])
+def test_what_cannot_be_squared_is_not_finite(wild):
+    found = spread([1.0, wild])
+    assert math.isnan(found.mean) and found.n == 2

@@ -26,6 +26,7 @@ CONFIG = {
     "eval": {"every": 0, "rows": None},
     "checkpoint": {"every": 50, "keep": 2},
     "log": {"every": 1},
+    "examples": {"count": 4, "max_new_tokens": 64},
     "outputs": "outputs",
     "store": None,
     "resume": False,
@@ -107,6 +108,7 @@ def test_plain_types():
         ("schedule.alpha", [1, 0], True),
         ("checkpoint.every", 10, False),
         ("log.every", 10, False),
+        ("examples.count", 8, False),
     ],
 )
 def test_differences_by_kind(key, value, matters):

@@ -37,8 +37,26 @@ def test_a_torn_last_line_is_left_out_and_told(run):
     assert record.problems == ("metrics.jsonl: 1 unreadable line left out",)
 
 
+def test_lines_nested_without_end_are_left_out(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": ' + "[" * 100_000 + "\n")
+    assert read_run(run).problems == ("metrics.jsonl: 1 unreadable line left out",)
+
+
+def test_steps_that_are_none_and_examples(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"loss": 1}\n{"step": true}\n{"step": -1}\n{"step": 1' + 400 * "0" + "}\n")
+    (run / "examples.jsonl").write_text('{"prompt": "p"}\n{"prom')
+    record = read_run(run)
+    assert [m["step"] for m in record.metrics] == [1, 2]
+    assert record.examples == ({"prompt": "p"},)
+    assert record.problems == (
+        "metrics.jsonl: 4 unreadable lines left out", "examples.jsonl: 1 unreadable line left out",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("name", ["config.yaml", "manifest.json", "summary.json"])
-@pytest.mark.parametrize("content", [None, "{", "- 1\n", "\x00"])
+@pytest.mark.parametrize("content", [None, "{", "- 1\n", "\x00", '{"a":' * 5000, "&a {x: *a}"])
 def test_missing_and_broken_parts_are_told(run, name, content):
     (run / name).unlink()
     if content is not None:

@@ -1,0 +1,182 @@
+"""Seeds of one configuration pooled into a row, everything else a row of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bvrank.reports.figures import figures, is_number
+from bvrank.reports.spread import Spread, spread
+from bvrank.run import IGNORED, RunRecord, label, to_json
+from bvrank.run.identity import canonical, flatten
+
+MISSING = "-"
+FEW_KEYS = 3  # settings up to which each is told everywhere; of more, what it takes
+UNSHOWN = (*IGNORED, "seed")  # top-level keys that do not tell configurations apart
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration over its seeds, or one run that did not finish.
+
+    `keys` are the settings by which it differs from the other rows, `told` those of them that a
+    name has to say to be its own; `runs` are the records behind it.
+    """
+
+    name: str
+    keys: Mapping[str, str]
+    runs: tuple[RunRecord, ...]
+    figures: Mapping[str, Spread]
+    status: str
+    told: tuple[str, ...] = ()
+
+    @property
+    def n(self) -> int:
+        """Seeds behind the figures: 0 for a run that did not finish."""
+        return len(self.runs) if self.status == "finished" else 0
+
+    @property
+    def seeds(self) -> str:
+        """The seeds, as in `0-3, 7`."""
+        return _ranges([r.seed for r in self.runs])
+
+    @property
+    def objective(self) -> str:
+        """The label of what was optimised; "" when its config is lost."""
+        target = _target(self.runs[0], "objective")
+        return label(target) if target else ""
+
+    @property
+    def title(self) -> str:
+        """Its name with all that tells it apart, for a legend."""
+        ended = [] if self.status == "finished" else [f"s{self.seeds}", f"({self.runs[0].status})"]
+        return " ".join([self.name, *self.settings, *ended])
+
+    @property
+    def settings(self) -> list[str]:
+        """What tells it apart, as in `alpha=0.5`; the whole key where its end is not its own."""
+        ends = Counter(key.rpartition(".")[2] for key in self.told)
+        named = {k: end if ends[end := k.rpartition(".")[2]] == 1 else k for k in self.told}
+        return [f"{named[k]}={self.keys[k]}" for k in self.told if self.keys[k] != MISSING]
+
+
+def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
+    """Finished runs pooled over seeds, then each unfinished one; and remarks: on runs left out,
+    on why runs ended, on damage."""
+    shown = _telling_keys(records)
+    done = [r for r in records if r.status == "finished"]
+    groups: dict[str, dict[str, RunRecord]] = {}
+    notes = []
+    for record in sorted(done, key=lambda r: str(r.manifest.get("ended")), reverse=True):
+        seeds = groups.setdefault(to_json(_identity(record)), {})
+        if (newest := seeds.setdefault(to_json(record.seed), record)) is not record:
+            notes.append(
+                f"{record.name} repeats {newest.name} (same seed) and is not counted again."
+            )
+    pooled = [sorted(g.values(), key=lambda r: str(r.path)) for g in groups.values()]
+    pooled.sort(key=lambda group: _place(group[0], shown))
+    rows = [_row(group, shown) for group in pooled]
+    rows += [_row([r], shown) for r in records if r.status != "finished"]
+    notes += [f"{r.name}: {_end(r, r.message)}." for r in records if r.status != "finished"]
+    notes += [f"{r.name}: {problem}." for r in records for problem in r.problems]
+    return [_telling(row, rows) for row in rows], notes
+
+
+def _telling(row: Row, rows: Sequence[Row]) -> Row:
+    """The row with what it has to tell: a few keys all, of many those that namesakes differ in."""
+    if len(row.keys) <= FEW_KEYS:
+        return replace(row, told=tuple(row.keys))
+    namesakes = [r for r in rows if r.name == row.name]
+    told = [k for k in row.keys if len({r.keys[k] for r in namesakes}) > 1]
+    return replace(row, told=tuple(told))
+
+
+def _row(runs: Sequence[RunRecord], shown: Sequence[str]) -> Row:
+    first, settings = runs[0], _settings(runs[0])
+    keys = {k: _text(settings[k]) if k in settings else MISSING for k in shown}
+    finished = first.status == "finished"
+    values: dict[str, list[float]] = {}
+    for record in runs if finished else ():
+        for name, value in figures(record).items():
+            values.setdefault(name, []).append(value)
+    spreads = {name: spread(v) for name, v in values.items()}
+    return Row(_name(first), keys, tuple(runs), spreads, "finished" if finished else _end(first))
+
+
+def _end(record: RunRecord, message: str = "") -> str:
+    step = record.metrics[-1]["step"] if record.metrics else 0
+    return f"{record.status} at step {step}" + (f": {message.rstrip('.')}" if message else "")
+
+
+def _name(record: RunRecord) -> str:
+    targets = [_target(record, "objective"), _target(record, "data")]
+    return "-".join(label(t) for t in targets if t) or record.name
+
+
+def _target(record: RunRecord, key: str) -> str:
+    node = record.config.get(key)
+    return str(node.get("_target_") or "") if isinstance(node, Mapping) else ""
+
+
+def _identity(record: RunRecord) -> dict[str, Any]:
+    kept = {k: v for k, v in record.config.items() if k not in UNSHOWN}
+    found: dict[str, Any] = canonical(_without_seeds(kept, record.seed))
+    return found or {"name": record.name}  # a run whose config is lost is like no other
+
+
+def _without_seeds(node: Any, seed: Any) -> Any:
+    """`node` less every key `seed` that follows the run's own, as data.seed does by default."""
+    if not isinstance(node, dict):
+        return node
+    kept = {k: v for k, v in node.items() if k != "seed" or v != seed}
+    return {k: _without_seeds(v, seed) for k, v in kept.items()}
+
+
+def _settings(record: RunRecord) -> dict[str, Any]:
+    return {k: v for k, v in flatten(_identity(record)).items() if v != {}}
+
+
+def _telling_keys(records: Sequence[RunRecord]) -> list[str]:
+    """Keys with two values among the runs that have them, or present in some runs only.
+
+    A key that comes and goes with its group's `_target_` is told by the target already; the
+    objective's and the data's targets are told by the row's name.
+    """
+    settings = [_settings(r) for r in records if r.config]
+    keys = dict.fromkeys(k for s in settings for k in s)
+    hidden = ("objective._target_", "data._target_")
+    return [k for k in keys if k not in hidden and _tells(k, settings)]
+
+
+def _tells(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
+    if len({_text(s[key]) for s in settings if key in s}) > 1:
+        return True
+    present: dict[Any, set[bool]] = {}
+    for s in settings:
+        present.setdefault(s.get(f"{key.partition('.')[0]}._target_"), set()).add(key in s)
+    return any(len(seen) > 1 for seen in present.values())
+
+
+def _place(record: RunRecord, shown: Sequence[str]) -> tuple[Any, ...]:
+    """Where a row stands: by name, then by its settings, numbers by size and before words."""
+    settings = _settings(record)
+    values = [settings.get(key) for key in shown]
+    ranked = [(0, v, "") if is_number(v) else (1, 0.0, _text(v)) for v in values]
+    return (_name(record), ranked, record.name)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else to_json(value)
+
+
+def _ranges(seeds: Iterable[Any]) -> str:
+    numbers = sorted(s for s in seeds if isinstance(s, int))
+    parts: list[list[int]] = []
+    for s in numbers:
+        if parts and s == parts[-1][-1] + 1:
+            parts[-1].append(s)
+        else:
+            parts.append([s])
+    return ", ".join(f"{p[0]}-{p[-1]}" if len(p) > 1 else str(p[0]) for p in parts) or MISSING

@@ -1,0 +1,126 @@
+import math
+
+import pytest
+
+from bvrank.reports.collect import collect
+from bvrank.reports.rows import FEW_KEYS, _without_seeds, rows_of
+from tests.reports.runs import COMMON, DPO
+
+BVPO = COMMON["objective"]
+
+
+@pytest.fixture
+def records(tmp_path):
+    return lambda: collect(str(tmp_path / "outputs"))
+
+
+def rows(records):
+    return rows_of(records())[0]
+
+
+def test_seeds_are_pooled(make_run, records):
+    for seed, gain in enumerate((0.1, 0.2, 0.3)):
+        make_run(seed, gain=gain)
+    (row,) = rows(records)
+    assert (row.name, row.n, row.seeds, row.keys) == ("bvpo-arithmetic", 3, "0-2", {})
+    gain = row.figures["accuracy/thinking/avg@4/gain"]
+    assert gain.mean == pytest.approx(0.2)
+    assert gain.std == pytest.approx(0.1)
+    assert gain.half == pytest.approx(4.302653 * 0.1 / math.sqrt(3), abs=1e-6)
+
+
+def test_only_keys_that_differ_are_columns(make_run, records):
+    for alpha in (1.0, 0.5, 10):
+        make_run(0, objective={**BVPO, "alpha": alpha}, checkpoint={"every": 5 * alpha})
+    keys = [row.keys for row in rows(records)]
+    assert keys == [{"objective.alpha": a} for a in ("0.5", "1", "10")]  # by size, not by spelling
+
+
+def test_keys_that_come_with_another_objective_are_no_columns(make_run, records):
+    make_run(0)
+    make_run(0, objective=DPO, views=("full",))
+    found = rows(records)
+    assert sorted(r.name for r in found) == ["bvpo-arithmetic", "dpo-arithmetic"]
+    assert all(r.keys == {} for r in found)
+
+
+def test_a_key_that_is_there_or_not_is_a_column(make_run, records):
+    make_run(0)
+    make_run(0, schedule={"alpha": [1, 0]})
+    assert sorted(r.keys["schedule.alpha"] for r in rows(records)) == ["-", "[1, 0]"]
+
+
+def test_unfinished_runs_are_rows_of_their_own(make_run, records):
+    make_run(0)
+    make_run(1, stop=7)
+    (done, failed), notes = rows_of(records())
+    assert (done.n, done.seeds, done.status) == (1, "0", "finished")
+    assert (failed.n, failed.seeds, failed.figures) == (0, "1", {})
+    assert failed.status == "failed at step 7"
+    assert notes == [
+        f"{failed.runs[0].name}: failed at step 7: RuntimeError: out of <memory> | at `row` 7."
+    ]
+    assert failed.title.endswith("s1 (failed)")
+
+
+def test_a_killed_run_is_told(make_run, records):
+    path = make_run(0, stop=2) / "manifest.json"
+    path.write_text(path.read_text().replace('"failed"', '"running"'))
+    (path.parent / "lock").unlink()
+    assert rows(records)[0].status == "killed at step 2"
+
+
+def test_the_same_seed_twice_counts_once_and_is_told(make_run, records):
+    make_run(0)
+    make_run(0, name="again")
+    found, notes = rows_of(records())
+    assert [r.n for r in found] == [1]
+    assert any("same seed" in note for note in notes)
+
+
+def test_a_run_without_a_config_is_like_no_other(make_run, records):
+    for seed in (0, 1):
+        (make_run(seed) / "config.yaml").unlink()
+    found, notes = rows_of(records())
+    assert [r.n for r in found] == [1, 1]
+    assert sum("config.yaml is missing" in note for note in notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("seeds", "text"), [([0, 1, 2, 5, 7, 8], "0-2, 5, 7-8"), ([3], "3"), ([10, 9], "9-10")]
+)
+def test_seeds_as_ranges(make_run, records, seeds, text):
+    for seed in seeds:
+        make_run(seed)
+    assert rows(records)[0].seeds == text
+
+
+def test_seeds_that_follow_the_run_do_not_part_it() -> None:
+    followed = _without_seeds({"data": {"seed": 3, "n": 1}, "model": {"teach": {"seed": 3}}}, 3)
+    assert followed == {"data": {"n": 1}, "model": {"teach": {}}}
+    assert _without_seeds({"data": {"seed": 0}}, 3) == {"data": {"seed": 0}}
+
+
+def test_few_settings_are_all_told_of_many_only_what_parts_namesakes(make_run, records):
+    make_run(0, batch=4)
+    make_run(0, batch=8)
+    assert [r.settings for r in rows(records)] == [["batch=4"], ["batch=8"]]
+    other = {f"k{n}": n for n in range(FEW_KEYS)}
+    make_run(0, objective=DPO, views=("full",), gain=None, **other)
+    found = rows(records)
+    assert [r.title for r in found] == [
+        "bvpo-arithmetic batch=4", "bvpo-arithmetic batch=8", "dpo-arithmetic",
+    ]  # fmt: skip
+    assert all(set(r.keys) == {"batch", *other} for r in found)
+
+
+def test_settings_with_one_ending_are_told_whole(make_run, records):
+    for every in (0, 5):
+        make_run(0, eval={"every": every}, note={"every": every + 1})
+    assert rows(records)[0].settings == ["eval.every=0", "note.every=1"]
+
+
+def test_the_objective_of_a_row(make_run, records):
+    (make_run(0) / "config.yaml").unlink()
+    make_run(1)
+    assert sorted(r.objective for r in rows(records)) == ["", "bvpo"]
