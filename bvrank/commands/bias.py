@@ -3,7 +3,8 @@
 The rule: a warning when, over at least LEAST pairs, the 95 % interval of the mean difference in
 tokens (Student's t, paired) leaves out 0, and either one side is the longer one in more than SHARE
 of the pairs, or the mean difference is more than EFFECT standard deviations of the differences
-(Cohen's d for pairs). The interval alone would warn of every large file, the effect alone of chance.
+(Cohen's d for pairs). The interval alone would warn of every large file, the effect alone of
+chance.
 """
 
 from __future__ import annotations

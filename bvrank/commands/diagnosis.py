@@ -127,7 +127,7 @@ def _told(check: Check, finding: Finding, width: int) -> Any:
     """A finding: what, the first rows, the repair."""
     from rich.text import Text
 
-    count = f" in {_rows(finding.count)}" if finding.rows else ""
+    count = f" in {_counted(finding.count, finding.unit)}" if finding.rows else ""
     text = Text().append(f"{finding.level}  ", COLOURS[finding.level])
     text.append(_folded(f"{check.name}: {finding.what}{count}", width, 4)[4:])
     for line in _places(finding):
@@ -159,8 +159,8 @@ def _folded(text: str, width: int, indent: int) -> str:
     )  # fmt: skip
 
 
-def _rows(count: int) -> str:
-    return f"{count:,} row{'s' if count > 1 else ''}"
+def _counted(count: int, unit: str) -> str:
+    return f"{count:,} {unit}{'s' if count > 1 else ''}"
 
 
 def _verdict(checks: Sequence[Check]) -> Any:
@@ -168,5 +168,5 @@ def _verdict(checks: Sequence[Check]) -> Any:
 
     found = {level: n for level, n in counts(checks).items() if n}
     worst = max(found, key=LEVELS.index, default="ok")
-    told = [f"{n} {level}{'s' if n > 1 else ''}" for level, n in reversed(found.items())]
+    told = [_counted(n, level) for level, n in reversed(found.items())]
     return Text(", ".join(told) or "nothing is wrong", style=COLOURS[worst])

@@ -56,7 +56,7 @@ def _checks(config: dict[str, Any], options: Options) -> list[Check]:
     if config["resume"]:
         from bvrank.commands.proof import proven
 
-        request({**config, "resume": False})
+        request(config)
         return proven(config, options.proof.steps)
     return list(_examined(request(config)))
 

@@ -13,6 +13,7 @@ from bvrank.commands.diagnosis import Check
 from bvrank.data import checks
 from bvrank.data.arithmetic import Arithmetic, Demonstrations
 from bvrank.data.checks import Rendered, rendered
+from bvrank.data.encoding import encode
 from bvrank.data.flaws import Finding, Flaw, findings
 from bvrank.data.gaps import lengths
 from bvrank.data.templates import Template
@@ -192,9 +193,7 @@ def _own_pairs(asked: Request, template: Template) -> list[Check]:
     """The template on worked problems: the pairs are the policy's own samples, made later."""
     rows = list(Demonstrations(STAND_INS, asked.settings.seed, 0.5).rows())
     examples = [row for row in rows if isinstance(row, Example)]
-    _, refused = assemble.encode(
-        examples, template, views=("full",), max_length=asked.intake.max_length
-    )
+    _, refused = encode(examples, template, views=("full",), max_length=asked.intake.max_length)
     candidates = list(rendered(examples, template))
     found = findings(chain(refused, _rendering(candidates, template)))
     told = _template_lines(template, len(examples))

@@ -96,7 +96,7 @@ def _unwritable(path: Path, key: str) -> Iterator[Finding]:
     except OSError as error:
         yield Finding("disk", "unwritable", "problem",
                       f"{place} cannot be written to ({error.strerror or error})",
-                      f"Change its permissions, or choose another place with {key}=...")  # fmt: skip
+                      f"Change its permissions, or name another place with {key}=...")  # fmt: skip
 
 
 def check_store(store: Path) -> Check:

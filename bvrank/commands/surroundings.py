@@ -149,7 +149,8 @@ def _memory(trained: int | None, whole: int, precision: str) -> Iterator[Finding
     if needed > whole:
         yield Finding("accelerator", "memory", "warning",
                       f"weights, gradients and moments take {size(needed)}, the GPU has "
-                      f"{size(whole)}", "Train an adapter (model.lora.r=16), or on more GPUs.")  # fmt: skip
+                      f"{size(whole)}",
+                      "Train an adapter (model.lora.r=16), or on more GPUs.")  # fmt: skip
 
 
 def size(count: float) -> str:

@@ -22,7 +22,7 @@ Flaw = Refused  # where, reason, detail: of a row that trains, too
 @dataclass(frozen=True)
 class Finding:
     """One kind of flaw and where it was found. `check` names the check it belongs to; `count` is
-    the number of rows (of things, where `rows` is empty)."""
+    the number of rows (of units, where those are no rows)."""
 
     check: str
     name: str
@@ -31,6 +31,7 @@ class Finding:
     repair: str
     count: int = 1
     rows: tuple[Flaw, ...] = ()
+    unit: str = "row"
 
 
 @dataclass(frozen=True)
