@@ -51,10 +51,9 @@ def gap(pairs: Sequence[Lengths]) -> Gap:
 
 
 def told(found: Gap) -> str:
-    """The mean difference with its interval and n."""
-    d = found.difference
-    interval = "" if d.half is None else f" ({d.mean - d.half:+.1f} to {d.mean + d.half:+.1f})"
-    return f"{d.mean:+.1f} tokens{interval}, n {d.n:,}"
+    """The mean difference in tokens with its 95 % interval."""
+    half = found.difference.half
+    return f"{found.difference.mean:+.1f}" + ("" if half is None else f" \u00b1 {half:.1f}")
 
 
 def finding(view: str, part: str, pairs: Sequence[Lengths]) -> Finding | None:
@@ -69,7 +68,7 @@ def finding(view: str, part: str, pairs: Sequence[Lengths]) -> Finding | None:
     return Finding(
         "lengths", f"{part}_length", "warning",
         f"the chosen {part} is the {side} one in {share:.0%} of the pairs of view {view}: "
-        f"{told(found)}, d {found.effect:+.2f}; widest",
+        f"{told(found)} tokens, d {found.effect:+.2f}; the largest gaps",
         "The model can learn length in place of quality: sample both sides alike, or balance the "
         "pairs; an objective that divides by length helps.",
         len(pairs),

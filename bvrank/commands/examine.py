@@ -172,11 +172,12 @@ def _template_lines(template: Template, rows: int) -> dict[str, str]:
 
 def _length_line(seen: Seen) -> str:
     """Chosen less rejected, part by part."""
-    return "; ".join(
-        f"{view} {part} {bias.told(bias.gap(pairs))}"
+    parts = [
+        f"{view} {part} {bias.told(bias.gap(pairs))} (n {len(pairs):,})"
         for (view, part), pairs in lengths(seen.trained, seen.template).items()
         if view in seen.asked.views
-    )
+    ]
+    return f"chosen less rejected, tokens: {', '.join(parts)}" if parts else ""
 
 
 def _check(name: str, told: str, found: Sequence[Finding]) -> Check:
