@@ -111,7 +111,7 @@ def repeated(examples: Iterable[Example]) -> Iterator[Flaw]:
     same up to case and white space. A row that a mixture repeats is one row."""
     seen: dict[object, str] = {}
     reversed_in: dict[object, str] = {}
-    for example in examples:
+    for example in {(e.where, e.candidates): e for e in examples}.values():
         prompt = prompt_key(example)
         sides = sorted((c.view, c.relevance, *_plain(c)) for c in example.candidates)
         first = seen.setdefault((prompt, *sides), example.where)
