@@ -94,6 +94,7 @@ def _flaws(seen: Seen) -> Iterator[Flaw]:
     if seen.asked.intake.overlong == "truncate_trace_middle":
         kept = (*seen.trained, *seen.held_out)
         yield from checks.cut_traces(kept, seen.rendered, seen.asked.intake.max_length)
+    yield from checks.flat_lists(seen.trained)
     yield from checks.repeated(seen.trained)
     yield from checks.near_leaks(seen.trained, seen.held_out)
 

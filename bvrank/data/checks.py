@@ -106,6 +106,15 @@ def cut_traces(examples: Iterable[Example], rows: Iterable[Rendered], most: int)
             yield Flaw(r.where, "trace_cut", f"{tokens:,} tokens")
 
 
+def flat_lists(examples: Iterable[Example]) -> Iterator[Flaw]:
+    """Rows of several candidates, none better than another, from which an objective learns."""
+    for example in examples:
+        for view in dict.fromkeys(c.view for c in example.candidates):
+            gains = [c.relevance for c in example.candidates if c.view == view]
+            if len(gains) > 1 and len(set(gains)) == 1:
+                yield Flaw(example.where, "flat_relevance", f"{len(gains)} times {gains[0]:g}")
+
+
 def repeated(examples: Iterable[Example]) -> Iterator[Flaw]:
     """Rows that stand twice, and preferences that another row states reversed; texts count as the
     same up to case and white space. A row that a mixture repeats is one row."""

@@ -128,6 +128,10 @@ KINDS: dict[str, Kind] = {
                       "It counts twice: remove one, unless that is meant."),
     "contradiction": Kind("duplicates", "warning", "elsewhere the same pair is preferred reversed",
                           "Keep one of the two."),
+    "flat_relevance": Kind(
+        "lists", "warning", "all candidates are equally relevant, and trained on as they are",
+        "Grade them, or leave the rows out: no order can be learnt from them.",
+    ),
     "near_leak": Kind("leakage", "warning", "nearly the same prompt is held out",
                       "It differs in punctuation or form alone: take it out of one side."),
 }  # fmt: skip
