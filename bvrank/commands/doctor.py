@@ -66,13 +66,15 @@ def _examined(asked: Request) -> Iterator[Check]:
 
     from bvrank.commands import assemble, space, surroundings
     from bvrank.commands.examine import check_data
+    from bvrank.engines.local import Local
     from bvrank.models.corpus import Corpus
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     tokenizer = asked.model.tokenizer(Corpus(lambda: assemble.texts_of(asked.source), asked.store))
     skeleton, weights = _tried(lambda: space.weights_of(asked.model, tokenizer))
     yield surroundings.check_versions()
-    trained = weights.trained if weights else None
+    alone = isinstance(asked.engine, Local)  # others spread weights and moments over ranks
+    trained = weights.trained if weights and alone else None
     yield surroundings.check_accelerator(asked.engine, asked.settings.precision, trained)
     yield space.check_disk(asked.settings, asked.store, weights)
     yield space.check_store(asked.store)

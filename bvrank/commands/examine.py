@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -13,29 +14,33 @@ from bvrank.commands.diagnosis import Check
 from bvrank.data import checks
 from bvrank.data.arithmetic import Arithmetic, Demonstrations
 from bvrank.data.checks import Rendered, rendered
-from bvrank.data.encoding import encode
+from bvrank.data.encoding import AT_ONCE, encode
 from bvrank.data.flaws import Finding, Flaw, findings
-from bvrank.data.gaps import lengths
+from bvrank.data.gaps import Lengths, lengths
 from bvrank.data.templates import Template
 from bvrank.errors import DataError, ModelError
 from bvrank.records import Example
+from bvrank.tracking.progress import phase
 
 if TYPE_CHECKING:
     from bvrank.commands.train import Request
 
 AREA = "data"
+MANY = 5000  # examples from which on rendering shows how far it is
 STAND_INS = 200  # worked problems that the template is tried on where no pairs exist yet
 
 
 @dataclass(frozen=True)
 class Seen:
-    """Rows as they would train and be held out, and every candidate of those as rendered."""
+    """Rows as they would train and be held out, every candidate of those as rendered, and how
+    long the sides of the pairs that train are."""
 
     asked: Request
     template: Template
     train: Half
     held: Half
     rendered: list[Rendered]
+    lengths: dict[tuple[str, str], list[Lengths]]
 
     @property
     def trained(self) -> list[Example]:
@@ -73,8 +78,13 @@ def _seen(asked: Request, template: Template) -> Seen:
     train, held = assemble.halves(
         asked.source, asked.held_source, intake, template, asked.schedule, asked.settings
     )
-    kept = chain(_kept(train), _kept(held))
-    return Seen(asked, template, train, held, _read(kept, asked.views, template))
+    kept = [*_kept(train), *_kept(held)]
+    sizes = {
+        (view, part): pairs
+        for (view, part), pairs in lengths(_kept(train), template).items()
+        if view in asked.views
+    }
+    return Seen(asked, template, train, held, _read(kept, asked.views, template), sizes)
 
 
 def _kept(half: Half) -> list[Example]:
@@ -82,9 +92,17 @@ def _kept(half: Half) -> list[Example]:
     return [row for row in half.found if isinstance(row, Example) and row.where in where]
 
 
-def _read(examples: Any, views: Sequence[str], template: Template) -> list[Rendered]:
-    """The candidates of views that the objective reads."""
-    return [r for r in rendered(examples, template) if r.candidate.view in views]
+def _read(examples: Sequence[Example], views: Sequence[str], template: Template) -> list[Rendered]:
+    """The candidates of views that the objective reads; what takes long shows how far it is."""
+    found: list[Rendered] = []
+    many = phase("rendering", len(examples)) if len(examples) > MANY else nullcontext()
+    with many as shown:
+        for start in range(0, len(examples), AT_ONCE):
+            part = examples[start : start + AT_ONCE]
+            found += (r for r in rendered(part, template) if r.candidate.view in views)
+            if shown is not None:
+                shown.advance(len(part))
+    return found
 
 
 def _flaws(seen: Seen) -> Iterator[Flaw]:
@@ -135,8 +153,8 @@ def _stopping(found: Finding) -> Finding:
 
 
 def _gaps(seen: Seen) -> Iterator[Finding]:
-    for (view, part), pairs in lengths(seen.trained, seen.template).items():
-        if view in seen.asked.views and (found := bias.finding(view, part, pairs)):
+    for (view, part), pairs in seen.lengths.items():
+        if found := bias.finding(view, part, pairs):
             yield found
 
 
@@ -164,7 +182,7 @@ def _lines(seen: Seen) -> dict[str, str]:
 def _template_lines(template: Template, rows: int) -> dict[str, str]:
     bos = "each prompt begins with one BOS" if template.adds_bos else "this tokenizer adds none"
     return {
-        "template": f"trace and answer come back out of the ids ({rows:,} rows)",
+        "template": f"trace and answer come back out of the ids (rows: {rows:,})",
         "bos": bos,
         "boundary": "prompt and response share no token",
         "thinking": "each block is opened and closed once",
@@ -175,8 +193,7 @@ def _length_line(seen: Seen) -> str:
     """Chosen less rejected, part by part."""
     parts = [
         f"{view} {part} {bias.told(bias.gap(pairs))} (n {len(pairs):,})"
-        for (view, part), pairs in lengths(seen.trained, seen.template).items()
-        if view in seen.asked.views
+        for (view, part), pairs in seen.lengths.items()
     ]
     return f"chosen less rejected, tokens: {', '.join(parts)}" if parts else ""
 

@@ -101,7 +101,7 @@ def _processor() -> str:
     import torch
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"CPU ({platform.machine()}, {cores} cores, {torch.get_num_threads()} threads)"
+    return f"CPU ({platform.machine()}, cores {cores}, threads of torch {torch.get_num_threads()})"
 
 
 def _unseen(kind: str) -> Iterator[Finding]:

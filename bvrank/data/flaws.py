@@ -120,7 +120,7 @@ KINDS: dict[str, Kind] = {
                          "Take the tag out of the trace: the template writes its own."),
     "closed_twice": Kind("thinking", "warning", "</think> closes twice in front of one answer",
                          "Generation ends at the first: take the tag out of the trace."),
-    "left_open": Kind("thinking", "problem", "the prompt leaves a think block open",
+    "left_open": Kind("thinking", "warning", "the prompt leaves a think block open",
                       "Close the traces of earlier turns, or set template.empty_block."),
     "trace_cut": Kind("length", "note", "over data.max_length: the middle of a trace is cut out",
                       "Raise data.max_length to keep it."),

@@ -115,6 +115,22 @@ def test_rows_that_stand_twice_or_against_each_other(tmp_path: Path, capsys: Any
     assert told(examined(tmp_path, capsys, rows)[1]) == {"contradiction": HERE}
 
 
+def test_a_view_that_is_none(tmp_path: Path, capsys: Any) -> None:
+    rows = [r | {"view": "full"} for r in clean_pairs()]
+    rows[AT]["view"] = "both"
+    assert told(examined(tmp_path, capsys, rows)[1]) == {"view": HERE}
+
+
+def test_what_takes_long_shows_how_far_it_is(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bvrank.commands.examine.MANY", 100)
+    write(tmp_path / "pairs.jsonl", clean_pairs())
+    words = ("objective=dpo", "data=pairs", f"data.path={tmp_path / 'pairs.jsonl'}")
+    assert composed_doctor(tmp_path, *words) == 0
+    assert "rendering: 200/200 (100%)" in capsys.readouterr().err
+
+
 def test_bare_views(tmp_path: Path, capsys: Any) -> None:
     rows = [r | {f"{s}_bare": {"answer": f"{s} {i}"} for s in ("chosen", "rejected")}
             for i, r in enumerate(clean_pairs())]  # fmt: skip
@@ -261,7 +277,7 @@ def composed_doctor(place: Path, *words: str) -> int:
 def test_pairs_that_training_makes_are_not_there_yet(tmp_path: Path, capsys: Any) -> None:
     assert composed_doctor(tmp_path) == 0
     out = capsys.readouterr().out
-    assert "the policy samples them when training starts" in out and "(200 rows)" in out
+    assert "the policy samples them when training starts" in out and "(rows: 200)" in out
     assert not os.listdir(tmp_path)  # nothing is taught, sampled or written
 
 
