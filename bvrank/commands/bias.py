@@ -72,9 +72,10 @@ def finding(view: str, part: str, pairs: Sequence[Lengths]) -> Finding | None:
     return Finding(
         "lengths", f"{part}_length", "warning",
         f"the chosen {part} is the {found.side} one in {share:.0%} of the pairs of view {view}: "
-        f"{told(found)} tokens, d {found.effect:+.2f}; the largest gaps",
+        f"{told(found)} tokens, d {found.effect:+.2f}; the largest gaps:",
         "The model can learn length in place of quality: sample both sides alike, or balance the "
         "pairs; an objective that divides by length helps.",
         len(pairs),
         tuple(Flaw(p.where, f"{part}_length", f"{p.chosen} against {p.rejected}") for p in widest),
+        unit="",
     )  # fmt: skip

@@ -127,7 +127,7 @@ def _told(check: Check, finding: Finding, width: int) -> Any:
     """A finding: what, the first rows, the repair."""
     from rich.text import Text
 
-    count = f" in {_counted(finding.count, finding.unit)}" if finding.rows else ""
+    count = f" in {_counted(finding.count, finding.unit)}" if finding.rows and finding.unit else ""
     text = Text().append(f"{finding.level}  ", COLOURS[finding.level])
     text.append(_folded(f"{check.name}: {finding.what}{count}", width, 4)[4:])
     for line in _places(finding):

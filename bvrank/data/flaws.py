@@ -22,7 +22,7 @@ Flaw = Refused  # where, reason, detail: of a row that trains, too
 @dataclass(frozen=True)
 class Finding:
     """One kind of flaw and where it was found. `check` names the check it belongs to; `count` is
-    the number of rows (of units, where those are no rows)."""
+    the number of rows (of units, where those are no rows; "" when `what` counts them)."""
 
     check: str
     name: str

@@ -114,5 +114,11 @@ def test_the_document_has_a_fixed_shape() -> None:
     assert sides["rows"][0] == {"where": "[bold]f[/bold].jsonl:1", "detail": "detail 1"}
 
 
+def test_a_finding_that_counts_by_itself_gets_no_count() -> None:
+    whole = Finding("lengths", "gap", "warning", "all of 9:", "Balance them.", 5, ALIKE, "")
+    text = shown([Check("data", "lengths", "+1.0", (whole,))], color_system=None)
+    assert "lengths: all of 9:\n    f:1, f:2, f:3 and 2 more: the same\n" in text
+
+
 def test_an_empty_document_is_well() -> None:
     assert json.loads(document([]))["verdict"] == "ok"
