@@ -16,6 +16,7 @@ bvrank {__version__}: preference optimisation of language models, exact, fast an
 
 Commands
   train     train a policy with an objective, and measure what changed
+  doctor    check machine, template and data, or prove that a run resumes
   inspect   show rendered examples, their scored tokens, and what was refused
   convert   turn files of public data sets into rows that train
   report    make one page of run folders: tables, curves, examples
@@ -65,7 +66,7 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["trian"], "error: there is no command 'trian'. Did you mean 'train'?\n"),
         (
             ["zzz"],
-            "error: there is no command 'zzz'. Known: convert, inspect, report, train.\n",
+            "error: there is no command 'zzz'. Known: convert, doctor, inspect, report, train.\n",
         ),
         (
             ["objective=bvpo"],

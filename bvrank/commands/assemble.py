@@ -57,12 +57,32 @@ def texts_of(source: Any) -> Iterator[str]:
                 yield from (t for t in (candidate.trace, candidate.answer) if t)
 
 
+@dataclass(frozen=True)
+class Half:
+    """What trains, or what is held out: rows as found, those that count, those that do not."""
+
+    found: Sequence[Example | Refused]
+    kept: list[Encoded]
+    refused: list[Refused]
+
+
 def encoded_rows(source: Any, held_source: Any, intake: Intake, template: Template,
                  schedule: Schedule, settings: TrainSettings, where: str) -> Rows:  # fmt: skip
     """Tree by tree what trains and what is held out. DataError when too much was refused."""
+    train, held = halves(source, held_source, intake, template, schedule, settings)
+    check_half(train, intake, schedule, where)
+    if held.found:
+        check_half(held, intake, schedule, f"{where} (held out)")
+    independent = getattr(source, "pairing", None) == "independent"
+    apart = independent and len(schedule.views()) > 1
+    return Rows(train.kept, held.kept, [*train.refused, *held.refused], apart)
+
+
+def halves(source: Any, held_source: Any, intake: Intake, template: Template,
+           schedule: Schedule, settings: TrainSettings) -> tuple[Half, Half]:  # fmt: skip
+    """(train, held out), whatever was refused."""
     from bvrank.data.split import held_out_split, without_leaks
 
-    views = schedule.views()
     train: Sequence[Example | Refused] = list(source.rows())
     held: Sequence[Example | Refused] = []
     if held_source is not None:
@@ -71,27 +91,22 @@ def encoded_rows(source: Any, held_source: Any, intake: Intake, template: Templa
     elif intake.eval_fraction > 0:
         train, held = held_out_split(train, intake.eval_fraction, settings.seed)
 
-    def trees(rows: Sequence[Example | Refused]) -> tuple[list[Encoded], list[Refused]]:
-        return encode(
-            rows, template, views=views, max_length=intake.max_length, overlong=intake.overlong,
-            listing=getattr(source, "listing", Listing()), seed=settings.seed,
+    def half(rows: Sequence[Example | Refused]) -> Half:
+        found, refused = encode(
+            rows, template, views=schedule.views(), max_length=intake.max_length,
+            overlong=intake.overlong, listing=getattr(source, "listing", Listing()),
+            seed=settings.seed,
         )  # fmt: skip
-
-    def teaching(rows: Sequence[Example | Refused]) -> tuple[list[Encoded], list[Refused]]:
-        found, refused = trees(rows)
         useful, useless = _teaching(found, schedule)
-        return useful, [*refused, *useless]
+        return Half(rows, useful, [*refused, *useless])
 
-    kept, refused = teaching(train)
-    check_refused(len(kept), refused, intake.max_refused, where)
-    held_kept, held_refused = teaching(held)
-    if held:
-        check_refused(len(held_kept), held_refused, intake.max_refused, f"{where} (held out)")
-    independent = getattr(source, "pairing", None) == "independent"
-    _check_views(kept, views, where)
-    if held:
-        _check_views(held_kept, views, f"{where} (held out)")
-    return Rows(kept, held_kept, [*refused, *held_refused], independent and len(views) > 1)
+    return half(train), half(held)
+
+
+def check_half(half: Half, intake: Intake, schedule: Schedule, where: str) -> None:
+    """DataError when too much was refused, or no row has a view that the objective reads."""
+    check_refused(len(half.kept), half.refused, intake.max_refused, where)
+    _check_views(half.kept, schedule.views(), where)
 
 
 def _teaching(rows: Sequence[Encoded], schedule: Schedule

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from bvrank.commands.compose import COMPOSING, composed
@@ -42,13 +43,22 @@ def comments(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
         config = composed(command, overrides, partial=True)
     except COMPOSING:  # of a broken command line: the meaning in the plain one
         config = composed(command, partial=True)
-    found = dict(_commented(conf_dir() / f"{command}.yaml"))
+    found = {key: text for path in _files(command) for key, text in _commented(path)}
     for group, option in _choices(config).items():
         for path in (place / group / f"{option}.yaml" for place in _places(config)):
             if path.is_file():
                 prefix = "" if _is_global(path) else f"{group.replace('/', '.')}."
                 found |= {prefix + key: text for key, text in _commented(path)}
     return found
+
+
+def _files(command: str) -> Iterator[Path]:
+    """The command's YAML, behind those of commands whose keys it takes over."""
+    path = conf_dir() / f"{command}.yaml"
+    for name in yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"]:
+        if isinstance(name, str) and name != "_self_" and (conf_dir() / f"{name}.yaml").is_file():
+            yield from _files(name) if name != "hydra_defaults" else ()
+    yield path
 
 
 def _choices(config: DictConfig) -> dict[str, str]:

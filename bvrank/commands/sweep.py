@@ -40,8 +40,14 @@ class Point:
 class Sweep:
     """Runs the points that Hydra's sweeper hands over, one after the other."""
 
-    def __init__(self, command: str, scratch: str, worker: Sequence[str] = WORKER) -> None:
-        self.scratch, self.worker = scratch, (*worker, command)
+    def __init__(
+        self,
+        command: str,
+        scratch: str,
+        worker: Sequence[str] = WORKER,
+        stdout: int | None = None,
+    ) -> None:
+        self.scratch, self.worker, self.stdout = scratch, (*worker, command), stdout
         self.points: list[Point] = []
         self.stopped = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -63,7 +69,7 @@ class Sweep:
             print(f"error: {config}", file=sys.stderr)
             point = Point(tuple(overrides), "failed", 0.0, message=str(config))
         else:
-            point = self._ran(config, tuple(overrides))
+            point = self.ran(config, tuple(overrides))
         self.points.append(point)
         if self.stopped:
             raise KeyboardInterrupt
@@ -77,7 +83,8 @@ class Sweep:
             return 130
         return 0 if all(p.status in ("done", "skipped") for p in self.points) else 1
 
-    def _ran(self, config: dict[str, Any], overrides: tuple[str, ...]) -> Point:
+    def ran(self, config: dict[str, Any], overrides: tuple[str, ...]) -> Point:
+        """The point that a process of its own makes of the config."""
         job = Path(self.scratch) / f"{len(self.points) + 1}.json"
         job.write_text(json.dumps(config), encoding="utf-8")
         outcome = job.with_suffix(".outcome")
@@ -91,6 +98,7 @@ class Sweep:
                 [*self.worker, str(job), *overrides],
                 env=_environment(outcome),
                 stdin=subprocess.DEVNULL,
+                stdout=self.stdout,
                 process_group=0,  # Ctrl-C reaches this process alone, which passes it on once
             )
             if self.stopped:

@@ -219,7 +219,7 @@ class _Encoder:
         if not leaf.ids:
             raise Unfit("empty_answer", "a candidate has no tokens")
         if self.template.twice_bos(leaf.prompt):
-            raise Unfit("template", "the prompt begins with two BOS tokens")
+            raise Unfit("double_bos", "the prompt begins with two BOS tokens")
         text = self.template.decode([leaf.ids])[0]
         told = self.template.response(text, leaf.candidate.mode)
         if _normal(told) != _normal(_expected(leaf.candidate)):

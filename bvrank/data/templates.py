@@ -67,7 +67,7 @@ class Template:
         self._date = parsed_date(date)
         own = tokenizer.get_chat_template() if tokenizer.chat_template else PLAIN_TEMPLATE
         self._jinja = pinned(own if chat_template is None else chat_template, self._date)
-        leads = self._jinja == PLAIN_TEMPLATE and self._adds_bos()
+        leads = self._jinja == PLAIN_TEMPLATE and self.adds_bos
         self._bos = str(tokenizer.bos_token) if leads else ""
         self.style = found_style(self._render, tokenizer, empty_block, end_token)
         self.end_id = self._token_id(self.style.end)
@@ -126,7 +126,9 @@ class Template:
         """What of the canonical completion the prompt of an opened template holds already."""
         return self.style.opener[: len(OPEN) + 1]
 
-    def _adds_bos(self) -> bool:
+    @property
+    def adds_bos(self) -> bool:
+        """Whether the tokenizer puts a BOS before any text."""
         bos = self.tokenizer.bos_token_id
         return bos is not None and self.tokenizer("a")["input_ids"][:1] == [bos]
 

@@ -66,6 +66,15 @@ class HF:
             )  # fmt: skip
         return model
 
+    def skeleton(self) -> Any:
+        """The model without weights, on torch's meta device. ModelError as for `model`."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        config = self._loaded(AutoConfig.from_pretrained, "configuration")
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+
     def _loaded(self, load: Any, what: str, **options: Any) -> Any:
         local = self._local
         if (local / "adapter_config.json").is_file() and not (local / "config.json").is_file():

@@ -143,6 +143,11 @@ class ReferenceStore:
             ) from error  # fmt: skip
 
 
+def torn_entries(folder: Path) -> list[Path]:
+    """The files below `<folder>/reference` that are not what was written."""
+    return [p for p in sorted((folder / "reference").glob("*/*.values")) if _read(p) is None]
+
+
 def write_values(path: Path, reference: Reference) -> None:
     """Keeps a run's own values beside it."""
     path.write_bytes(np.concatenate([np.zeros(0), *reference.values]).astype("<f8").tobytes())
