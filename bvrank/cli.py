@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from bvrank import __version__
 from bvrank.commands.guard import guarded
 from bvrank.errors import ConfigError, did_you_mean
+from bvrank.secrets import refuse
 
 COMMANDS = {
     "train": "train a policy with an objective, and measure what changed",
@@ -64,6 +65,7 @@ def screen(width: int = 0, bold: bool = False) -> str:
 
 
 def _dispatch(args: list[str]) -> int:
+    refuse(args)
     if not args or args[0] in ("--help", "-h", "help"):
         print(screen(bold=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
         return 0

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 
 from bvrank.errors import BvrankError, Interrupted
+from bvrank.secrets import redact
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a reader that went away
 OUTSIDE = frozenset(
@@ -27,9 +30,13 @@ def guarded(action: Callable[[], int]) -> int:
     except (BvrankError, KeyboardInterrupt, OSError) as error:
         known = explained(error)
         if known is None or debugging():
+            sys.excepthook = _uncaught
             raise
         tell(known)
         return known.exit_code
+    except Exception:
+        sys.excepthook = _uncaught
+        raise
 
 
 def explained(error: BaseException) -> BvrankError | None:
@@ -46,7 +53,15 @@ def explained(error: BaseException) -> BvrankError | None:
 def tell(error: BvrankError) -> None:
     """Writes the one line to stderr."""
     line = " ".join(str(error).split())
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {redact(line)}", file=sys.stderr)
+
+
+def _uncaught(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Prints the traceback of a bug; a secret in a message is hidden."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(redact(text), end="", file=sys.stderr)
 
 
 def debugging() -> bool:

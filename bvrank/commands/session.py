@@ -94,23 +94,25 @@ class Session:
             state = _restored(run, engine)
         elif self.asked.needs_reference:
             self._check(engine, train_rows, run)
-        tracker = Several([jsonl, Progress(done=state.step)])
+        others = [asked.tracker(state.step) for asked in self.asked.trackers]
+        tracker = Several([jsonl, Progress(done=state.step), *others])
         recorder = Recorder(
             tracker, settings.steps, settings.log.every, settings.eval.every, held_out
         )
         saver = Saver(run.checkpoints, engine, settings.checkpoint, settings.steps, recorder)
         tracker.start(self.asked.config, run.path)
         jsonl.truncate(state.step)
+        summary: dict[str, Any] = {}  # of a run that did not get to its end
         try:
             self._steps(engine, train_rows, state, recorder, saver)
+            _warn_of_displacement(recorder.latest)
+            recorder.latest = recorder.latest or _last_logged(run)
+            summary = self._summary(recorder, state, before)
         except TrainingError as error:
             run.update(rows_at_fault=list(error.rows))
             raise
         finally:
-            tracker.finish({})
-        _warn_of_displacement(recorder.latest)
-        recorder.latest = recorder.latest or _last_logged(run)
-        summary = self._summary(recorder, state, before)
+            tracker.finish(summary)
         run.finish(summary)
 
     def _steps(self, engine: Any, batches: Stream, state: TrainState, recorder: Recorder,

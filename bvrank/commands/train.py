@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bvrank.commands.build import build
+from bvrank.commands.build import build, trackers_of
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.settings import TrainSettings, split_intake, train_settings
 from bvrank.data.fingerprint import fingerprint
@@ -30,6 +30,7 @@ class Request:
     held_source: Any
     model: Any
     engine: Any
+    trackers: list[Any]
     store: Path
     content: str
     name: str
@@ -75,12 +76,13 @@ def request(config: dict[str, Any]) -> Request:
     held = _held(source, intake.eval_path)
     _check_evaluation(settings, held is not None or intake.eval_fraction > 0)
     settings.optimizer.kind()
+    trackers = trackers_of(config.get("tracker") or {}, trusted)
     content, name = _identity(config, settings)
     return Request(
         config, settings, schedule, intake, source, held,
         model=build(config["model"], "model", trusted),
         engine=build(config["engine"], "engine", trusted),
-        store=_store(settings.store), content=content, name=name,
+        trackers=trackers, store=_store(settings.store), content=content, name=name,
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from bvrank.reports.figures import MODES, figures, is_number, sampled, told, views
 from bvrank.reports.spread import Spread, spread
 from bvrank.run import IGNORED, RunRecord, label, to_json
-from bvrank.run.identity import canonical, flatten
+from bvrank.run.identity import canonical, flatten, without_seeds
 
 MISSING = "-"
 UNSHOWN = (*IGNORED, "seed")  # top-level keys that do not tell configurations apart
@@ -216,16 +216,8 @@ def _target(record: RunRecord, key: str) -> str:
 
 def _identity(record: RunRecord) -> dict[str, Any]:
     kept = {k: v for k, v in record.config.items() if k not in UNSHOWN}
-    found: dict[str, Any] = canonical(_without_seeds(kept, record.seed))
+    found: dict[str, Any] = canonical(without_seeds(kept, record.seed))
     return found or {"name": record.name}  # a run whose config is lost is like no other
-
-
-def _without_seeds(node: Any, seed: Any) -> Any:
-    """`node` less every key `seed` that follows the run's own, as data.seed does by default."""
-    if not isinstance(node, dict):
-        return node
-    kept = {k: v for k, v in node.items() if k != "seed" or v != seed}
-    return {k: _without_seeds(v, seed) for k, v in kept.items()}
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
