@@ -47,19 +47,19 @@ _PLACES = {"dir", "file", "path", "env", "url", "name"}  # ends of names that ho
 
 def refuse(words: Sequence[str]) -> None:
     """ConfigError when one of the command line's `words` holds a secret; it is not repeated."""
-    flag = False
+    flag = ""
     for word in words:
         key, equals, value = word.lstrip("+~").partition("=")
         named = [(key, value)] if equals else []
         named += _INSIDE.findall(word)
         found = next((k for k, v in named if _is_secret(k, v)), None)
         if flag and not word.startswith("-"):
-            raise _refused("")
+            raise _refused(flag)
         if found is not None:
             raise _refused(redact(found))
         if reason := _told_apart(key if equals else "", value if equals else word):
             raise _refused(redact(key) if equals else "", reason)
-        flag = word.startswith("-") and not equals and names_secret(word)
+        flag = word if word.startswith("-") and not equals and names_secret(word) else ""
 
 
 def refuse_settings(config: Mapping[str, Any], prefix: str = "") -> None:
