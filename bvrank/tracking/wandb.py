@@ -73,7 +73,6 @@ class WandbRun:
         with _ends_as_before():
             import wandb
 
-            wandb.setup(wandb.Settings(silent=True))
             if self._asked.mode == "online":
                 self._run = self._online(config)
             if self._run is None:
@@ -89,11 +88,13 @@ class WandbRun:
         run, self._run = self._run, None
         if run is None:
             return
-        # A table asks the server something, and would wait for an answer without an end (0.31).
-        if not _within(self._asked.timeout, lambda: _summarised(run, summary)):
-            _tell("the server does not answer; the tables are in summary.json alone")
-        run.finish(exit_code=0 if summary else 1)
-        self._surroundings.close()
+        try:
+            # A table asks the server, and would wait for an answer without an end (0.31).
+            if not _within(self._asked.timeout, lambda: _summarised(run, summary)):
+                _tell("the server does not answer; the tables are in summary.json alone")
+        finally:
+            run.finish(exit_code=0 if summary else 1)
+            self._surroundings.close()
         if run.offline:
             _tell(f"offline; to upload: wandb sync {self._folder / FOLDER}/offline-run-*")
 
@@ -101,6 +102,7 @@ class WandbRun:
         """The run, or None with one line that says why it goes on offline."""
         import wandb
 
+        wandb.setup(wandb.Settings(silent=True))
         asked = self._asked
         key = os.environ.get(asked.api_key_env)
         try:
@@ -111,6 +113,7 @@ class WandbRun:
         except Exception as error:  # wandb raises from a dozen unrelated classes
             why = " ".join(str(redact(str(error))).split()) or type(error).__name__
             _tell(f"no connection ({why[:200]}); going on offline")
+            _within(asked.timeout, wandb.teardown)  # else the run's id stays taken (0.31)
             return None
         _tell(str(run.url))
         return run
@@ -118,6 +121,7 @@ class WandbRun:
     def _begun(self, config: Mapping[str, Any], mode: str, key: str | None = None) -> Any:
         import wandb
 
+        wandb.setup(wandb.Settings(silent=True))
         asked, name = self._asked, self._folder.name
         return wandb.init(
             project=asked.project, entity=asked.entity, group=asked.group or group_name(config),
