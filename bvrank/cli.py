@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from bvrank import __version__
 from bvrank.commands.guard import guarded
 from bvrank.errors import ConfigError, did_you_mean
-from bvrank.secrets import refuse
 
 COMMANDS = {
     "train": "train a policy with an objective, and measure what changed",
@@ -65,13 +64,16 @@ def screen(width: int = 0, bold: bool = False) -> str:
 
 
 def _dispatch(args: list[str]) -> int:
-    refuse(args)
     if not args or args[0] in ("--help", "-h", "help"):
         print(screen(bold=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
         return 0
     if "--version" in args:
         print(f"bvrank {__version__}")
         return 0
+
+    from bvrank.secrets import refuse
+
+    refuse(args)
     if args[0] == "--completion":
         return _completion(args[1:])
     if args[0] not in COMMANDS:

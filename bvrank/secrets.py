@@ -40,7 +40,7 @@ _HEX40 = re.compile(r"(?<![0-9A-Za-z/@])[0-9a-f]{40}(?![0-9A-Za-z/])")
 _COMMIT_WORDS = {"revision", "commit", "sha"}
 _URL_LOGIN = re.compile(r"(://)[^/\s@]+@")
 _URL_PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
-_INSIDE = re.compile(r"[{,]\s*['\"]?([\w.-]+)['\"]?\s*[:=]\s*['\"]?([^,}'\"]*)")
+_INSIDE = re.compile(r"[{,]\s*['\"]?([\w.-]+)['\"]?\s*[:=]\s*['\"]?([^,{}'\"]*)")
 _VARIABLE = re.compile(r"oc\.env\s*:\s*['\"]?(\w+)")
 _PLACES = {"dir", "file", "path", "env", "url", "name"}  # ends of names that hold no secret itself
 
@@ -162,7 +162,7 @@ def _repair(reason: str) -> str:
 
 def _redact_argument(argument: str) -> str:
     key, separator, value = argument.partition("=")
-    if separator and value and names_secret(key):
+    if separator and _is_secret(key, value):
         return f"{key}={HIDDEN}"
     hidden: str = redact(argument)
     return hidden if {*_words(key)} & _COMMIT_WORDS else _HEX40.sub(HIDDEN, hidden)

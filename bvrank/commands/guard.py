@@ -10,7 +10,6 @@ from collections.abc import Callable
 from types import TracebackType
 
 from bvrank.errors import BvrankError, Interrupted
-from bvrank.secrets import redact
 
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a reader that went away
 OUTSIDE = frozenset(
@@ -52,14 +51,16 @@ def explained(error: BaseException) -> BvrankError | None:
 
 def tell(error: BvrankError) -> None:
     """Writes the one line to stderr."""
+    from bvrank.secrets import redact
+
     line = " ".join(str(error).split())
     print(f"error: {redact(line)}", file=sys.stderr)
 
 
-def _uncaught(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Prints the traceback of a bug; a secret in a message is hidden."""
+    from bvrank.secrets import redact
+
     text = "".join(traceback.format_exception(kind, error, trace))
     print(redact(text), end="", file=sys.stderr)
 

@@ -59,7 +59,7 @@ def _choices(config: DictConfig) -> dict[str, list[str]]:
         for group in (p.name for p in place.glob("*") if p.is_dir() and p.name not in found):
             node = OmegaConf.select(config, group)
             if isinstance(node, DictConfig):
-                found[group] = [str(k) for k in node if (place / group / f"{k}.yaml").is_file()]
+                found[group] = [str(k) for k in node if (place / group / f"{k!s}.yaml").is_file()]
     return found
 
 
@@ -74,7 +74,9 @@ def _groups(choices: dict[str, list[str]], places: Sequence[Path]) -> str:
     return "\n".join(lines)
 
 
-def _keys(config: DictConfig, choices: dict[str, list[str]], meaning: dict[str, str]) -> Iterator[str]:
+def _keys(
+    config: DictConfig, choices: dict[str, list[str]], meaning: dict[str, str]
+) -> Iterator[str]:
     """A block for the keys that are always there, and one for each chosen option's."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     plain.pop("hydra")

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from bvrank.errors import ConfigError
 
 # Below `hydra`: the keys whose values Hydra acts upon, and what they are here.
-ACTING = {
+ACTING: dict[str, Any] = {
     "hydra.callbacks": {},
     "hydra.job.env_set": {},
     "hydra.job_logging.root": None,

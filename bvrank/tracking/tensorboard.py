@@ -44,7 +44,7 @@ class Events:
         from torch.utils.tensorboard import SummaryWriter
 
         purge = self._done + 1 if (folder / FOLDER).exists() else None
-        self._writer = SummaryWriter(str(folder / FOLDER), purge_step=purge)  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(folder / FOLDER), purge_step=purge)
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         self._text("config", f"```yaml\n{text}```")
 
@@ -57,6 +57,8 @@ class Events:
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Adds the summary's figures and tables at the last step, and closes the file."""
+        if self._writer is None:
+            return
         for name, value in figures(summary).items():
             self._writer.add_scalar(name, value, self._step)
         for name, table in tables(summary).items():

@@ -71,8 +71,6 @@ class WandbRun:
         self._folder = folder
         self._surroundings.enter_context(_own_places(folder / FOLDER))
         with _ends_as_before():
-            import wandb
-
             if self._asked.mode == "online":
                 self._run = self._online(config)
             if self._run is None:

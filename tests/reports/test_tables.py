@@ -6,7 +6,7 @@ from rich.console import Console
 
 from bvrank.reports.collect import collect
 from bvrank.reports.spread import spread
-from bvrank.reports.tables import _without_seeds, cell, figure_name, grid, rows_of, tables
+from bvrank.reports.tables import cell, figure_name, grid, rows_of, tables
 from tests.reports.runs import COMMON, DPO
 
 BVPO = COMMON["objective"]
@@ -148,9 +148,3 @@ def test_the_terminal_takes_any_text(make_run, records, width):
     for table in tables(records()):
         assert shown(table, width)
     assert "[red]a|b[/red]" in shown(table)
-
-
-def test_seeds_that_follow_the_run_do_not_part_it() -> None:
-    followed = _without_seeds({"data": {"seed": 3, "n": 1}, "model": {"teach": {"seed": 3}}}, 3)
-    assert followed == {"data": {"n": 1}, "model": {"teach": {}}}
-    assert _without_seeds({"data": {"seed": 0}}, 3) == {"data": {"seed": 0}}

@@ -75,7 +75,8 @@ def begun(folder: Path, first: int = 1, env: dict[str, str] | None = None,
         [sys.executable, "-P", "-c", textwrap.dedent(SESSION), told],
         env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "HOME": str(home), **(env or {})},
         cwd=home, text=True,
-        start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
