@@ -40,7 +40,8 @@ _HEX40 = re.compile(r"(?<![0-9A-Za-z/@])[0-9a-f]{40}(?![0-9A-Za-z/])")
 _COMMIT_WORDS = {"revision", "commit", "sha"}
 _URL_LOGIN = re.compile(r"(://)[^/\s@]+@")
 _URL_PASSWORD = re.compile(r"://[^/\s@:]*:[^/\s@]+@")
-_INSIDE = re.compile(r"[{,]\s*['\"]?([\w.-]+)['\"]?\s*[:=]\s*['\"]?([^,{}'\"]*)")
+_URL_QUERY = re.compile(r"([?&]([\w-]+)=)[^&\s]+")
+_INSIDE = re.compile(r"[{,?&]\s*['\"]?([\w.-]+)['\"]?\s*[:=]\s*['\"]?([^,{}&'\"]*)")
 _VARIABLE = re.compile(r"oc\.env\s*:\s*['\"]?(\w+)")
 _PLACES = {"dir", "file", "path", "env", "url", "name"}  # ends of names that hold no secret itself
 
@@ -62,9 +63,9 @@ def refuse(words: Sequence[str]) -> None:
         flag = word if word.startswith("-") and not equals and names_secret(word) else ""
 
 
-def refuse_settings(config: Mapping[str, Any], prefix: str = "") -> None:
+def refuse_settings(config: Mapping[str, Any]) -> None:
     """ConfigError when a value of the composed config is a secret; it is not repeated."""
-    for key, value in _leaves(config, prefix):
+    for key, value in _leaves(config, ""):
         reason = _told_apart(key, value)
         if _is_secret(key, value) or reason:
             raise ConfigError(
@@ -99,7 +100,8 @@ def redact(value: Any) -> Any:
         return value
     for secret in sorted(kept_secrets().values(), key=len, reverse=True):
         value = value.replace(secret, HIDDEN)
-    return _URL_LOGIN.sub(rf"\1{HIDDEN}@", _SHAPES.sub(HIDDEN, value))
+    value = _URL_LOGIN.sub(rf"\1{HIDDEN}@", _SHAPES.sub(HIDDEN, value))
+    return _URL_QUERY.sub(lambda m: m[1] + HIDDEN if names_secret(m[2]) else m[0], value)
 
 
 def names_secret(key: str) -> bool:

@@ -38,6 +38,7 @@ REFUSED = {
     "+judge={api_key: abc}": "abc",
     "+judge={url: x, auth: {password: abc}}": "abc",
     "data.path=https://me:abc@host/x": "abc",
+    "data.path=https://host/x?page=1&token=abc": "abc",
     "data.path=the-planted-value.jsonl": "planted-value",
     "data.path=${oc.env:PLANTED_TOKEN}": "planted-value",
     "name=a,b,hf_abcdefghijklmnop": "abcdefghijklmnop",

@@ -69,12 +69,17 @@ class WandbRun:
         if self._asked.mode == "disabled":
             return
         self._folder = folder
-        self._surroundings.enter_context(_own_places(folder / FOLDER))
-        with _ends_as_before():
-            if self._asked.mode == "online":
-                self._run = self._online(config)
-            if self._run is None:
-                self._run = self._begun(config, "offline")
+        with ExitStack() as undone:
+            undone.enter_context(_own_places(folder / FOLDER))
+            with _ends_as_before():
+                self._start(config)
+            self._surroundings = undone.pop_all()
+
+    def _start(self, config: Mapping[str, Any]) -> None:
+        if self._asked.mode == "online":
+            self._run = self._online(config)
+        if self._run is None:
+            self._run = self._begun(config, "offline")
 
     def log(self, report: StepReport) -> None:
         """One row of history; the step is the optimiser's."""
@@ -91,10 +96,20 @@ class WandbRun:
             if not _within(self._asked.timeout, lambda: _summarised(run, summary)):
                 _tell("the server does not answer; the tables are in summary.json alone")
         finally:
-            run.finish(exit_code=0 if summary else 1)
+            self._end(run, 0 if summary else 1)
+
+    def _end(self, run: Any, code: int) -> None:
+        """Ends the run and says how to upload what could not be."""
+        try:
+            run.finish(exit_code=code)
+            left = "offline" if run.offline else ""
+        except TimeoutError:
+            left = "the server does not answer"
+        finally:
             self._surroundings.close()
-        if run.offline:
-            _tell(f"offline; to upload: wandb sync {self._folder / FOLDER}/offline-run-*")
+        if left:
+            kind = "offline-run" if run.offline else "run"
+            _tell(f"{left}; to upload: wandb sync {self._folder / FOLDER}/{kind}-*")
 
     def _online(self, config: Mapping[str, Any]) -> Any:
         """The run, or None with one line that says why it goes on offline."""
@@ -135,7 +150,7 @@ def _quiet(timeout: float) -> dict[str, Any]:
         "silent": True, "console": "off", "save_code": False, "disable_code": True,
         "disable_git": True, "disable_job_creation": True, "x_disable_stats": True,
         "x_disable_meta": True, "x_disable_machine_info": True, "x_save_requirements": False,
-        "init_timeout": timeout, "finish_timeout": timeout,
+        "init_timeout": timeout, "finish_timeout": timeout, "finish_timeout_raises": True,
     }  # fmt: skip
 
 

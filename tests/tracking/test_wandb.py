@@ -166,7 +166,7 @@ def test_online_without_a_login_is_one_line_and_offline(tmp_path: Path) -> None:
     first, last = err.splitlines()
     assert first == "wandb: $MY_KEY is not set and nobody is logged in; going on offline"
     assert last.startswith("wandb: offline; to upload")
-    assert took["start"] < 15
+    assert took["start"] < 20
     assert len(wandb_file.history(wandb_file.files(folder)[0])) == 2
 
 
@@ -178,8 +178,8 @@ def test_a_dead_network_costs_seconds_and_no_figure(tmp_path: Path, dead: str) -
         url = server.url if dead == "never answers" else "http://127.0.0.1:9"
         env = {"WANDB_BASE_URL": url, "WANDB_API_KEY": KEY}
         took, err, whole = session(folder, env=env, mode="online", timeout=1.0)
-    assert took["start"] < 10
-    assert whole < 20
+    assert took["start"] < 20
+    assert whole < 40
     assert "going on offline" in err
     offline = [f for f in wandb_file.files(folder) if "offline" in str(f)]
     assert [r["loss"] for r in wandb_file.history(offline[0])] == [1.0, 0.5]
@@ -196,7 +196,7 @@ def test_a_network_that_dies_in_the_run_costs_seconds_and_no_figure(tmp_path: Pa
         server.silent.set()
         began = time.monotonic()
         _, err = process.communicate("\n", timeout=60)
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 30
         assert process.returncode == 0
         assert f"wandb: {server.url}/e/p/runs/" in err
         sent = b" ".join(server.seen)
