@@ -82,7 +82,7 @@ def test_a_secret_is_refused_and_not_repeated(word: str) -> None:
     assert REFUSED[word] not in str(caught.value)
     assert "variable" in str(caught.value) or "netrc" in str(caught.value)
     key, equals, _ = word.lstrip("+").partition("=")
-    if equals and not word.startswith("+judge"):
+    if equals and not {"{", "&"} & {*word}:
         assert caught.value.where == key
 
 

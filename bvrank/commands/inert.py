@@ -47,7 +47,8 @@ def check(config: DictConfig) -> None:
     for key, value in ACTING.items():
         if (OmegaConf.select(config, key) or value) != value:
             raise ConfigError("no config may set this: it would run code", where=key)
-    named, typed = OmegaConf.select(config, "trusted"), _typed(config.hydra.overrides.task)
+    words: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
+    named, typed = OmegaConf.select(config, "trusted"), _typed(words)
     for package in named if isinstance(named, ListConfig) else ():
         if package not in typed:
             raise ConfigError(
@@ -60,5 +61,5 @@ def check(config: DictConfig) -> None:
 def _typed(overrides: Sequence[str]) -> list[Any]:
     """The packages that the command line itself trusts."""
     given = [o for o in overrides if o.lstrip("+").startswith("trusted=")]
-    values = [o.value() for o in OverridesParser.create().parse_overrides(list(given))]
+    values = [o.value() for o in OverridesParser.create().parse_overrides(given)]
     return [name for value in values if isinstance(value, list) for name in value]
