@@ -28,7 +28,6 @@ _TOKENS_OF_TEXT = {
     "pad", "padding", "per", "sep", "special", "start", "stop", "think", "thinking", "unk",
 }  # fmt: skip
 _NO_VALUE = {"", "null", "none", "true", "false", "???"}
-_NUMBER = re.compile(r"[-+]?[\d_.]+(e[-+]?\d+)?", re.IGNORECASE)
 _SHAPES = re.compile(
     r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{16,}"
     r"|sk-(?:proj|ant|or|svcacct|admin)-[A-Za-z0-9_-]{8,}|sk-[A-Za-z0-9]{16,}"
@@ -129,9 +128,7 @@ def kept_secrets() -> dict[str, str]:
 def _is_secret(key: str, value: Any) -> bool:
     """Whether the key names a secret, and the value can be one."""
     text = str(value).strip().strip("'\"")
-    if not isinstance(value, str) or text.lower() in _NO_VALUE or not names_secret(key):
-        return False
-    return bool(_ALWAYS & {*_words(key)}) or not _NUMBER.fullmatch(text)
+    return isinstance(value, str) and text.lower() not in _NO_VALUE and names_secret(key)
 
 
 def _told_apart(key: str, value: Any) -> str:

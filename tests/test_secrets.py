@@ -23,6 +23,7 @@ REFUSED = {
     "hf_token=abc": "abc",
     "hub-token=abc": "abc",
     "PASSWORD=1234": "1234",
+    "x.token=1234": "1234",
     "--secret=abc": "abc",
     "openai_key='abc'": "abc",
     "name=hf_abcdefghijklmnop": "abcdefghijklmnop",
