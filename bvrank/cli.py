@@ -71,6 +71,10 @@ def _dispatch(args: list[str]) -> int:
     if "--version" in args:
         print(f"bvrank {__version__}")
         return 0
+
+    from bvrank.secrets import refuse
+
+    refuse(args)
     if args[0] == "--completion":
         return _completion(args[1:])
     if args[0] not in COMMANDS:

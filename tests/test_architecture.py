@@ -13,7 +13,7 @@ import yaml
 from tests.commands.line import ROOT
 
 FLOORS = (
-    {"records", "protocols", "errors", "paths", "answers", "hub", "ranks"},
+    {"records", "protocols", "errors", "paths", "answers", "hub", "ranks", "secrets"},
     {"objectives"},
     {"scoring", "data", "models", "run", "tracking"},
     {"engines", "sampling", "evaluation", "checkpoint", "reports", "lab"},
@@ -22,7 +22,7 @@ FLOORS = (
 )
 NARROW = {
     "trainer": {"records", "protocols", "errors", "checkpoint"},
-    "reports": {"records", "errors", "paths", "run"},
+    "reports": {"records", "errors", "paths", "run", "secrets"},
 }
 ONE_FILE_EACH = ("deepspeed", "wandb", "vllm", "openai")  # and lazily
 SEVERAL = {"deepspeed": "zero"}  # a file with more than one option in conf/
@@ -30,7 +30,8 @@ FILES = sorted((ROOT / "bvrank").rglob("*.py"))
 # Room -> the method that makes a class of it something a config can name.
 MIRRORED = {"objectives": ("needs_reference", "objective"), "data": ("rows", "data"),
             "engines": ("start", "engine"), "models": ("model", "model"),
-            "data/converters": ("convert", "from")}  # fmt: skip
+            "data/converters": ("convert", "from"),
+            "tracking": ("tracker", "tracker")}  # fmt: skip
 
 
 def imports(path: Path, top: bool = False) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bvrank.commands.build import build
+from bvrank.commands.build import build, trackers_of
 from bvrank.commands.compose import composed, frozen
 from bvrank.commands.settings import split_intake, train_settings
 from bvrank.errors import BvrankError, ConfigError
@@ -15,7 +15,7 @@ from tests.commands.line import ROOT
 
 CONF = ROOT / "conf"
 COMMANDS = sorted(p.stem for p in CONF.glob("*.yaml") if p.stem != "hydra_defaults")
-TRAIN_GROUPS = ("objective", "data", "engine", "model", "experiment")
+TRAIN_GROUPS = ("objective", "data", "engine", "model", "experiment", "tracker")
 OPTIONS = [(g, p.stem) for g in TRAIN_GROUPS for p in sorted((CONF / g).glob("*.yaml"))]
 # What a user has to add to an option before it runs.
 NEEDED = {
@@ -49,7 +49,9 @@ def test_every_option_composes_and_is_built(group: str, option: str) -> None:
 def accepted(config: dict[str, Any], group: str) -> None:
     """The node of `group` fits its constructor; whether its files exist is another matter."""
     node = split_intake(config[group])[1] if group == "data" else config.get(group)
-    if group == "experiment":
+    if group == "tracker":
+        trackers_of(node or {})
+    if group in ("experiment", "tracker"):
         return
     try:
         build(node, group)

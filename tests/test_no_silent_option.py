@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from peft import LoraConfig, get_peft_model
@@ -59,6 +60,8 @@ ROOM: dict[str, tuple[str, ...]] = {
     "model=hf": (*PAIRS, "objective=dpo", "model=hf", "model.path=hf", "optimizer.lr=0.01"),
     "model=scratch": (*PAIRS, "objective=dpo", *SCRATCH, "optimizer.lr=0.01"),
     "engine=local": (*PAIRS, "objective=dpo", *TINY),
+    "tracker=wandb": (*PAIRS, "objective=dpo", *TINY, "tracker=wandb"),
+    "tracker=tensorboard": (*PAIRS, "objective=dpo", *TINY, "tracker=tensorboard"),
 }  # fmt: skip
 
 # Room -> key -> another value, and what has to stand beside it for the key to have a meaning.
@@ -151,6 +154,12 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "shape.tie_word_embeddings": ("false",),
     },
     "engine=local": {"device": ("cuda:77",)},
+    "tracker=wandb": {
+        "wandb.project": ("mine",), "wandb.entity": ("us",), "wandb.group": ("here",),
+        "wandb.tags": ("[a]",), "wandb.mode": ("disabled",), "wandb.timeout": ("5",),
+        "wandb.api_key_env": ("OTHER_KEY", "tracker.wandb.mode=online"),
+    },
+    "tracker=tensorboard": {},
 }  # fmt: skip
 ELSEWHERE = {  # keys that need an earlier run -> the test that has one
     "resume": test_train.test_an_unfinished_run_is_refused_until_it_is_resumed,
@@ -234,6 +243,7 @@ def observed(
     config = frozen(composed("train", words))
     with monkeypatch.context() as patched:
         count_calls(patched, calls)
+        hear_wandb(patched, calls)
         try:
             train.main(config)
         except BvrankError as error:
@@ -256,6 +266,23 @@ def count_calls(patched: pytest.MonkeyPatch, calls: Counter[str]) -> None:
             return real(self, *args)
 
         patched.setattr(owner, name, counted)
+
+
+def hear_wandb(patched: pytest.MonkeyPatch, calls: Counter[str]) -> None:
+    """How wandb is begun; nothing of it runs."""
+    import wandb
+
+    def begin(**asked: Any) -> Any:
+        settings = asked.pop("settings")
+        for varying in ("config", "id", "dir"):
+            del asked[varying]
+        asked |= {"timeouts": (settings.init_timeout, settings.finish_timeout)}
+        calls[f"wandb {sorted(asked.items())} {settings.api_key}"] += 1
+        return MagicMock(offline=True)
+
+    patched.setenv("WANDB_API_KEY", "a" * 40)
+    patched.setenv("OTHER_KEY", "b" * 40)
+    patched.setattr(wandb, "init", begin)
 
 
 def sampler(calls: Counter[str]) -> Any:
@@ -299,7 +326,10 @@ def left(place: Path) -> dict[str, Any]:
 
 
 def relative(folder: Path) -> Iterator[str]:
-    return (str(p.relative_to(folder)) for p in sorted(folder.rglob("*")) if p.is_file())
+    """Files below a folder, but for those with the time in their name."""
+    timed = ("wandb", "tensorboard")
+    paths = (p.relative_to(folder) for p in sorted(folder.rglob("*")) if p.is_file())
+    return (str(p) for p in paths if p.parts[0] not in timed)
 
 
 @pytest.mark.parametrize("room", ROOM)
@@ -307,7 +337,7 @@ def test_no_key_is_missing_here(room: str) -> None:
     group, _, option = room.partition("=")
     config = frozen(composed("train", [*QUICK, *ROOM[room]]))
     if not option:
-        known = {"objective", "data", "engine", "model", "experiment"}
+        known = {"objective", "data", "engine", "model", "experiment", "tracker"}
         config = {k: v for k, v in config.items() if k not in known}
     else:
         config = config[group]

@@ -32,10 +32,12 @@ from bvrank.commands.compose import (
     written,
 )
 from bvrank.commands.hydra_errors import explain
+from bvrank.commands.inert import inert_loading
 from bvrank.commands.job import execute
 from bvrank.commands.sweep import Sweep
 from bvrank.errors import BvrankError, ConfigError
 from bvrank.paths import conf_dir
+from bvrank.secrets import refuse_settings
 
 
 def run(command: str, args: Sequence[str]) -> int:
@@ -118,8 +120,11 @@ def _composed(command: str, argv: list[str], sweep: Sweep) -> dict[str, Any] | N
         resolved: dict[str, Any] | BvrankError
         try:
             resolved = frozen(config, settings.searchpath)
+            refuse_settings(resolved)
         except OmegaConfBaseException as error:  # Hydra would print a line of its own
             resolved = explain(error, command, argv)
+        except ConfigError as error:
+            resolved = error
         if settings.mode == RunMode.MULTIRUN:
             return sweep.run(resolved, [written(o) for o in settings.overrides.task])
         found.append(resolved)
@@ -154,7 +159,7 @@ def _as_hydra(argv: list[str], scratch: str) -> Iterator[None]:
     os.environ.update(ours)
     logging.raiseExceptions = False
     try:
-        with quiet_searchpath():
+        with quiet_searchpath(), inert_loading():
             yield
     finally:
         root.setLevel(level)

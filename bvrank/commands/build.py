@@ -28,6 +28,14 @@ def build(node: Mapping[str, Any], key: str, trusted: Sequence[str] = (), **extr
     return construct(target, values, key, trusted, **extra)
 
 
+def trackers_of(nodes: Mapping[str, Any], trusted: Sequence[str] = ()) -> list[Any]:
+    """The settings of each tracker that is asked for, checked: its package is there.
+
+    `tracker(done)` of one makes the tracker itself: on rank 0 alone.
+    """
+    return [build(node, f"tracker.{name}", trusted) for name, node in nodes.items()]
+
+
 def construct(
     target: Callable[..., Any],
     values: Mapping[str, Any],

@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from bvrank.commands.inert import inert_loading
 from bvrank.errors import ConfigError
 from bvrank.paths import conf_dir
 
@@ -64,6 +65,7 @@ def composed(command: str, overrides: Sequence[str] = (), partial: bool = False)
     check_searchpath(overrides)
     with (
         quiet_searchpath(),
+        inert_loading(),
         _nested(),
         initialize_config_dir(str(conf_dir()), **VERSION_BASE),
     ):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import traceback
 from collections.abc import Callable
+from types import TracebackType
 
 from bvrank.errors import BvrankError, Interrupted
 
@@ -27,9 +29,13 @@ def guarded(action: Callable[[], int]) -> int:
     except (BvrankError, KeyboardInterrupt, OSError) as error:
         known = explained(error)
         if known is None or debugging():
+            sys.excepthook = _uncaught
             raise
         tell(known)
         return known.exit_code
+    except Exception:
+        sys.excepthook = _uncaught
+        raise
 
 
 def explained(error: BaseException) -> BvrankError | None:
@@ -45,8 +51,18 @@ def explained(error: BaseException) -> BvrankError | None:
 
 def tell(error: BvrankError) -> None:
     """Writes the one line to stderr."""
+    from bvrank.secrets import redact
+
     line = " ".join(str(error).split())
-    print(f"error: {line}", file=sys.stderr)
+    print(f"error: {redact(line)}", file=sys.stderr)
+
+
+def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Prints the traceback of a bug; a secret in a message is hidden."""
+    from bvrank.secrets import redact
+
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(redact(text), end="", file=sys.stderr)
 
 
 def debugging() -> bool:

@@ -44,11 +44,11 @@ def comments(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
     except COMPOSING:  # of a broken command line: the meaning in the plain one
         config = composed(command, partial=True)
     found = {key: text for path in _files(command) for key, text in _commented(path)}
-    for group, option in _choices(config).items():
-        for path in (place / group / f"{option}.yaml" for place in _places(config)):
-            if path.is_file():
-                prefix = "" if _is_global(path) else f"{group.replace('/', '.')}."
-                found |= {prefix + key: text for key, text in _commented(path)}
+    for group, chosen in _choices(config).items():
+        files = [place / group / f"{o}.yaml" for o in chosen for place in _places(config)]
+        for path in filter(Path.is_file, files):
+            prefix = _package(path, group)
+            found |= {prefix + key: text for key, text in _commented(path)}
     return found
 
 
@@ -61,31 +61,39 @@ def _files(command: str) -> Iterator[Path]:
     yield path
 
 
-def _choices(config: DictConfig) -> dict[str, str]:
-    """Group -> option, in the order of the command's defaults list."""
-    found = reversed(list(config.hydra.runtime.choices.items_ex(resolve=False)))
-    return {group: str(option) for group, option in found if not group.startswith("hydra/")}
+def _choices(config: DictConfig) -> dict[str, list[str]]:
+    """Group -> options chosen, in the order of the command's defaults list."""
+    listed = reversed(list(config.hydra.runtime.choices.items_ex(resolve=False)))
+    found = {g: [str(o)] if o else [] for g, o in listed if not g.startswith("hydra/")}
+    for place in _places(config):  # Hydra leaves out a group of which several are chosen
+        for group in (p.name for p in place.glob("*") if p.is_dir() and p.name not in found):
+            node = OmegaConf.select(config, group)
+            if isinstance(node, DictConfig):
+                found[group] = [str(k) for k in node if (place / group / f"{k!s}.yaml").is_file()]
+    return found
 
 
-def _groups(choices: dict[str, str], places: Sequence[Path]) -> str:
+def _groups(choices: dict[str, list[str]], places: Sequence[Path]) -> str:
     lines = ["Groups (* is the choice)"]
-    for group, choice in choices.items():
+    for group, chosen in choices.items():
         options = {path.stem: path for place in places for path in (place / group).glob("*.yaml")}
         for n, (option, path) in enumerate(sorted(options.items())):
-            mark = "*" if option == choice else " "
+            mark = "*" if option in chosen else " "
             head = f"{group}=" if n == 0 else ""
             lines += _row(f"{head:<11} {mark}{option}", _title(path))
     return "\n".join(lines)
 
 
-def _keys(config: DictConfig, choices: dict[str, str], meaning: dict[str, str]) -> Iterator[str]:
+def _keys(
+    config: DictConfig, choices: dict[str, list[str]], meaning: dict[str, str]
+) -> Iterator[str]:
     """A block for the keys that are always there, and one for each chosen option's."""
     plain: Any = OmegaConf.to_container(config, resolve=False)
     plain.pop("hydra")
     nodes = {g: plain.pop(g) for g in choices if isinstance(plain.get(g), dict)}
     blocks = {"Keys": dict(_leaves(plain))}
     for group, node in nodes.items():
-        blocks[f"Keys of {group}={choices[group]}"] = dict(_leaves(node, f"{group}."))
+        blocks[f"Keys of {group}={_option(choices[group])}"] = dict(_leaves(node, f"{group}."))
     for title, leaves in blocks.items():
         rows = [
             _row(f"{key}={_shown(value)}", meaning.get(key, ""))
@@ -94,6 +102,11 @@ def _keys(config: DictConfig, choices: dict[str, str], meaning: dict[str, str]) 
         ]
         if rows:
             yield "\n".join([title, *(line for row in rows for line in row)])
+
+
+def _option(chosen: Sequence[str]) -> str:
+    """The options as they are written on the command line."""
+    return chosen[0] if len(chosen) == 1 else f"[{','.join(chosen)}]"
 
 
 def _row(left: str, right: str) -> list[str]:
@@ -160,8 +173,13 @@ def _places(config: DictConfig) -> list[Path]:
     return found
 
 
-def _is_global(path: Path) -> bool:
-    return "# @package _global_" in path.read_text(encoding="utf-8").splitlines()[:3]
+def _package(path: Path, group: str) -> str:
+    """What stands before the keys of an option's file in the config."""
+    for line in path.read_text(encoding="utf-8").splitlines()[:3]:
+        if line.startswith("# @package "):
+            package = line.split()[-1]
+            return "" if package == "_global_" else f"{package}."
+    return f"{group.replace('/', '.')}."
 
 
 def _text(value: Any) -> str:

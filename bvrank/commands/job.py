@@ -16,6 +16,7 @@ from typing import Any
 
 from bvrank.commands.guard import explained, guarded
 from bvrank.commands.outcome import write_outcome
+from bvrank.secrets import redact
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,7 +51,7 @@ def _reported(command: str, config: dict[str, Any]) -> int:
         return execute(command, config)
     except BaseException as error:
         told = str(explained(error) or f"{type(error).__name__}: {error}")
-        write_outcome({"status": "failed", "message": " ".join(told.split())})
+        write_outcome({"status": "failed", "message": redact(" ".join(told.split()))})
         raise
 
 

@@ -76,7 +76,8 @@ class Session:
             state = _restored(run, engine)
         elif self.asked.needs_reference:
             self._check(engine, batches, run)
-        tracker = Several([jsonl, Progress(done=state.step)] if first else [])
+        others = [asked.tracker(state.step) for asked in self.asked.trackers] if first else []
+        tracker = Several([jsonl, Progress(done=state.step), *others] if first else [])
         recorder = Recorder(
             tracker, settings.steps, settings.log.every, settings.eval.every, held_out
         )
@@ -84,19 +85,21 @@ class Session:
         tracker.start(self.asked.config, run.path)
         if first:
             jsonl.truncate(state.step)
+        summary: dict[str, Any] = {}  # of a run that did not get to its end
         try:
             self._steps(engine, batches, state, recorder, saver)
+            policy = self._plain()
+            if first:
+                _warn_of_displacement(recorder.latest)
+                recorder.latest = recorder.latest or _last_logged(run)
+                examples.after(run.path, policy, self.loaded.template, prompts, longest)
+                summary = self._summary(recorder, state, before, policy)
         except TrainingError as error:
             run.update(rows_at_fault=list(error.rows))
             raise
         finally:
-            tracker.finish({})
-        policy = self._plain()
-        if first:
-            _warn_of_displacement(recorder.latest)
-            recorder.latest = recorder.latest or _last_logged(run)
-            examples.after(run.path, policy, self.loaded.template, prompts, longest)
-            run.finish(self._summary(recorder, state, before, policy))
+            tracker.finish(summary)
+        run.finish(summary)
 
     def _steps(self, engine: Any, batches: Any, state: TrainState, recorder: Recorder,
                saver: Saver) -> None:  # fmt: skip

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from bvrank.data.templates import Template
 
-GROUPS = ("objective", "data", "engine", "launcher", "model", "experiment")
+GROUPS = ("objective", "data", "engine", "launcher", "model", "experiment", "tracker")
 SEEDS = 2**63 - 1
 
 

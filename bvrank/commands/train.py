@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bvrank.commands.build import build
+from bvrank.commands.build import build, trackers_of
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.settings import TrainSettings, split_intake, train_settings
 from bvrank.data.fingerprint import fingerprint
@@ -34,6 +34,7 @@ class Request:
     held_source: Any
     model: Any
     engine: Any
+    trackers: list[Any]
     store: Path
     content: str
     name: str
@@ -103,12 +104,13 @@ def request(config: dict[str, Any]) -> Request:
     engine, world = build(config["engine"], "engine", trusted), _launcher(config).world
     settings.forwards(world)
     engine.check(precision=settings.precision, processes=world)
+    trackers = trackers_of(config.get("tracker") or {}, trusted)
     content, name = _identity(config, settings)
     return Request(
         config, settings, schedule, intake, source, held,
         model=build(config["model"], "model", trusted),
         engine=engine,
-        store=_store(settings.store), content=content, name=name,
+        trackers=trackers, store=_store(settings.store), content=content, name=name,
     )  # fmt: skip
 
 

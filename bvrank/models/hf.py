@@ -12,6 +12,7 @@ from bvrank.models.corpus import Corpus
 from bvrank.models.lora import LoRA
 
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+PICKLED = (".bin", ".pt", ".pth", ".pkl", ".ckpt")
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class HF:
         import torch
         from transformers import AutoModelForCausalLM
 
+        self._check_weights()
         model = self._loaded(
             AutoModelForCausalLM.from_pretrained, "causal language model", dtype=torch.float32,
             attn_implementation=self.attention, use_safetensors=True,
@@ -74,6 +76,17 @@ class HF:
         config = self._loaded(AutoConfig.from_pretrained, "configuration")
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(config)  # type: ignore[no-untyped-call]
+
+    def _check_weights(self) -> None:
+        """ModelError when the folder has no safetensors but pickled weights."""
+        pickled = sorted(p.name for e in PICKLED for p in self._local.glob(f"*{e}"))
+        if pickled and not any(self._local.glob("*.safetensors")):
+            raise ModelError(
+                f"holds pickled weights alone ({pickled[0]}): loading them can run any code",
+                where=self.path,
+                repair="Ask for model.safetensors, or convert it where you trust its source: "
+                "save_pretrained writes safetensors.",
+            )
 
     def _loaded(self, load: Any, what: str, **options: Any) -> Any:
         local = self._local

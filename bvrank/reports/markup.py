@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from bvrank.reports.text import readable
-from bvrank.run.provenance import redact
+from bvrank.secrets import redact
 
 VOID = {"meta"}  # elements without an end
 

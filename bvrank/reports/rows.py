@@ -10,7 +10,7 @@ from typing import Any
 from bvrank.reports.figures import figures, is_number
 from bvrank.reports.spread import Spread, spread
 from bvrank.run import IGNORED, RunRecord, label, to_json
-from bvrank.run.identity import canonical, flatten
+from bvrank.run.identity import canonical, flatten, without_seeds
 
 MISSING = "-"
 FEW_KEYS = 3  # settings up to which each is told everywhere; of more, what it takes
@@ -122,16 +122,8 @@ def _target(record: RunRecord, key: str) -> str:
 
 def _identity(record: RunRecord) -> dict[str, Any]:
     kept = {k: v for k, v in record.config.items() if k not in UNSHOWN}
-    found: dict[str, Any] = canonical(_without_seeds(kept, record.seed))
+    found: dict[str, Any] = canonical(without_seeds(kept, record.seed))
     return found or {"name": record.name}  # a run whose config is lost is like no other
-
-
-def _without_seeds(node: Any, seed: Any) -> Any:
-    """`node` less every key `seed` that follows the run's own, as data.seed does by default."""
-    if not isinstance(node, dict):
-        return node
-    kept = {k: v for k, v in node.items() if k != "seed" or v != seed}
-    return {k: _without_seeds(v, seed) for k, v in kept.items()}
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:

@@ -16,7 +16,6 @@ from bvrank.errors import BvrankError, Interrupted, RunError
 from bvrank.records import Refused
 from bvrank.run.files import to_json, write_atomic
 from bvrank.run.lock import Lock
-from bvrank.run.provenance import redact
 from bvrank.run.record import (
     CONFIG,
     MANIFEST,
@@ -26,6 +25,7 @@ from bvrank.run.record import (
     read_config,
     read_manifest,
 )
+from bvrank.secrets import redact
 
 
 class RunFolder:

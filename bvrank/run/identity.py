@@ -15,7 +15,7 @@ from bvrank.run.files import to_json
 # processes share the work moves last bits alone: a resumed run must have as many (bvrank.run).
 IGNORED = (
     "outputs", "store", "resume", "force", "name", "checkpoint", "log", "examples", "trusted",
-    "launcher",
+    "launcher", "tracker",
 )  # fmt: skip
 WRITTEN = ("checkpoint", "log", "examples")
 ABSENT = "(absent)"
@@ -31,6 +31,23 @@ def run_name(config: Mapping[str, Any], *, objective: str, data: str, content: s
     text = to_json({"config": canonical(matters), "content": content})
     digest = hashlib.sha256(text.encode()).hexdigest()[:8]
     return f"{label(objective)}-{label(data)}-s{config.get('seed', 0)}-{digest}"
+
+
+def group_name(config: Mapping[str, Any]) -> str:
+    """`<objective>-<data>-<8 hex>`: one name for the seeds of a configuration."""
+    seed = config.get("seed")
+    matters = {k: v for k, v in config.items() if k not in (*IGNORED, "seed")}
+    digest = hashlib.sha256(to_json(canonical(without_seeds(matters, seed))).encode()).hexdigest()
+    parts = [str((config.get(g) or {}).get("_target_", "")) for g in ("objective", "data")]
+    return "-".join([*map(label, parts), digest[:8]])
+
+
+def without_seeds(node: Any, seed: Any) -> Any:
+    """`node` less every key `seed` that follows the run's own, as data.seed does by default."""
+    if not isinstance(node, dict):
+        return node
+    kept = {k: v for k, v in node.items() if k != "seed" or v != seed}
+    return {k: without_seeds(v, seed) for k, v in kept.items()}
 
 
 def label(target: str) -> str:

@@ -29,6 +29,7 @@ from bvrank.run.folder import RunFolder, now, told
 from bvrank.run.identity import differences, plain
 from bvrank.run.lock import Lock
 from bvrank.run.record import CONFIG, MANIFEST, is_run, read_config, read_manifest
+from bvrank.secrets import redact, redact_command
 
 LOOKS = 5  # how often a folder that changes under our eyes is looked at
 _RESTART = "start again with force=true, which moves this folder aside"
@@ -65,8 +66,8 @@ def open_run(
     name a folder.
     """
     _check_name(name)
-    stored = provenance.redact(plain(config))
-    typed = provenance.redact_command(sys.argv if command is None else command)
+    stored = redact(plain(config))
+    typed = redact_command(sys.argv if command is None else command)
     wanted = _Wanted(outputs / name, stored, content, resume, world, typed)
     notes: list[str] = []
     with told(wanted.path):

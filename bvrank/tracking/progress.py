@@ -171,6 +171,8 @@ class Progress:
         if self._phase is not None:
             ahead = max(0, report.step - self._phase.done)
             self._phase.advance(ahead, **headline(report.values))
+            if self._phase.done >= self._phase.total:
+                self.finish({})  # what is measured afterwards shows lines of its own
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Leaves the last state standing; also right after a failure."""

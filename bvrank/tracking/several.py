@@ -9,6 +9,8 @@ from typing import Any
 
 from bvrank.protocols import Tracker
 from bvrank.records import StepReport
+from bvrank.run.identity import plain
+from bvrank.secrets import redact
 
 
 class Several:
@@ -24,7 +26,8 @@ class Several:
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
         """Starts each; the ones that fail stay out."""
-        self._live = [t for t in self._live if self._try(t, lambda t: t.start(config, folder))]
+        shown = redact(plain(config))  # some of them send it elsewhere
+        self._live = [t for t in self._live if self._try(t, lambda t: t.start(shown, folder))]
 
     def log(self, report: StepReport) -> None:
         """Logs to each."""
@@ -48,4 +51,4 @@ class Several:
         if name not in self._reported:
             self._reported.add(name)
             text = f"warning: tracker {name}: {error or type(error).__name__}; training goes on"
-            print(text, file=sys.stderr, flush=True)
+            print(redact(text), file=sys.stderr, flush=True)

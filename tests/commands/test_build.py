@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
-from bvrank.commands.build import build, construct, locate
+from bvrank.commands.build import build, construct, locate, trackers_of
 from bvrank.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -184,3 +184,16 @@ def test_a_node_must_name_what_it_builds(value: Any) -> None:
 def test_without_a_key_the_field_stands_alone() -> None:
     with pytest.raises(ConfigError, match=r"^size: must be positive"):
         construct(Inner, {"size": 0}, "")
+
+
+def test_trackers_are_built_by_name_and_a_wrong_key_is_told_with_it() -> None:
+    nodes = {"wandb": {"_target_": "bvrank.tracking.wandb.Wandb", "tags": ["a"]},
+             "tensorboard": {"_target_": "bvrank.tracking.tensorboard.TensorBoard"}}  # fmt: skip
+    wandb, tensorboard = trackers_of(nodes)
+    assert wandb.tags == ("a",)
+    assert tensorboard.tracker(0) is not None
+    assert trackers_of({}) == []
+    for node, where in (({"mode": "onlin"}, "mode"), ({"projct": "x"}, "projct")):
+        with pytest.raises(ConfigError) as caught:
+            trackers_of({"wandb": nodes["wandb"] | node})
+        assert caught.value.where == f"tracker.wandb.{where}"

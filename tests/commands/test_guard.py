@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import sys
 
 import pytest
 
@@ -51,3 +52,18 @@ def test_explained() -> None:
     error = BvrankError("x")
     assert explained(error) is error
     assert explained(ValueError("x")) is None
+
+
+def test_secrets_in_a_message_or_a_traceback_are_hidden(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_TOKEN", "planted-value")
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    assert guarded(lambda: raising(ConfigError("got planted-value"))) == 2
+    assert capsys.readouterr().err == "error: got ***\n"
+    try:
+        guarded(lambda: raising(ValueError("got planted-value")))
+    except ValueError:
+        sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback") and err.endswith("ValueError: got ***\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -149,7 +150,10 @@ def test_examples_are_of_held_out_rows_and_of_each_view(tmp_path: Path) -> None:
     found, _ = read_jsonl(run / "examples.jsonl")
     assert [e["view"] for e in found] == ["full", "full", "bare", "bare"]
     assert all(e["before"] and e["after"] for e in found)
-    held = [r.where for r in Session.load(train.request(on_pairs(tmp_path, *words))).rows.held_out]
+    held = [
+        r.where
+        for r in Session.load(train.request(on_pairs(tmp_path, *words))).loaded.rows.held_out
+    ]
     numbers = {int(where.rpartition(":")[2].split()[0].strip("+")) for where in held}
     asked = {int(e["prompt"].partition("user\n")[2].partition("+")[0]) for e in found}
     assert asked <= {(n - 1) // 2 for n in numbers}
@@ -165,3 +169,44 @@ def test_a_resumed_run_keeps_what_was_said_before(tmp_path: Path) -> None:
     found, _ = read_jsonl(run / "examples.jsonl")
     assert [e["before"]["text"] for e in found] == ["kept"] * len(first)
     assert [e["after"] for e in found] == [e["after"] for e in first]
+
+
+def test_a_tracker_hears_the_metrics_and_the_summary_also_over_a_resume(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    words = ("objective=dpo", "steps=4", "checkpoint.every=2", "checkpoint.keep=9",
+             "tracker=tensorboard")  # fmt: skip
+    run = go(on_pairs(tmp_path, *words))
+    unfinished(run, last=2)
+    go(on_pairs(tmp_path, *words, "resume=true"))
+    events = EventAccumulator(str(run / "tensorboard")).Reload()
+    rows = metrics(run)
+    for name in (*rows[0].keys() - {"step"}, "speed/tokens_per_second"):
+        logged = [(e.step, e.value) for e in events.Scalars(name)]
+        assert [step for step, _ in logged] == [1, 2, 3, 4]
+        if not name.startswith("speed/"):
+            values = [np.float32(r[name]) for r in rows]
+            assert [np.float32(v) for _, v in logged] == values
+    tables = [t.tensor_proto.string_val[0] for t in events.Tensors("rows/text_summary")]
+    assert tables[-1].decode().endswith("| kept | 6 |")
+
+
+def test_a_tracker_changes_neither_name_nor_trajectory(tmp_path: Path) -> None:
+    plain = go(on_pairs(tmp_path, "objective=dpo"))
+    before = metrics(plain)
+    tracked = go(on_pairs(tmp_path, "objective=dpo", "tracker=tensorboard", "force=true"))
+    assert tracked == plain
+    assert metrics(tracked) == before
+
+
+def test_a_missing_tracker_is_told_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = on_pairs(tmp_path, "objective=dpo", "tracker=[tensorboard,wandb]")
+    real = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name == "wandb" else real(name, *a)
+    )
+    with pytest.raises(ConfigError, match=r"tracker\.wandb: .*pip install 'bvrank\[wandb\]'"):
+        train.main(asked)
+    assert not (tmp_path / "outputs").exists()

@@ -3,7 +3,7 @@ import math
 import pytest
 
 from bvrank.reports.collect import collect
-from bvrank.reports.rows import FEW_KEYS, _without_seeds, rows_of
+from bvrank.reports.rows import FEW_KEYS, rows_of
 from tests.reports.runs import COMMON, DPO
 
 BVPO = COMMON["objective"]
@@ -93,12 +93,6 @@ def test_seeds_as_ranges(make_run, records, seeds, text):
     for seed in seeds:
         make_run(seed)
     assert rows(records)[0].seeds == text
-
-
-def test_seeds_that_follow_the_run_do_not_part_it() -> None:
-    followed = _without_seeds({"data": {"seed": 3, "n": 1}, "model": {"teach": {"seed": 3}}}, 3)
-    assert followed == {"data": {"n": 1}, "model": {"teach": {}}}
-    assert _without_seeds({"data": {"seed": 0}}, 3) == {"data": {"seed": 0}}
 
 
 def test_few_settings_are_all_told_of_many_only_what_parts_namesakes(make_run, records):

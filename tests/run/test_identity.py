@@ -11,9 +11,11 @@ from bvrank.run.identity import (
     canonical,
     differences,
     flatten,
+    group_name,
     label,
     plain,
     run_name,
+    without_seeds,
 )
 
 CONFIG = {
@@ -129,3 +131,23 @@ def test_keys_that_find_the_folder_are_no_difference(key):
     other = {**CONFIG, key: "x"}
     assert not differences(CONFIG, other, matters=True)
     assert not differences(CONFIG, other, matters=False)
+
+
+def test_seeds_that_follow_the_run_do_not_part_it() -> None:
+    followed = without_seeds({"data": {"seed": 3, "n": 1}, "model": {"teach": {"seed": 3}}}, 3)
+    assert followed == {"data": {"n": 1}, "model": {"teach": {}}}
+    assert without_seeds({"data": {"seed": 0}}, 3) == {"data": {"seed": 0}}
+
+
+def test_seeds_of_a_configuration_share_a_group_and_nothing_else_does() -> None:
+    config = {
+        "seed": 0, "outputs": "a", "objective": {"_target_": "x.dpo.DPO", "beta": 0.1},
+        "data": {"_target_": "x.pairs.Pairs", "seed": 0},
+    }  # fmt: skip
+    other = config | {"seed": 1, "outputs": "b", "data": {"_target_": "x.pairs.Pairs", "seed": 1}}
+    name = group_name(config)
+    assert name.startswith("dpo-pairs-")
+    assert group_name(other) == name
+    assert group_name(config | {"steps": 3}) != name
+    assert group_name(config | {"data": {"_target_": "x.pairs.Pairs", "seed": 7}}) != name
+    assert group_name({}).startswith("unnamed")

@@ -21,6 +21,8 @@ STEP = {
     "lr": 3e-5,
 }
 
+SHOW_CURSOR = "\x1b[?25h"
+
 
 class Clock:
     """Time that passes when it is told to."""
@@ -240,3 +242,14 @@ def test_the_tracker_shows_training(tmp_path):
 )  # fmt: skip
 def test_durations(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_last_step_ends_the_line_and_gives_the_cursor_back(tmp_path):
+    text = io.StringIO()
+    tracker = Progress(console=Console(file=text, force_terminal=True, width=80))
+    tracker.start({"steps": 2}, tmp_path)
+    tracker.log(StepReport(1, {}))
+    assert SHOW_CURSOR not in text.getvalue()
+    tracker.log(StepReport(2, {}))
+    assert SHOW_CURSOR in text.getvalue()
+    tracker.finish({})

@@ -79,3 +79,18 @@ def test_a_keyboard_interrupt_passes():
 
     with pytest.raises(KeyboardInterrupt):
         Several([Stopped()]).log(StepReport(1, {}))
+
+
+def test_secrets_reach_no_tracker_and_no_warning(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("MY_TOKEN", "planted-value")
+    heard = Heard()
+    several = Several([heard])
+    several.start({"a": {"b": ["planted-value"]}, "path": tmp_path}, tmp_path)
+    assert heard.calls == [("start", {"a": {"b": ["***"]}, "path": str(tmp_path)})]
+
+    def refused(report):
+        raise ConnectionError("401 for planted-value")
+
+    heard.log = refused
+    several.log(StepReport(1, {}))
+    assert capsys.readouterr().err == "warning: tracker Heard: 401 for ***; training goes on\n"
