@@ -13,6 +13,7 @@ from typing import Any
 
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
+from bvrank.commands.guard import STOPS
 from bvrank.commands.settings import Checkpoint
 from bvrank.protocols import Tracker
 from bvrank.records import StepReport
@@ -85,7 +86,7 @@ class Saver:
 
 
 class Stopping:
-    """Turns the first SIGINT or SIGTERM into a wish the trainer reads; a second ends at once."""
+    """Turns the first signal of STOPS into a wish the trainer reads; a second ends at once."""
 
     def __init__(self) -> None:
         self.wished = False
@@ -96,9 +97,8 @@ class Stopping:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While active, signals are heard. Outside the main thread nothing changes."""
-        numbers = (signal.SIGINT, signal.SIGTERM)
         try:
-            before = {n: signal.signal(n, self._hear) for n in numbers}
+            before = {n: signal.signal(n, self._hear) for n in STOPS if heeded(n)}
         except ValueError:
             yield
             return
@@ -112,3 +112,8 @@ class Stopping:
         if self.wished:
             raise KeyboardInterrupt
         self.wished = True
+
+
+def heeded(number: signal.Signals) -> bool:
+    """Whether the process was started to hear it: under nohup, SIGHUP is ignored."""
+    return signal.getsignal(number) is not signal.SIG_IGN
