@@ -1,0 +1,160 @@
+"""kill -9 at random moments of training and of saving, then resume: the end is bit-equal."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bvrank.tracking.progress import phase
+from tests.commands.fast import pair_rows, write
+from tests.trials import Request, Table
+from tests.trials.ends import last_step, status, unlike
+from tests.trials.process import Done, Running, run
+
+# A save that takes a while beside steps that do not.
+SHAPE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
+STEPS, EVERY = 40, 3
+TRIES = 8
+COLUMNS = ("kill", "where", "step", "tries", "left behind", "resumed from", "bit-equal")
+STARTS = re.compile(r"going on after step (\d+)|(no checkpoint to go on|nothing to resume)")
+
+
+@dataclass
+class Chain:
+    """One run that is killed again and again; `words` start it and go on with it."""
+
+    request: Request
+    run: Path
+    words: tuple[str, ...]
+    draw: random.Random
+    save_seconds: float = 0.1
+    step_seconds: float = 0.1
+
+    @property
+    def logs(self) -> Path:
+        return self.request.folder / "logs"
+
+    def parts(self) -> set[tuple[str, int]]:
+        """The half-written checkpoints there, as (name, inode): a name may come again."""
+        found = set()
+        for path in (self.run / "checkpoints").glob(".step-*.part"):
+            try:
+                found.add((path.name, path.stat().st_ino))
+            except FileNotFoundError:
+                continue
+        return found
+
+    def strike(self, where: str) -> tuple[int, str, int]:
+        """Kills once within training or a save: step, what was left behind, tries. RuntimeError
+        when every try missed."""
+        for attempt in range(1, TRIES + 1):
+            before = self.parts()
+            running = Running(self.logs, (*self.words, "resume=true"))
+            aimed = self._save(running, before) if where == "save" else self._step(running)
+            there = self.parts() - before
+            done = running.kill(self.request.victim, self.draw) if aimed else running.finish()
+            # Where one process was killed the others clean up: what counts is what was there.
+            left = there if self.request.victim == "one" else self.parts() - before
+            if not aimed or done.code == 0 or status(self.run) == "finished":
+                raise RuntimeError(f"the run ended before it was killed\n{done.err}")
+            if bool(left) is (where == "save"):
+                names = ", ".join(name for name, _ in left) or "nothing"
+                return last_step(self.run), names, attempt
+        raise RuntimeError(f"{TRIES} kills missed the {where}")
+
+    def _step(self, running: Running) -> bool:
+        """Waits for a random moment of a random step of this session."""
+        if not running.wait_for(lambda: "training:" in running.err):
+            return False
+        goal = started(running.err) + self.draw.randint(1, 3 * EVERY)
+        reached = running.wait_for(lambda: last_step(self.run) >= goal)
+        time.sleep(self.draw.random() * self.step_seconds)
+        return reached
+
+    def _save(self, running: Running, before: set[tuple[str, int]]) -> bool:
+        """Waits for a random moment of the first, second or third save of this session."""
+        for _ in range(self.draw.randint(1, 3)):
+            seen = set(before)
+            if not running.wait_for(lambda seen=seen: bool(self.parts() - seen)):
+                return False
+            before = before | self.parts()
+        time.sleep(self.draw.random() * self.save_seconds)
+        return True
+
+
+def table(request: Request, kills: int = 20, per_run: int = 2) -> Table:
+    """Half of the kills in training, half in a save; `per_run` in a row, then on to the end."""
+    whole = whole_run(request)
+    made = Table(f"Kill -9, then resume (victim={request.victim}, {' '.join(request.overrides)})",
+                 COLUMNS)  # fmt: skip
+    with phase("kill", kills) as shown:
+        for number in range(0, kills, per_run):
+            chain = whole_chain(request, whole, f"{request.seed}|{number}")
+            hits = []
+            places = [("training", "save")[i % 2] for i in range(per_run)]
+            try:
+                for where in chain.draw.sample(places, per_run):
+                    hits.append((where, *chain.strike(where)))
+                    shown.advance()
+                done = run(chain.logs, (*chain.words, "resume=true"))
+            except (RuntimeError, TimeoutError) as error:
+                made.add(number + 1, "", "", "", "", "", f"no: {error}", right=False)
+                continue
+            _tell(made, number, hits, chain, done, whole.run)
+            shutil.rmtree(chain.run.parent)
+    return made
+
+
+def whole_run(request: Request) -> Chain:
+    """The run that nobody kills, and how long its saves and steps take."""
+    data = write(request.folder / "pairs.jsonl", pair_rows(64))
+    words = (
+        "train", "objective=dpo", "data=pairs", f"data.path={data}", "model=scratch",
+        "model.vocabulary=512", *(f"model.shape.{k}={v}" for k, v in SHAPE.items()),
+        f"steps={STEPS}", "batch=2", f"checkpoint.every={EVERY}", "name=run",
+        f"store={request.folder}/store", *request.overrides,
+    )  # fmt: skip
+    outputs = request.folder / "whole"
+    chain = Chain(request, outputs / "run", (*words, f"outputs={outputs}"), random.Random(0))
+    running, saves = Running(chain.logs, chain.words), []
+    while running.wait_for(lambda: bool(chain.parts())):
+        began = time.monotonic()
+        running.wait_for(lambda: not chain.parts())
+        saves.append(time.monotonic() - began)
+    done = running.finish()
+    if done.code:
+        raise RuntimeError(done.err)
+    took = re.search(r'"speed/seconds": ([0-9.e-]+)', (chain.run / "metrics.jsonl").read_text())
+    chain.save_seconds = sorted(saves)[len(saves) // 2]
+    chain.step_seconds = float(took.group(1)) if took else 0.1
+    return chain
+
+
+def whole_chain(request: Request, whole: Chain, seed: str) -> Chain:
+    """A run to be killed, like the whole one."""
+    outputs = request.folder / f"killed-{seed.replace('|', '-')}"
+    words = (*whole.words[:-1], f"outputs={outputs}")
+    return Chain(request, outputs / "run", words, random.Random(seed), whole.save_seconds,
+                 whole.step_seconds)  # fmt: skip
+
+
+def started(err: str) -> int:
+    """The step that a session went on after."""
+    found = STARTS.search(err)
+    return int(found.group(1) or 0) if found else 0
+
+
+def _tell(made: Table, number: int, hits: list[tuple[str, int, str, int]], chain: Chain, done: Done,
+          whole: Path) -> None:  # fmt: skip
+    differ = unlike(whole, chain.run) if done.code == 0 else [done.said or f"exit {done.code}"]
+    sessions = sorted(chain.logs.glob("*.err"), key=lambda p: int(p.stem))
+    tries = [t for _, _, _, t in hits]
+    for i, (where, step, left, attempts) in enumerate(hits):
+        back = sum(tries[i + 1 :]) + 1  # sessions from the one that came after this hit to the end
+        resumed = started(sessions[-back].read_text())
+        end = "yes" if not differ else f"no: {', '.join(differ)}"
+        made.add(number + i + 1, where, step, attempts, left, resumed, end, right=not differ)
