@@ -143,15 +143,15 @@ class Session:
     def _own_reference(self, engine: Any, rows: Any, run: RunFolder) -> Reference:
         """The reference of the rows drawn; a resumed run goes on with the bits it began with."""
         path, told = run.path / "reference.values", run.manifest.get("reference") or {}
-        if run.resumed and "digest" in told:
-            kept = read_values(path, rows, told["digest"])
-            if kept is None:
-                raise RunError(
-                    "the run's reference log-probs are gone or changed", where=str(path),
-                    repair="Start anew with force=true.",
-                )  # fmt: skip
+        digest = told.get("digest") if run.resumed else None
+        if digest and (kept := read_values(path, rows, digest)) is not None:
             return kept
         reference = self._reference(engine, rows, "reference")
+        if digest and reference.digest != digest:
+            raise RunError("the run's reference log-probs are gone or changed, not to be made again",
+                           where=str(path), repair="Start anew with force=true.")  # fmt: skip
+        if digest:
+            print(f"{path}: is not what was written; it is made again", file=sys.stderr)
         write_values(path, reference)
         run.update(reference={"digest": reference.digest, "computed": reference.computed,
                               "from_store": reference.found})  # fmt: skip

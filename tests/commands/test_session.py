@@ -14,7 +14,17 @@ from bvrank.commands.session import Session
 from bvrank.errors import ConfigError, DataError, ModelError, RunError
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
 from bvrank.scoring import reference
-from tests.commands.fast import config, folder, go, metrics, on_lists, on_pairs, pair_rows, write
+from tests.commands.fast import (
+    config,
+    folder,
+    go,
+    metrics,
+    on_lists,
+    on_pairs,
+    pair_rows,
+    read,
+    write,
+)
 
 
 def stored(tmp_path: Path) -> list[Path]:
@@ -51,11 +61,21 @@ def test_after_a_kill_each_step_is_logged_once_and_alike(tmp_path: Path) -> None
     assert metrics(run) == before
 
 
-def test_resume_refuses_reference_values_that_changed(tmp_path: Path) -> None:
-    words = ("objective=dpo", "steps=4", "checkpoint.every=2")
+def test_reference_values_that_are_damaged_are_made_again_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("objective=dpo", "steps=4", "checkpoint.every=2", "checkpoint.keep=9")
     run = go(on_pairs(tmp_path, *words))
+    before, kept = metrics(run), (run / "reference.values").read_bytes()
     unfinished(run, last=2)
     (run / "reference.values").write_bytes(b"0" * 8)
+    go(on_pairs(tmp_path, *words, "resume=true"))
+    assert "reference.values: is not what was written" in capsys.readouterr().err
+    assert metrics(run) == before and (run / "reference.values").read_bytes() == kept
+    unfinished(run, last=2)
+    manifest = read(run / "manifest.json")
+    manifest["reference"]["digest"] = "0" * 16  # as if another machine had computed them
+    (run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RunError, match="gone or changed"):
         train.main(on_pairs(tmp_path, *words, "resume=true"))
 
