@@ -148,7 +148,7 @@ class Session:
             return kept
         reference = self._reference(engine, rows, "reference")
         if digest and reference.digest != digest:
-            raise RunError("the run's reference log-probs are gone or changed, not to be made again",
+            raise RunError("the run's reference log-probs are gone or changed for good",
                            where=str(path), repair="Start anew with force=true.")  # fmt: skip
         if digest:
             print(f"{path}: is not what was written; it is made again", file=sys.stderr)
