@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 
 from bvrank.errors import BvrankError, Interrupted
@@ -79,7 +79,8 @@ def explained(error: BaseException) -> BvrankError | None:
 def tell(error: BvrankError) -> None:
     """Writes the one line to stderr."""
     line = " ".join(str(error).split())
-    print(f"error: {line}", file=sys.stderr)
+    with suppress(OSError):  # the terminal that went away took stderr along
+        print(f"error: {line}", file=sys.stderr)
 
 
 def debugging() -> bool:

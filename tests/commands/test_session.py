@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from bvrank.commands import train
+from bvrank.commands import session, train
 from bvrank.commands.session import Session
-from bvrank.errors import ConfigError, DataError, ModelError, RunError
+from bvrank.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
 from bvrank.scoring import reference
 from tests.commands.fast import (
@@ -78,6 +81,28 @@ def test_reference_values_that_are_damaged_are_made_again_or_refused(
     (run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RunError, match="gone or changed"):
         train.main(on_pairs(tmp_path, *words, "resume=true"))
+
+
+def test_a_signal_during_the_last_step_stops_before_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = on_pairs(tmp_path, "objective=dpo")
+    whole = read(go({**asked, "outputs": str(tmp_path / "whole")}) / "summary.json")["final"]
+    real = session.train
+
+    def signalled(*arguments: Any) -> None:
+        real(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "train", signalled)
+        with pytest.raises(Interrupted, match=r"after step 2 of 2; it is saved.*resume=true"):
+            train.main(asked)
+    assert read(folder(asked) / "manifest.json")["status"] == "interrupted"
+    final = read(go({**asked, "resume": True}) / "summary.json")["final"]
+    assert {k: v for k, v in final.items() if "speed" not in k} == {
+        k: v for k, v in whole.items() if "speed" not in k
+    }
 
 
 def test_another_model_under_the_same_path_is_another_run(tmp_path: Path) -> None:
