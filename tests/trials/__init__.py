@@ -19,7 +19,7 @@ from pathlib import Path
 class Request:
     """What a table is made of: overrides of the command, a seed for its draws, a folder to work
     in, whom `kill` kills (`all` processes of the command, or `one` of its descendants), and the
-    rows that are asked for (a part of their name; empty: all)."""
+    rows that are asked for (a pattern of their name; empty: all)."""
 
     folder: Path
     overrides: tuple[str, ...] = ()

@@ -6,6 +6,7 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from bvrank.run.store import damage
@@ -84,8 +85,7 @@ class Row:
 
 
 class Bench:
-    """`whole`: a finished run; `store`: all that it needed; `half`: the run, killed with two
-    checkpoints behind it."""
+    """`whole`: a finished run; `store`: all that it needed."""
 
     def __init__(self, request: Request) -> None:
         self.folder, self.overrides = request.folder, request.overrides
@@ -94,11 +94,15 @@ class Bench:
         if done.code:
             raise RuntimeError(f"the run that nothing befalls failed: {done.err}")
         self.whole, self.store = whole.run, whole.store
+
+    @cached_property
+    def half(self) -> Path:
+        """The run, killed with two checkpoints behind it."""
         half = self.place("half")
         running = half.start()
         running.wait_for(lambda: last_step(half.run) >= 7)
         running.kill()
-        self.half = half.run
+        return half.run
 
     def place(self, name: str, *, warm: bool = True, half: bool = False,
               outputs: Path | None = None, store: Path | None = None) -> Place:  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -21,7 +22,8 @@ from tests.trials.process import Running
 COLUMNS = ("fault", "stage", "what was said", "exit", "what was left", "end after the repair")
 JOBS = 2
 TRIES = 6
-# Stage of the default run -> whether it has come to it, and whether the store is cold then.
+WARM = ("training", "saving")  # stages that a run with a warm store goes through too
+# Stage of the default run -> whether it has come to it.
 STAGES: dict[str, Callable[[Place, Running], bool]] = {
     "composing": lambda place, running: running.hears(signal.SIGUSR1),
     "teaching": lambda place, running: "teaching:" in running.err,
@@ -39,7 +41,7 @@ def interrupted(stage: str, number: signal.Signals, bench: Bench, row: Row) -> R
     """A signal at a stage; a run that was faster than the signal is tried again."""
     draw = random.Random(f"{stage}|{number}")
     for attempt in range(TRIES):
-        place = bench.place(f"{row.name}-{attempt}", warm=False)
+        place = bench.place(f"{row.name}-{attempt}", warm=stage in WARM)
         running = place.start()
         arrived = running.wait_for(partial(STAGES[stage], place, running))
         time.sleep(draw.random() * 0.5 if stage in ("composing", "teaching") else 0.0)
@@ -117,10 +119,11 @@ def faults() -> dict[tuple[str, str], Fault]:
 
 
 def table(request: Request) -> Table:
-    """Every fault whose name holds `request.only`."""
-    asked = {n: f for n, f in faults().items() if request.only in " ".join(n)}
+    """Every fault whose name `request.only` is found in."""
+    asked = {n: f for n, f in faults().items() if re.search(request.only, " ".join(n))}
     made = Table(f"Faults ({' '.join(request.overrides) or 'default engine'})", COLUMNS)
     bench = Bench(request)
+    _ = bench.half  # made once, before there are threads
     with phase("faults", len(asked)) as shown, ThreadPoolExecutor(JOBS) as pool:
 
         def tried(name: tuple[str, str]) -> Row:
@@ -128,7 +131,11 @@ def table(request: Request) -> Table:
             shown.advance()
             return row
 
-        rows = list(pool.map(tried, asked))
+        try:
+            rows = list(pool.map(tried, asked))
+        except BaseException:  # Ctrl-C: what has not begun does not begin
+            pool.shutdown(cancel_futures=True)
+            raise
     for row in rows:
         end = f"WRONG: {row.wrong} ({row.end})" if row.wrong else row.skipped or row.end
         said = row.said.replace(f"{request.folder}/", "").replace(f"{row.name}/", "")
