@@ -39,14 +39,19 @@ class Chain:
         return self.request.folder / "logs"
 
     def parts(self) -> set[tuple[str, int]]:
-        """The half-written checkpoints there, as (name, inode): a name may come again."""
+        """The half-written checkpoints there, each with the time of its last change: a name may
+        come again, and one that a kill left changes no more."""
         found = set()
         for path in (self.run / "checkpoints").glob(".step-*.part"):
             try:
-                found.add((path.name, path.stat().st_ino))
+                found.add((path.name, path.stat().st_ctime_ns))
             except FileNotFoundError:
                 continue
         return found
+
+    def new(self, before: set[tuple[str, int]]) -> set[str]:
+        """The names of those that were not there, or not alike, before."""
+        return {name for name, _ in self.parts() - before}
 
     def strike(self, where: str) -> tuple[int, str, int]:
         """Kills once within training or a save: step, what was left behind, tries. RuntimeError
@@ -55,15 +60,14 @@ class Chain:
             before = self.parts()
             running = Running(self.logs, (*self.words, "resume=true"))
             aimed = self._save(running, before) if where == "save" else self._step(running)
-            there = self.parts() - before
+            there = self.new(before)
             done = running.kill(self.request.victim, self.draw) if aimed else running.finish()
             # Where one process was killed the others clean up: what counts is what was there.
-            left = there if self.request.victim == "one" else self.parts() - before
+            left = there if self.request.victim == "one" else self.new(before)
             if not aimed or done.code == 0 or status(self.run) == "finished":
                 raise RuntimeError(f"the run ended before it was killed\n{done.err}")
             if bool(left) is (where == "save"):
-                names = ", ".join(name for name, _ in left) or "nothing"
-                return last_step(self.run), names, attempt
+                return last_step(self.run), ", ".join(left) or "nothing", attempt
         raise RuntimeError(f"{TRIES} kills missed the {where}")
 
     def _step(self, running: Running) -> bool:
@@ -77,11 +81,11 @@ class Chain:
 
     def _save(self, running: Running, before: set[tuple[str, int]]) -> bool:
         """Waits for a random moment of the first, second or third save of this session."""
+        seen: set[str] = set()
         for _ in range(self.draw.randint(1, 3)):
-            seen = set(before)
-            if not running.wait_for(lambda seen=seen: bool(self.parts() - seen)):
+            if not running.wait_for(lambda: bool(self.new(before) - seen)):
                 return False
-            before = before | self.parts()
+            seen.update(self.new(before))
         time.sleep(self.draw.random() * self.save_seconds)
         return True
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tests.commands.line import ROOT
 
-POLL = 0.0005  # seconds; a save takes tens of milliseconds
+POLL = 0.001  # seconds; a save takes tens of milliseconds
 COMMAND = (sys.executable, "-P", "-m", "bvrank")
 LONGEST = 300.0  # seconds that anything may take
 DIES = 120.0  # seconds within which the others end when one process was killed
