@@ -98,7 +98,7 @@ def no_file(kind: str, bench: Bench, row: Row) -> Row:
         path.mkdir()
     else:
         path.symlink_to("/dev/zero")
-    running = place.start("data=pairs", f"data.path={path}")
+    running = place.start(f"data.path={path}")
     told(row, place, running.finish(60), 2, "pairs.jsonl")
     return bench.ends(place, row)
 

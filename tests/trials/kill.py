@@ -6,6 +6,7 @@ import random
 import re
 import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,8 @@ SHAPE = {"hidden_size": 256, "intermediate_size": 768, "num_hidden_layers": 4}
 STEPS, EVERY = 40, 3
 TRIES = 8
 COLUMNS = ("kill", "where", "step", "tries", "left behind", "resumed from", "bit-equal")
+JOBS = 2
+Row = tuple[tuple[object, ...], bool]
 STARTS = re.compile(r"going on after step (\d+)|(no checkpoint to go on|nothing to resume)")
 
 
@@ -36,7 +39,7 @@ class Chain:
 
     @property
     def logs(self) -> Path:
-        return self.request.folder / "logs"
+        return self.run.parent / "logs"
 
     def parts(self) -> set[tuple[str, int]]:
         """The half-written checkpoints there, each with the time of its last change: a name may
@@ -59,7 +62,7 @@ class Chain:
         for attempt in range(1, TRIES + 1):
             before = self.parts()
             running = Running(self.logs, (*self.words, "resume=true"))
-            aimed = self._save(running, before) if where == "save" else self._step(running)
+            aimed = self._save(running, before) if where == "save" else self._step(running, before)
             there = self.new(before)
             done = running.kill(self.request.victim, self.draw) if aimed else running.finish()
             # Where one process was killed the others clean up: what counts is what was there.
@@ -70,14 +73,14 @@ class Chain:
                 return last_step(self.run), ", ".join(left) or "nothing", attempt
         raise RuntimeError(f"{TRIES} kills missed the {where}")
 
-    def _step(self, running: Running) -> bool:
+    def _step(self, running: Running, before: set[tuple[str, int]]) -> bool:
         """Waits for a random moment of a random step of this session."""
         if not running.wait_for(lambda: "training:" in running.err):
             return False
         goal = started(running.err) + self.draw.randint(1, 3 * EVERY)
         reached = running.wait_for(lambda: last_step(self.run) >= goal)
         time.sleep(self.draw.random() * self.step_seconds)
-        return reached
+        return reached and running.wait_for(lambda: not self.new(before))
 
     def _save(self, running: Running, before: set[tuple[str, int]]) -> bool:
         """Waits for a random moment of the first, second or third save of this session."""
@@ -93,24 +96,38 @@ class Chain:
 def table(request: Request, kills: int = 20, per_run: int = 2) -> Table:
     """Half of the kills in training, half in a save; `per_run` in a row, then on to the end."""
     whole = whole_run(request)
-    made = Table(f"Kill -9, then resume (victim={request.victim}, {' '.join(request.overrides)})",
-                 COLUMNS)  # fmt: skip
-    with phase("kill", kills) as shown:
-        for number in range(0, kills, per_run):
-            chain = whole_chain(request, whole, f"{request.seed}|{number}")
-            hits = []
-            places = [("training", "save")[i % 2] for i in range(per_run)]
-            try:
-                for where in chain.draw.sample(places, per_run):
-                    hits.append((where, *chain.strike(where)))
-                    shown.advance()
-                done = run(chain.logs, (*chain.words, "resume=true"))
-            except (RuntimeError, TimeoutError) as error:
-                made.add(number + 1, "", "", "", "", "", f"no: {error}", right=False)
-                continue
-            _tell(made, number, hits, chain, done, whole.run)
-            shutil.rmtree(chain.run.parent)
+    how = " ".join((f"victim={request.victim}", f"seed={request.seed}", *request.overrides))
+    made = Table(f"Kill -9, then resume ({how})", COLUMNS)
+    with phase("kill", kills) as shown, ThreadPoolExecutor(JOBS) as pool:
+
+        def one(number: int) -> list[Row]:
+            rows = struck(
+                whole_chain(request, whole, f"{request.seed}|{number}"), per_run, whole.run
+            )
+            shown.advance(per_run)
+            return rows
+
+        try:
+            found = list(pool.map(one, range(0, kills, per_run)))
+        except BaseException:  # Ctrl-C: what has not begun does not begin
+            pool.shutdown(cancel_futures=True)
+            raise
+    for number, (cells, right) in enumerate((row for rows in found for row in rows), start=1):
+        made.add(number, *cells, right=right)
     return made
+
+
+def struck(chain: Chain, kills: int, whole: Path) -> list[Row]:
+    """The rows of one run that is killed a few times and then goes on to its end."""
+    places = [("training", "save")[i % 2] for i in range(kills)]
+    try:
+        hits = [(where, *chain.strike(where)) for where in chain.draw.sample(places, kills)]
+        done = run(chain.logs, (*chain.words, "resume=true"))
+    except (RuntimeError, TimeoutError) as error:
+        return [(("", "", "", "", "", f"no: {error}"), False)]
+    rows = _rows(hits, chain, done, whole)
+    shutil.rmtree(chain.run.parent)
+    return rows
 
 
 def whole_run(request: Request) -> Chain:
@@ -152,13 +169,15 @@ def started(err: str) -> int:
     return int(found.group(1) or 0) if found else 0
 
 
-def _tell(made: Table, number: int, hits: list[tuple[str, int, str, int]], chain: Chain, done: Done,
-          whole: Path) -> None:  # fmt: skip
+def _rows(hits: list[tuple[str, int, str, int]], chain: Chain, done: Done, whole: Path
+          ) -> list[Row]:  # fmt: skip
     differ = unlike(whole, chain.run) if done.code == 0 else [done.said or f"exit {done.code}"]
+    end = "yes" if not differ else f"no: {', '.join(differ)}"
     sessions = sorted(chain.logs.glob("*.err"), key=lambda p: int(p.stem))
-    tries = [t for _, _, _, t in hits]
+    tries = [attempts for *_, attempts in hits]
+    rows: list[Row] = []
     for i, (where, step, left, attempts) in enumerate(hits):
-        back = sum(tries[i + 1 :]) + 1  # sessions from the one that came after this hit to the end
-        resumed = started(sessions[-back].read_text())
-        end = "yes" if not differ else f"no: {', '.join(differ)}"
-        made.add(number + i + 1, where, step, attempts, left, resumed, end, right=not differ)
+        after = sum(tries[: i + 1])  # the session that came after this hit
+        resumed = started(sessions[after].read_text())
+        rows.append(((where, step, attempts, left, resumed, end), not differ))
+    return rows
