@@ -36,12 +36,12 @@ def kept(folder: Path, make: Callable[[], Callable[[Path], Any]]) -> Path:
         return folder
     if os.path.lexists(folder):
         print(f"store: {folder}: {problem}; it is made again", file=sys.stderr)
-    with _part(folder) as part:
-        write = make()
-        with _told(folder):
-            write(part)
-            _seal(part)
-            _settle(part, folder)
+    _check_place(folder)
+    write = make()
+    with _told(folder), _part(folder) as part:
+        write(part)
+        _seal(part)
+        _settle(part, folder)
     return folder
 
 
@@ -62,12 +62,18 @@ def damage(folder: Path) -> str | None:
     return None
 
 
+def _check_place(folder: Path) -> None:
+    with _told(folder):
+        standing = next(p for p in folder.absolute().parents if os.path.lexists(p))
+        if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+            raise OSError(f"{standing} is no folder that can be written to")
+
+
 @contextlib.contextmanager
 def _part(folder: Path) -> Iterator[Path]:
     """An empty folder beside the entry, gone afterwards if it is still there."""
     part = folder.with_name(f".{folder.name}.{os.getpid()}-{time.monotonic_ns()}.part")
-    with _told(folder):
-        part.mkdir(parents=True)
+    part.mkdir(parents=True)
     try:
         for stale in folder.parent.glob(f".{folder.name}.*"):
             with contextlib.suppress(FileNotFoundError):

@@ -81,7 +81,7 @@ def test_work_that_ends_early_leaves_nothing_and_says_what_it_said(tmp_path, err
 
     with pytest.raises(type(error)):
         kept(tmp_path / "kind" / "key", cut)
-    assert os.listdir(tmp_path / "kind") == []
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(tmp_path):

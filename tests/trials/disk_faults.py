@@ -89,7 +89,13 @@ def read_only_store(warm: bool, bench: Bench, row: Row) -> Row:
     with small_disk(bench.folder / row.name / "store", 16 * MEBIBYTE) as disk:
         place = bench.place(row.name, warm=warm)
         with read_only(disk):
-            told(row, place, place.once(), 0 if warm else 2, "" if warm else "Read-only")
+            told(
+                row,
+                place,
+                place.once(),
+                0 if warm else 2,
+                "" if warm else "store cannot be written",
+            )
         return bench.ends(place, row)
 
 

@@ -79,8 +79,9 @@ class Chain:
             return False
         goal = started(running.err) + self.draw.randint(1, 3 * EVERY)
         reached = running.wait_for(lambda: last_step(self.run) >= goal)
-        time.sleep(self.draw.random() * self.step_seconds)
-        return reached and running.wait_for(lambda: not self.new(before))
+        reached = reached and running.wait_for(lambda: not self.new(before))
+        time.sleep(self.draw.random() * 2 * self.step_seconds)
+        return reached
 
     def _save(self, running: Running, before: set[tuple[str, int]]) -> bool:
         """Waits for a random moment of the first, second or third save of this session."""
