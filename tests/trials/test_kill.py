@@ -18,7 +18,7 @@ from tests.trials.process import Running, descendants
 
 
 def test_a_kill_in_training_and_one_in_a_save_change_nothing(tmp_path: Path) -> None:
-    made = table(Request(tmp_path, ("steps=14", "model.shape.num_hidden_layers=2")), kills=2)
+    made = table(Request(tmp_path, ("steps=30", "model.shape.num_hidden_layers=2")), kills=2)
     assert made.wrong == 0, made.rows
     cells = [dict(zip(made.columns, row, strict=True)) for row in made.rows]
     assert {row["where"] for row in cells} == {"training", "save"}
