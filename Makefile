@@ -13,7 +13,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint format sizes wheel clean
+.PHONY: help setup demo test unit lint format sizes trials wheel clean
 
 help: ## this list
 	@echo "usage: make <target>"; echo
@@ -49,6 +49,9 @@ format: setup ## put the code into its format
 
 sizes: setup ## print lines of code and tests, length of functions and files
 	@$(BIN)/python tests/sizes.py
+
+trials: setup ## kill, starve and signal the real command, print the tables (TRIALS="kill seed=1")
+	$(BIN)/python -m tests.trials $(TRIALS)
 
 wheel: setup ## build dist/*.whl
 	$(BIN)/python -m build --no-isolation --wheel

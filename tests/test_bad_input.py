@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +28,11 @@ CUT = gzip.compress(GOOD.encode() * 50, mtime=0)[:-20]
 
 def written(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
+    return path
+
+
+def pipe(path: Path) -> Path:
+    os.mkfifo(path)
     return path
 
 
@@ -99,6 +105,15 @@ CASES: dict[str, tuple[Callable[[Path], dict[str, Any]], str]] = {
     "no held-out rows": (lambda t: on_pairs(t, "eval.every=1"), r"eval\.every.*eval_fraction"),
     "no rows to be best on": (
         lambda t: on_pairs(t, "checkpoint.best=eval/loss"), r"checkpoint\.best.*eval_fraction",
+    ),
+    "a pipe for a template": (
+        lambda t: on_pairs(t, f"template.file={pipe(t / 'chat.jinja')}"), r"template\.file.*a pipe",
+    ),
+    "a pipe for rows": (
+        lambda t: on_pairs(t, f"data.path={pipe(t / 'p.jsonl')}"), r"p\.jsonl: is a pipe",
+    ),
+    "a pipe for a model": (
+        lambda t: on_pairs(t, "model=hf", f"model.path={pipe(t / 'm')}", tiny=False), r"/m: is no",
     ),
     "no such adapter": (lambda t: on_pairs(t, f"model.lora.path={t}"), r"model\.lora\.path"),
     "alpha of no adapter": (lambda t: on_pairs(t, "model.lora.alpha=3"), r"model\.lora\.alpha"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -201,6 +203,10 @@ def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settin
     parts = (identity, settings.precision, attention, settings.scoring.layout,
              engine.device.type, torch.__version__, transformers.__version__)  # fmt: skip
     entries = ReferenceStore(store, "|".join(map(str, parts)))
+    for path in entries.damaged:
+        print(f"store: {path} is not what was written; it is made again", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            path.unlink()
     engine.module.eval()
     with torch.no_grad(), phase(title, len(rows)) as shown:
         found = entries.fill(rows, engine.score, collate, shown.advance, engine.ranks)

@@ -15,6 +15,7 @@ import torch
 
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
+from bvrank.commands.guard import STOPS
 from bvrank.commands.settings import Checkpoint
 from bvrank.protocols import Tracker
 from bvrank.ranks import ALONE, Ranks
@@ -90,8 +91,8 @@ class Saver:
 
 
 class Stopping:
-    """Turns the first SIGINT, SIGTERM or SIGUSR1 (a scheduler's warning) into a wish the trainer
-    reads; a second ends at once. Ranks agree: one that was told stops all at the same point."""
+    """Turns the first signal of STOPS into a wish the trainer reads; a second ends at once. Ranks
+    agree: one that was told stops all at the same point."""
 
     def __init__(self, ranks: Ranks = ALONE) -> None:
         self.ranks, self.wished = ranks, False
@@ -104,9 +105,8 @@ class Stopping:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While active, signals are heard. Outside the main thread nothing changes."""
-        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
         try:
-            before = {n: signal.signal(n, self._hear) for n in numbers}
+            before = {n: signal.signal(n, self._hear) for n in STOPS if heeded(n)}
         except ValueError:
             yield
             return
@@ -120,3 +120,8 @@ class Stopping:
         if self.wished:
             raise KeyboardInterrupt
         self.wished = True
+
+
+def heeded(number: signal.Signals) -> bool:
+    """Whether the process was started to hear it: under nohup, SIGHUP is ignored."""
+    return signal.getsignal(number) is not signal.SIG_IGN

@@ -20,7 +20,7 @@ from bvrank.paths import conf_dir
 def explain(error: Exception, command: str, overrides: Sequence[str]) -> BvrankError:
     """The error that a user reads in place of `error`."""
     if isinstance(error, OverrideParseException):
-        return _malformed(written(error.override))
+        return _malformed(written(error.override), overrides)
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _missing_option(error)
     if isinstance(error, MissingMandatoryValue):
@@ -48,7 +48,12 @@ def quoted(override: str) -> str | None:
     return None
 
 
-def _malformed(override: str) -> ConfigError:
+def _malformed(override: str, overrides: Sequence[str]) -> ConfigError:
+    if whole := _cut(override, overrides):
+        return ConfigError(
+            f"a space cuts {whole!r} into several words",
+            repair=f"Leave the spaces out: {shlex.quote(whole.replace(' ', ''))}",
+        )
     if "=" not in override:
         return ConfigError(f"'{override}' is not a setting", repair="Write key=value.")
     form = quoted(override)
@@ -56,6 +61,24 @@ def _malformed(override: str) -> ConfigError:
         f"Hydra cannot read {override!r}",
         repair=f"Quote the value: {form}" if form else "See hydra.cc on its override grammar.",
     )
+
+
+def _cut(override: str, overrides: Sequence[str]) -> str:
+    """The setting of which `override` is a part, as typed, where a list or a mapping lost its end
+    to a space: the shell takes `schedule.beta=[0.1, 0.5]` for two words. Empty if it is none."""
+    words = [written(word) for word in overrides]
+    for start in (n for n, word in enumerate(words) if "=" in word and _open_ends(word) > 0):
+        for end in range(start + 2, len(words) + 1):
+            whole = " ".join(words[start:end])
+            if "=" in words[end - 1]:
+                break
+            if _open_ends(whole) == 0:
+                return whole if override in words[start:end] else ""
+    return ""
+
+
+def _open_ends(text: str) -> int:
+    return sum(text.count(c) for c in "[{(") - sum(text.count(c) for c in "]})")
 
 
 def _missing_option(error: MissingConfigException) -> ConfigError:

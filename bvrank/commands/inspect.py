@@ -94,7 +94,8 @@ def _rows(
         raise ConfigError(
             "its pairs are the model's own samples, made when training starts",
             where="data",
-            repair="Train first; then look at data=pairs data.path=<store>/pairs/<name>.jsonl",
+            repair="Train first; then look at data=pairs "
+            "data.path=<store>/pairs/<name>/pairs.jsonl",
         )
     rows = list(source.rows())
     if intake.eval_path is not None:

@@ -22,7 +22,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from bvrank.commands.sweep import STOPS, package_path
+from bvrank.commands.guard import STOPS
+from bvrank.commands.hooks import heeded
+from bvrank.commands.sweep import package_path
 from bvrank.errors import ConfigError, Interrupted, TrainingError
 
 GRACE = 5  # seconds between asking the other ranks to end and ending them, once one has failed
@@ -156,7 +158,7 @@ def _stoppable(scratch: Path, agent: _Agent) -> Iterator[None]:
                 pass_on(signal.SIGTERM)
             time.sleep(0.1)
 
-    before = {number: signal.signal(number, hear) for number in STOPS}
+    before = {number: signal.signal(number, hear) for number in STOPS if heeded(number)}
     threading.Thread(target=watch, daemon=True).start()
     try:
         yield

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -35,14 +34,14 @@ from bvrank.models.tiny import Tiny
 from bvrank.objectives.schedule import Schedule
 from bvrank.objectives.sft import SFT
 from bvrank.records import Message, Mode
-from bvrank.run import place
+from bvrank.run import kept
 from bvrank.sampling import pairs as sampled
 from bvrank.sampling.transformers import Sampling
 from bvrank.scoring.reference import model_identity
 from bvrank.tracking.progress import phase
 from bvrank.trainer import train
 
-VERSION = 1  # of teaching, sampling and measuring: what older versions stored is made again
+VERSION = 2  # of teaching, sampling and measuring: what older versions stored is made again
 
 
 def teach(node: Tiny, model: Any, tokenizer: Any, store: Path) -> None:
@@ -51,10 +50,12 @@ def teach(node: Tiny, model: Any, tokenizer: Any, store: Path) -> None:
         return
     shape = {k: v for k, v in asdict(node).items() if k != "lora"}
     folder = store / "models" / _key("taught", shape)
-    if not (folder / "config.json").is_file():
+
+    def taught() -> Callable[[Path], Any]:
         _teach(node, model, tokenizer)
-        place(folder, lambda part: save_policy(model, part))
-    load_weights(model, folder)
+        return lambda part: save_policy(model, part)
+
+    load_weights(model, kept(folder, taught))
 
 
 def own(source: world.Arithmetic, model: Any, template: Template, store: Path
@@ -64,8 +65,8 @@ def own(source: world.Arithmetic, model: Any, template: Template, store: Path
         return source
     asked = {k: v for k, v in asdict(source).items() if not k.startswith("test_")}
     key = _key("pairs", sampled.VERSION, asked, model_identity(model), _rendered(template))
-    path = store / "pairs" / f"{key}.jsonl"
-    if not path.is_file():
+
+    def drawn() -> Callable[[Path], Any]:
         sampling = Sampling(source.temperature, 1.0, source.max_new_tokens, source.samples)
         problems = world.problems(source.problems, source.seed, "train")
         with phase("sampling pairs", 2 * len(problems)) as shown:
@@ -76,11 +77,11 @@ def own(source: world.Arithmetic, model: Any, template: Template, store: Path
                 "no problem has both a right and a wrong sample: nothing to prefer", where="data",
                 repair="Raise data.problems or data.samples, or teach more (model.teach.steps).",
             )  # fmt: skip
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text("".join(json.dumps(row) + "\n" for row in rows))
-        part.replace(path)
-    return replace(source, path=str(path))
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        return lambda part: (part / "pairs.jsonl").write_text(text)
+
+    folder = kept(store / "pairs" / key, drawn)
+    return replace(source, path=str(folder / "pairs.jsonl"))
 
 
 def measured(source: world.Arithmetic, model: Any, template: Template, store: Path, title: str
@@ -88,21 +89,20 @@ def measured(source: world.Arithmetic, model: Any, template: Template, store: Pa
     """Accuracy of `model` on the source's test problems, kept by content."""
     asked = (source.test_problems, source.test_samples, source.max_new_tokens, source.seed)
     key = _key("accuracy", evaluation.VERSION, asked, model_identity(model), _rendered(template))
-    path = store / "accuracy" / f"{key}.json"
-    if path.is_file():
-        found = json.loads(path.read_text())
-        return {mode: evaluation.Accuracy(**values) for mode, values in found.items()}
-    problems = world.problems(source.test_problems, source.seed, "test")
-    with phase(title, 4) as shown:
-        result = evaluation.accuracy(
-            model, template, problems, samples=source.test_samples, temperature=1.0,
-            max_new_tokens=source.max_new_tokens, seed=source.seed, on_progress=shown.advance,
-        )  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part")
-    part.write_text(json.dumps({mode: asdict(values) for mode, values in result.items()}))
-    part.replace(path)
-    return result
+
+    def figures() -> Callable[[Path], Any]:
+        problems = world.problems(source.test_problems, source.seed, "test")
+        with phase(title, 4) as shown:
+            result = evaluation.accuracy(
+                model, template, problems, samples=source.test_samples, temperature=1.0,
+                max_new_tokens=source.max_new_tokens, seed=source.seed, on_progress=shown.advance,
+            )  # fmt: skip
+        text = json.dumps({mode: asdict(values) for mode, values in result.items()})
+        return lambda part: (part / "accuracy.json").write_text(text)
+
+    folder = kept(store / "accuracy" / key, figures)
+    found = json.loads((folder / "accuracy.json").read_text())
+    return {mode: evaluation.Accuracy.of(values) for mode, values in found.items()}
 
 
 def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:

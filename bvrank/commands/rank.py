@@ -14,11 +14,11 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bvrank.commands.guard import explained
+from bvrank.commands.guard import explained, stoppable
 from bvrank.commands.job import prepare_process
 from bvrank.errors import BvrankError, Interrupted, TrainingError
 
@@ -48,15 +48,18 @@ def _ended(job: Mapping[str, Any], rank: int) -> dict[str, Any]:
     `secondary`: for the failure of a conversation, which another rank may have broken off."""
     end: dict[str, Any] = {"rank": rank, "code": 0, "what": "", "where": "", "repair": "",
                            "traceback": "", "secondary": False, "agreed": True}  # fmt: skip
-    try:
-        end["code"] = _run(job)
-    except BaseException as error:
-        end |= _told(error)
+    with stoppable() as heard:
+        try:
+            end["code"] = _run(job)
+        except BaseException as error:
+            end |= _told(error, heard)
     return end | {"time": time.time()}
 
 
-def _told(error: BaseException) -> dict[str, Any]:
+def _told(error: BaseException, heard: Sequence[str]) -> dict[str, Any]:
     known = explained(error)
+    if known is None and heard:  # compiled code makes other errors of an interrupt
+        known = Interrupted(heard[0])
     text = "".join(traceback.format_exception(error)) if known is None else ""
     known = known or TrainingError(f"{type(error).__name__}: {error}".rstrip(": "))
     return {

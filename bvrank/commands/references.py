@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -90,15 +91,16 @@ class Batching:
     def _own(self, engine: Any, rows: Any, run: RunFolder) -> Reference:
         """The reference of the rows drawn; a resumed run goes on with the bits it began with."""
         path, told = run.path / "reference.values", run.manifest.get("reference") or {}
-        if run.resumed and "digest" in told:
-            kept = read_values(path, rows, told["digest"])
-            if kept is None:
-                raise RunError(
-                    "the run's reference log-probs are gone or changed", where=str(path),
-                    repair="Start anew with force=true.",
-                )  # fmt: skip
+        digest = told.get("digest") if run.resumed else None
+        kept = read_values(path, rows, digest) if digest and self.ranks.first else None
+        if (kept := self.ranks.agree(kept)) is not None:
             return kept
         reference = self._stored(engine, rows, "reference")
+        if digest and reference.digest != digest:
+            raise RunError("the run's reference log-probs are gone or changed for good",
+                           where=str(path), repair="Start anew with force=true.")  # fmt: skip
+        if digest and self.ranks.first:
+            print(f"{path}: is not what was written; it is made again", file=sys.stderr)
         if self.ranks.first:
             write_values(path, reference)
         run.update(reference={"digest": reference.digest, "computed": reference.computed,

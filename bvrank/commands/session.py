@@ -108,6 +108,8 @@ class Session:
         with stopping.listening():
             try:
                 train(plan, batches, engine, state, [recorder, saver], stopping)
+                if stopping():  # during the last step or its save: what follows can wait
+                    raise Interrupted("stopped")
             except Interrupted:
                 saver.save(state)
                 raise Interrupted(

@@ -148,7 +148,10 @@ class Rendering:
         text = None
         if self.file is not None:
             try:
-                text = Path(self.file).expanduser().read_text(encoding="utf-8")
+                place = Path(self.file).expanduser()
+                if place.exists() and not place.is_file():
+                    raise OSError("a folder, a pipe or a device, not a file")
+                text = place.read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 raise ConfigError(f"cannot be read ({error})", where="template.file") from error
         try:

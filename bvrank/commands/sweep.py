@@ -16,10 +16,10 @@ from types import FrameType
 from typing import Any
 
 import bvrank
+from bvrank.commands.guard import STOPS
 from bvrank.commands.outcome import VARIABLE, read_outcome
 from bvrank.errors import BvrankError
 
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 # -P: a file of the user's that is called like a library's module must not take its place.
 WORKER = (sys.executable, "-P", "-m", "bvrank.commands.job")
 WORDS = {"done": "done", "skipped": "already there", "failed": "failed", "stopped": "stopped"}
@@ -134,7 +134,8 @@ def table(points: Sequence[Point]) -> str:
     for number, (point, label) in enumerate(zip(points, varied(points), strict=True), start=1):
         status = WORDS[point.status]
         if point.message:
-            status = f"{status}: {point.message.removeprefix(f'{status}, ')}"
+            said = point.message.removeprefix(status).lstrip(", ")
+            status = f"{status}: {said}" if said else status
         values = [_figure(point.headline.get(name)) for name in figures]
         shown.add_row(str(number), label, status, *values, point.folder, f"{point.seconds:.1f}")
     console = Console(markup=False, highlight=False)

@@ -43,6 +43,11 @@ def read_rows(path: str | Path, split: str | None = None) -> Iterator[Row]:
         if not _looks_like_path(str(path)):
             return hub_rows(str(path), split)
         raise DataError("no such file", where=str(path), repair=_siblings(place))
+    if not place.is_file():
+        raise DataError(
+            "is a pipe or a device, not a file", where=str(path),
+            repair="Write the rows to a file first: they are read more than once.",
+        )  # fmt: skip
     if split is not None:
         raise DataError(
             f"a single file has no split '{split}'", where=str(path), repair="Leave the split out."

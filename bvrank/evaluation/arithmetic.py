@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,12 @@ class Accuracy:
     greedy: tuple[float, ...]  # 1.0 or 0.0
     trace_tokens: float  # mean tokens of a sampled trace, 0 where there is none
     closed_rate: float  # share of samples that ended and closed their thinking
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Accuracy:
+        """From what JSON made of its fields."""
+        lists = {name: tuple(values[name]) for name in ("sampled", "greedy")}
+        return cls(**{**values, **lists})
 
 
 def accuracy(model: Any, template: Template, problems: Sequence[Problem], *, samples: int,

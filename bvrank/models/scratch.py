@@ -16,10 +16,10 @@ from bvrank.errors import ConfigError, DataError
 from bvrank.models.corpus import Corpus
 from bvrank.models.lora import LoRA
 from bvrank.models.tiny import CHAT_TEMPLATE, END, PAD, START, THINK, UNTHINK
-from bvrank.run import place
+from bvrank.run import kept
 
 SPECIAL = (START, END, PAD)
-VERSION = 1  # of how a tokenizer is trained; a stored one of another version is not used
+VERSION = 2  # of how a tokenizer is trained; a stored one of another version is not used
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,7 @@ class Scratch:
         """Trained on the corpus, or the one that an earlier run trained on the same texts."""
         key = hashlib.sha256(f"{VERSION}|{self.vocabulary}|{corpus.fingerprint()}".encode())
         folder = corpus.store / "tokenizers" / key.hexdigest()[:24]
-        if not folder.is_dir():
-            made = _trained(corpus, self.vocabulary)
-            place(folder, made.save_pretrained)
+        kept(folder, lambda: _trained(corpus, self.vocabulary).save_pretrained)
         loaded: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(folder)
         return loaded
 

@@ -13,11 +13,12 @@
 only once config and manifest are in it. Nothing here imports torch or Hydra.
 """
 
-from bvrank.run.files import from_json, place, read_jsonl, to_json, write_atomic
+from bvrank.run.files import from_json, read_jsonl, to_json, write_atomic
 from bvrank.run.folder import Follower, RunFolder
 from bvrank.run.identity import IGNORED, label, run_name
 from bvrank.run.opening import open_run
 from bvrank.run.record import RunRecord, is_run, read_run
+from bvrank.run.store import kept
 
 __all__ = [
     "IGNORED",
@@ -26,9 +27,9 @@ __all__ = [
     "RunRecord",
     "from_json",
     "is_run",
+    "kept",
     "label",
     "open_run",
-    "place",
     "read_jsonl",
     "read_run",
     "run_name",

@@ -10,14 +10,10 @@ import contextlib
 import json
 import math
 import os
-import shutil
-import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from bvrank.errors import RunError
 
 NON_FINITE = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
@@ -40,27 +36,6 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
-
-
-def place(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Has `write` fill a folder beside its place, then renames it; a second writer's work is
-    dropped. RunError when it cannot be written: libraries have exceptions of their own for that."""
-    part = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
-        write(part)
-        os.rename(part, folder)
-    except Exception as error:
-        if not folder.is_dir():
-            raise RunError(
-                f"cannot be written ({' '.join(str(error).split())})",
-                where=str(folder),
-                repair="Make room, or name another folder with store=.",
-            ) from error
-    finally:
-        if part is not None:
-            shutil.rmtree(part, ignore_errors=True)
 
 
 def to_json(value: Any, *, indent: int | None = None) -> str:

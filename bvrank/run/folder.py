@@ -27,6 +27,8 @@ from bvrank.run.record import (
 )
 from bvrank.secrets import redact
 
+_GO_ON = "The same command with resume=true goes on."
+
 
 class RunFolder:
     """An open run folder; use it in a `with` block.
@@ -133,10 +135,16 @@ class RunFolder:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None and self.manifest.get("status") == "running":
+        unfinished = self.manifest.get("status") == "running"
+        stopped = isinstance(error, KeyboardInterrupt) and unfinished
+        if stopped:
+            error = Interrupted(str(error) or "stopped", repair=_GO_ON)
+        if error is not None and unfinished:
             with contextlib.suppress(RunError):  # a full disk must not hide what went wrong first
                 self.fail(error)
         self.close()
+        if stopped and error is not None:
+            raise error from None
 
 
 class Follower(RunFolder):

@@ -96,14 +96,16 @@ def _created(wanted: _Wanted, notes: Sequence[str]) -> RunFolder:
     path = wanted.path
     temporary = path.with_name(f".{path.name[:200]}.{os.getpid()}-{monotonic_ns()}.tmp")
     temporary.mkdir(parents=True)
-    lock = Lock.take(temporary)
+    lock = None
     try:
+        lock = Lock.take(temporary)
         text = yaml.safe_dump(dict(wanted.config), sort_keys=False, allow_unicode=True)
         write_atomic(temporary / CONFIG, text)
         write_atomic(temporary / MANIFEST, to_json(_manifest(wanted), indent=2) + "\n")
         _place(temporary, path)
     except BaseException:
-        lock.release()
+        if lock is not None:
+            lock.release()
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     if wanted.resume and not notes:

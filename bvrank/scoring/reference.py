@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from bvrank.errors import RunError
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Branch, Encoded, TokenBatch
+from bvrank.run import write_atomic
+from bvrank.run.folder import told
 from bvrank.scoring.collate import Collator, Row
 
 PARTITION = 64  # rows
@@ -50,11 +52,14 @@ class Reference:
 
 
 class ReferenceStore:
-    """The entries of one reference, below `<folder>/reference/<hash of identity>`."""
+    """The entries of one reference, below `<folder>/reference/<hash of identity>`. `damaged` lists
+    those that are not whole; what was in them is computed again."""
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder / "reference" / hashlib.sha256(identity.encode()).hexdigest()[:24]
-        parts = [p for p in map(_read, sorted(self.folder.glob("*.values"))) if p is not None]
+        found = {path: _read(path) for path in sorted(self.folder.glob("*.values"))}
+        parts = [p for p in found.values() if p is not None]
+        self.damaged = [path for path, part in found.items() if part is None]
         keys = np.concatenate([k for k, _ in parts]) if parts else np.zeros(0, np.uint64)
         values = np.concatenate([v for _, v in parts]) if parts else np.zeros(0)
         self.keys, first = np.unique(keys, return_index=True)
@@ -149,8 +154,10 @@ def torn_entries(folder: Path) -> list[Path]:
 
 
 def write_values(path: Path, reference: Reference) -> None:
-    """Keeps a run's own values beside it."""
-    path.write_bytes(np.concatenate([np.zeros(0), *reference.values]).astype("<f8").tobytes())
+    """Keeps a run's own values beside it. RunError when the disk does not take them."""
+    content = np.concatenate([np.zeros(0), *reference.values]).astype("<f8").tobytes()
+    with told(path.parent):
+        write_atomic(path, content)
 
 
 def read_values(path: Path, rows: Sequence[Encoded], digest: str) -> Reference | None:

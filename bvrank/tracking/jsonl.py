@@ -1,14 +1,16 @@
 """metrics.jsonl: one strict JSON object per logged step, `{"step": 12, "loss": 0.61, ...}`.
 
 Keys are flat. NaN and infinities stand as "NaN", "Infinity", "-Infinity" (bvrank.run.files). Each
-line is flushed as it is written; a line cut short by a crash is dropped by `truncate` or `start`.
+line is written at once; a line cut short by a crash is dropped by `truncate` or `start`, and what
+a full disk did not take is written, in order, with the next line that finds room.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from io import FileIO
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from bvrank.records import StepReport
 from bvrank.run.files import read_jsonl, to_json, write_atomic
@@ -20,7 +22,8 @@ class Jsonl:
     """The tracker that is always there. Raises OSError when the disk does: hand it to `Several`."""
 
     def __init__(self) -> None:
-        self._file: IO[str] | None = None
+        self._file: FileIO | None = None
+        self._waiting = b""
         self._path: Path | None = None
 
     def start(self, config: Mapping[str, Any], folder: Path) -> None:
@@ -28,7 +31,7 @@ class Jsonl:
         self._path = folder / METRICS
         if _torn(self._path):
             _keep(self._path, None)
-        self._file = self._path.open("a", encoding="utf-8")
+        self._file = FileIO(self._path, "a")
 
     def truncate(self, after_step: int) -> int:
         """Removes the lines beyond step `after_step`, the checkpoint a run resumes from.
@@ -41,21 +44,28 @@ class Jsonl:
         self.finish({})
         with told(self._path.parent):
             removed = _keep(self._path, after_step)
-            self._file = self._path.open("a", encoding="utf-8")
+            self._file = FileIO(self._path, "a")
         return removed
 
     def log(self, report: StepReport) -> None:
         """Appends one line."""
         if self._file is None:
             raise RuntimeError("log() before start()")
-        self._file.write(to_json({"step": report.step, **report.values}) + "\n")
-        self._file.flush()
+        self._waiting += (to_json({"step": report.step, **report.values}) + "\n").encode()
+        self._write(self._file)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        """Closes the file."""
+        """Closes the file. OSError when a full disk still does not take what was logged."""
         if self._file is not None:
-            self._file.close()
-            self._file = None
+            try:
+                self._write(self._file)
+            finally:
+                self._file.close()
+                self._file, self._waiting = None, b""
+
+    def _write(self, file: FileIO) -> None:
+        while self._waiting:  # a disk that is nearly full takes a part
+            self._waiting = self._waiting[file.write(self._waiting) :]
 
 
 def _torn(path: Path) -> bool:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import sys
+import threading
 
 import pytest
 
-from bvrank.commands.guard import explained, guarded
+from bvrank.commands.guard import STOPS, explained, guarded
 from bvrank.errors import BvrankError, ConfigError, Interrupted, TrainingError
 
 
@@ -67,3 +70,48 @@ def test_secrets_in_a_message_or_a_traceback_are_hidden(
         sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
     err = capsys.readouterr().err
     assert err.startswith("Traceback") and err.endswith("ValueError: got ***\n")
+
+
+@pytest.mark.parametrize("number", STOPS)
+def test_each_signal_to_stop_is_one_line(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = {n: signal.getsignal(n) for n in STOPS}
+    assert guarded(lambda: os.kill(os.getpid(), number) or 0) == 130
+    assert capsys.readouterr() == ("", f"error: stopped by {number.name}\n")
+    assert {n: signal.getsignal(n) for n in STOPS} == usual
+
+
+def test_an_interrupt_that_comes_out_as_something_else_is_no_bug(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def loading() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+            return 0
+        except KeyboardInterrupt:
+            raise ImportError("half initialised") from None
+
+    assert guarded(loading) == 130
+    assert capsys.readouterr().err == "error: stopped by SIGTERM\n"
+
+
+def test_what_is_ignored_or_heard_already_is_left_alone() -> None:
+    heard: list[int] = []
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    other = signal.signal(signal.SIGUSR1, lambda n, _: heard.append(n))
+    try:
+        assert guarded(lambda: os.kill(os.getpid(), signal.SIGHUP) or 0) == 0
+        assert guarded(lambda: os.kill(os.getpid(), signal.SIGUSR1) or 0) == 0
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+        signal.signal(signal.SIGUSR1, other)
+    assert heard == [signal.SIGUSR1]
+
+
+def test_outside_the_main_thread_a_command_runs_too() -> None:
+    codes: list[int] = []
+    thread = threading.Thread(target=lambda: codes.append(guarded(lambda: 3)))
+    thread.start()
+    thread.join()
+    assert codes == [3]

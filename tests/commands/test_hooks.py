@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
+from bvrank.commands.guard import STOPS
 from bvrank.commands.hooks import Recorder, Saver, Stopping
 from bvrank.commands.settings import Checkpoint
 from bvrank.ranks import ALONE
@@ -101,7 +102,7 @@ def test_what_is_saved_is_not_written_again(tmp_path: Path) -> None:
     assert (tmp_path / "step-000003" / "state.json").stat().st_mtime_ns == before
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPS)
 def test_the_first_signal_is_a_wish_the_second_an_end(number: signal.Signals) -> None:
     usual = signal.getsignal(number)
     stopping = Stopping()
@@ -111,6 +112,17 @@ def test_the_first_signal_is_a_wish_the_second_an_end(number: signal.Signals) ->
         assert stopping()
         os.kill(os.getpid(), number)
     assert signal.getsignal(number) is usual
+
+
+def test_under_nohup_a_terminal_may_go_away() -> None:
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stopping = Stopping()
+        with stopping.listening():
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stopping()
+    finally:
+        signal.signal(signal.SIGHUP, usual)
 
 
 def test_outside_the_main_thread_nothing_changes() -> None:

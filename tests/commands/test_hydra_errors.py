@@ -42,6 +42,14 @@ MISTAKES = {
     "Quote the value: 'name=\"my (1).jsonl\"'",
     ("schedule.alpha=(",): "Hydra cannot read 'schedule.alpha=('. "
     "Quote the value: 'schedule.alpha=\"(\"'",
+    (
+        "schedule.beta=[0.1,",
+        "0.5]",
+        "seed=1",
+    ): "a space cuts 'schedule.beta=[0.1, 0.5]' into several "
+    "words. Leave the spaces out: 'schedule.beta=[0.1,0.5]'",
+    ("seed=1", "model.shape={a:", "1,", "b:", "2}"): "a space cuts 'model.shape={a: 1, b: 2}' into "
+    "several words. Leave the spaces out: 'model.shape={a:1,b:2}'",
     ("hydra.searchpath=[pkg://nolab]",): "hydra.searchpath: pkg://nolab cannot be found. Write "
     "file:///folder, or pkg://package.folder of a package that can be imported from here.",
 }

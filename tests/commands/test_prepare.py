@@ -14,7 +14,9 @@ from bvrank.data.arithmetic import Arithmetic
 from bvrank.data.templates import Template
 from bvrank.errors import ConfigError, DataError
 from bvrank.models.tiny import Teach, Tiny, tiny_tokenizer
+from bvrank.run.store import SEAL, damage
 from bvrank.scoring.reference import model_digest
+from tests.run.test_store import HARM
 from tests.sampling.test_pairs import saying, usual
 
 TOKENIZER = tiny_tokenizer()
@@ -89,9 +91,31 @@ def test_accuracy_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert one["thinking"].sampled == (0.5,) * 6
     saying(monkeypatch, lambda *_: pytest.fail("measured again"))
     again = prepare.measured(SOURCE, model, TEMPLATE, tmp_path, "accuracy")
-    assert {m: list(a.sampled) for m, a in again.items()} == {
-        m: list(a.sampled) for m, a in one.items()
-    }
+    assert again == one
+
+
+@pytest.mark.parametrize("kind", ["models", "pairs", "accuracy"])
+@pytest.mark.parametrize("harm", ["gone", "cut", "flipped"])
+def test_a_damaged_entry_is_named_and_made_again(
+    kind: str, harm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    def everything() -> Any:
+        model = taught(NODE, tmp_path)
+        saying(monkeypatch, usual)
+        path = prepare.own(SOURCE, model, TEMPLATE, tmp_path).path
+        found = prepare.measured(SOURCE, model, TEMPLATE, tmp_path, "accuracy")
+        return model_digest(model), Path(str(path)).read_text(), found
+
+    whole = everything()
+    (entry,) = (tmp_path / kind).iterdir()
+    largest = max((p for p in entry.iterdir() if p.name != SEAL), key=lambda p: p.stat().st_size)
+    HARM[harm](largest)
+    capsys.readouterr()
+    assert everything() == whole
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "store:" in line]
+    assert str(entry) in line and largest.name in line
+    assert damage(entry) is None
 
 
 def test_what_was_sampled_through_another_rendering_is_not_found() -> None:

@@ -4,21 +4,34 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import shutil
+import signal
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from bvrank.commands import train
+from bvrank.commands import session, train
 from bvrank.commands.session import Session
-from bvrank.errors import ConfigError, DataError, ModelError, RunError
+from bvrank.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
 from bvrank.run import read_jsonl
 from bvrank.scoring import reference
-from tests.commands.fast import config, folder, go, metrics, on_lists, on_pairs, pair_rows, write
+from tests.commands.fast import (
+    config,
+    folder,
+    go,
+    metrics,
+    on_lists,
+    on_pairs,
+    pair_rows,
+    read,
+    write,
+)
 
 
 def stored(tmp_path: Path) -> list[Path]:
@@ -55,13 +68,45 @@ def test_after_a_kill_each_step_is_logged_once_and_alike(tmp_path: Path) -> None
     assert metrics(run) == before
 
 
-def test_resume_refuses_reference_values_that_changed(tmp_path: Path) -> None:
-    words = ("objective=dpo", "steps=4", "checkpoint.every=2")
+def test_reference_values_that_are_damaged_are_made_again_or_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("objective=dpo", "steps=4", "checkpoint.every=2", "checkpoint.keep=9")
     run = go(on_pairs(tmp_path, *words))
+    before, kept = metrics(run), (run / "reference.values").read_bytes()
     unfinished(run, last=2)
     (run / "reference.values").write_bytes(b"0" * 8)
+    go(on_pairs(tmp_path, *words, "resume=true"))
+    assert "reference.values: is not what was written" in capsys.readouterr().err
+    assert metrics(run) == before and (run / "reference.values").read_bytes() == kept
+    unfinished(run, last=2)
+    manifest = read(run / "manifest.json")
+    manifest["reference"]["digest"] = "0" * 16  # as if another machine had computed them
+    (run / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RunError, match="gone or changed"):
         train.main(on_pairs(tmp_path, *words, "resume=true"))
+
+
+def test_a_signal_during_the_last_step_stops_before_what_follows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = on_pairs(tmp_path, "objective=dpo")
+    whole = read(go({**asked, "outputs": str(tmp_path / "whole")}) / "summary.json")["final"]
+    real = session.train
+
+    def signalled(*arguments: Any) -> None:
+        real(*arguments)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(session, "train", signalled)
+        with pytest.raises(Interrupted, match=r"after step 2 of 2; it is saved.*resume=true"):
+            train.main(asked)
+    assert read(folder(asked) / "manifest.json")["status"] == "interrupted"
+    final = read(go({**asked, "resume": True}) / "summary.json")["final"]
+    assert {k: v for k, v in final.items() if "speed" not in k} == {
+        k: v for k, v in whole.items() if "speed" not in k
+    }
 
 
 def test_another_model_under_the_same_path_is_another_run(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bvrank.commands import app
+from bvrank.commands.guard import STOPS
 from bvrank.commands.sweep import Point, Sweep, table, varied
 from bvrank.errors import ConfigError
 from tests.commands.line import ROOT, Call
@@ -139,7 +140,7 @@ def test_nothing_is_left_in_the_users_folder(
     assert list(here.iterdir()) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", STOPS)
 def test_a_signal_stops_the_job_gently_and_then_the_sweep(
     tmp_path: Path, worker: list[str], number: int
 ) -> None:

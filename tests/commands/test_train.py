@@ -18,7 +18,7 @@ from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from bvrank.commands import train
+from bvrank.commands import session, train
 from bvrank.data.templates import Template
 from bvrank.errors import ConfigError, Interrupted, RunError
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
@@ -216,6 +216,17 @@ def test_a_run_killed_behind_its_last_step_ends_with_its_figures(tmp_path: Path)
     go({**asked, "resume": True})
     final = read(run / "summary.json")["final"]
     assert {k: v for k, v in final.items()} == figures
+
+
+@pytest.mark.parametrize("place", ["a file", "a file/deeper"])
+def test_a_place_for_no_run_is_told_before_anything_is_loaded(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a file").touch()
+    asked = {**on_pairs(tmp_path), "outputs": str(tmp_path / place)}
+    monkeypatch.setattr(session.Session, "load", lambda *_: pytest.fail("loaded"))
+    with pytest.raises(RunError, match=r"no run folder can be made.*outputs="):
+        train.main(asked)
 
 
 def test_held_out_rows_are_measured_when_asked(tmp_path: Path) -> None:

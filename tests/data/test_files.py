@@ -3,6 +3,8 @@ from __future__ import annotations
 import gzip
 import json
 import math
+import os
+import socket
 from itertools import islice
 from pathlib import Path
 
@@ -156,6 +158,20 @@ def test_a_missing_file_suggests_its_neighbours(tmp_path: Path) -> None:
 def test_what_looks_like_a_path_never_goes_to_the_hub(path: str) -> None:
     with pytest.raises(DataError, match="no such file"):
         read_rows(path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "socket"])
+def test_what_is_no_file_is_refused_and_not_waited_for(kind: str, tmp_path: Path) -> None:
+    place = tmp_path / "d.jsonl"
+    if kind == "pipe":
+        os.mkfifo(place)
+    if kind == "device":
+        place.symlink_to("/dev/zero")
+    if kind == "socket":
+        with socket.socket(socket.AF_UNIX) as held:
+            held.bind(str(place))
+    with pytest.raises(DataError, match=r"d\.jsonl: is a pipe or a device.*first"):
+        read_rows(place)
 
 
 def test_a_file_has_no_split(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -48,7 +49,7 @@ def test_other_keys_hub_ids_and_missing_files_add_nothing(file: Path) -> None:
 
 def test_a_folder_counts_by_names_and_contents(tmp_path: Path) -> None:
     def made(name: str, **files: str) -> str:
-        for file, text in files.items():
+        for file, text in {"config.json": "{}", **files}.items():
             path = tmp_path / name / file.replace("_", "/")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
@@ -58,6 +59,21 @@ def test_a_folder_counts_by_names_and_contents(tmp_path: Path) -> None:
     assert made("two", b_c="2", a="1") == base
     different = [made("three", a="2", b_c="1"), made("four", a="1", b_d="2"), made("five", a="1")]
     assert len({base, *different}) == 4
+
+
+def test_of_a_folder_that_no_library_saved_the_first_floor_counts(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    base = fingerprint({"path": str(tmp_path)})
+    (tmp_path / "deep" / "a").write_text("1")
+    assert fingerprint({"path": str(tmp_path)}) == base
+    (tmp_path / "a").write_text("1")
+    assert fingerprint({"path": str(tmp_path)}) != base
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert fingerprint({"path": str(tmp_path / "pipe")}) == fingerprint({})
+    assert fingerprint({"path": "/dev/zero"}) == fingerprint({})
 
 
 def test_a_home_folder_is_expanded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

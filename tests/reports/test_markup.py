@@ -46,4 +46,4 @@ def test_joining_text_to_markup_takes_it_for_text_again():
 
 
 def test_secrets_are_hidden():
-    assert "sk-" not in element("p", "key sk-abcdefghijkl")
+    assert "sk-" not in element("p", "key sk-abcdefghijklmnopqrst")

@@ -62,7 +62,6 @@ def test_finish_writes_the_summary_first(folder, monkeypatch):
     [
         (TrainingError("loss is nan", where="step 3"), "failed", "step 3: loss is nan"),
         (ValueError("a\nb"), "failed", "ValueError: a b"),
-        (KeyboardInterrupt(), "interrupted", "KeyboardInterrupt"),
         (Interrupted("SIGTERM"), "interrupted", "SIGTERM"),
         (RuntimeError("bad hf_abcdefghijklmnop"), "failed", "RuntimeError: bad ***"),
     ],
@@ -71,6 +70,17 @@ def test_an_exception_becomes_the_exit_status(tmp_path, error, status, message):
     with pytest.raises(type(error)), open_run(tmp_path, "r", {"seed": 1}) as folder:
         raise error
     assert (manifest(folder)["status"], manifest(folder)["message"]) == (status, message)
+
+
+def test_an_interrupt_says_how_the_run_goes_on(tmp_path):
+    told = pytest.raises(Interrupted, match=r"by SIGHUP\..*resume=true")
+    with told, open_run(tmp_path, "r", {"seed": 1}) as folder:
+        raise KeyboardInterrupt("stopped by SIGHUP")
+    assert manifest(folder)["status"] == "interrupted"
+    with pytest.raises(KeyboardInterrupt), open_run(tmp_path, "s", {"seed": 1}) as folder:
+        folder.finish({})
+        raise KeyboardInterrupt
+    assert manifest(folder)["status"] == "finished"
 
 
 def test_an_exception_after_the_end_does_not_undo_it(tmp_path):

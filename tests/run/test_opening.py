@@ -271,6 +271,16 @@ def test_a_disk_that_fills_up_leaves_nothing_half_written(opened, tmp_path, monk
     assert os.listdir(tmp_path / "outputs") == []
 
 
+def test_a_disk_that_takes_no_lock_leaves_no_half_made_folder(opened, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(opening_module.Lock, "take", full)
+    with pytest.raises(RunError, match="No space left"):
+        opened()
+    assert os.listdir(tmp_path / "outputs") == []
+
+
 def test_secrets_in_a_config_are_not_written(opened):
     with opened({"seed": 0, "note": "hf_abcdefghijklmnop"}) as folder:
         assert "abcdefgh" not in folder.config_path.read_text()

@@ -203,6 +203,13 @@ def test_a_damaged_entry_is_computed_again(
     assert_equal(fill(tmp_path, rows, never), whole)
 
 
+def test_a_damaged_entry_is_listed(tmp_path: Path) -> None:
+    fill(tmp_path, mixed(0))
+    first, *_ = entries(tmp_path)
+    first.write_bytes(first.read_bytes()[:-1])
+    assert ReferenceStore(tmp_path, "model").damaged == [first]
+
+
 def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     fill(tmp_path, marked(0)[:1])
     (path,) = entries(tmp_path)

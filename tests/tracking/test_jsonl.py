@@ -1,5 +1,6 @@
 import json
 import math
+import resource
 
 import pytest
 from hypothesis import given
@@ -30,6 +31,19 @@ def test_one_flushed_strict_line_per_step(tmp_path):
     assert text == '{"step": 1, "loss": 0.5, "full/rewards/margins": "NaN"}\n'
     tracker.finish({})
     tracker.finish({})
+
+
+def test_what_a_full_disk_did_not_take_is_written_when_there_is_room(tmp_path, capsys):
+    tracker = Several([Jsonl()])
+    tracker.start({}, tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for step in range(1, 30):
+        # A file may grow to 100 bytes at first, in the middle of a line; later there is no limit.
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits if step >= 20 else (100, limits[1]))
+        tracker.log(StepReport(step, {"loss": 0.5}))
+    tracker.finish({})
+    assert steps(tmp_path) == list(range(1, 30))
+    assert capsys.readouterr().err.count("File too large") == 1
 
 
 @given(st.floats())

@@ -1,4 +1,4 @@
-"""Trials of the real command from outside: killed, starved of disk, signalled, run twice.
+"""Trials of the real command: every engine and split, killed, starved of disk, signalled.
 
     python -m tests.trials                      every table
     python -m tests.trials kill seed=3          one table, with another draw of its moments
@@ -55,4 +55,18 @@ def _faults(request: Request) -> Table:
     return table(request)
 
 
-TABLES: Mapping[str, Callable[[Request], Table]] = {"kill": _kill, "faults": _faults}
+def _trajectory(request: Request) -> Table:
+    from tests.trials.trajectory import table
+
+    return table(request)
+
+
+def _cost(request: Request) -> Table:
+    from tests.trials.cost import table
+
+    return table(request)
+
+
+TABLES: Mapping[str, Callable[[Request], Table]] = {
+    "trajectory": _trajectory, "cost": _cost, "kill": _kill, "faults": _faults,
+}  # fmt: skip
