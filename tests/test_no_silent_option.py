@@ -60,6 +60,7 @@ ROOM: dict[str, tuple[str, ...]] = {
     "model=hf": (*PAIRS, "objective=dpo", "model=hf", "model.path=hf", "optimizer.lr=0.01"),
     "model=scratch": (*PAIRS, "objective=dpo", *SCRATCH, "optimizer.lr=0.01"),
     "engine=local": (*PAIRS, "objective=dpo", *TINY),
+    "engine=zero1": (*PAIRS, "objective=dpo", *TINY, "engine=zero1"),
     "tracker=wandb": (*PAIRS, "objective=dpo", *TINY, "tracker=wandb"),
     "tracker=tensorboard": (*PAIRS, "objective=dpo", *TINY, "tracker=tensorboard"),
 }  # fmt: skip
@@ -81,7 +82,9 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "scheduler.shape": ("linear", "steps=4"), "scheduler.warmup": ("1.0",),
         "schedule": ("{alpha: [1.0, 0.0]}",), "max_grad_norm": ("0.01", "optimizer.name=SGD"),
         "precision": ("fp64",), "activation_checkpointing": ("true",),
-        "scoring.layout": ("padded",), "scoring.chunk": ("2",),
+        "scoring.layout": ("padded",), "scoring.chunk": ("2",), "scoring.reference": ("live",),
+        "launcher.processes": ("2",), "launcher.nodes": ("2",), "launcher.timeout": ("0",),
+        "launcher.rendezvous": ("host:29500",),  # with more than one process: test_launch.py
         "eval.every": ("1", HELD), "eval.rows": ("1", HELD),
         "checkpoint.every": ("1",), "checkpoint.keep": ("1", "checkpoint.every=1"),
         "checkpoint.best": ("lr", "checkpoint.keep=1"), "log.every": ("4", "steps=4"),
@@ -154,6 +157,9 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "shape.tie_word_embeddings": ("false",),
     },
     "engine=local": {"device": ("cuda:77",)},
+    "engine=zero1": {
+        "device": ("cuda",), "stage": ("3",), "ds": ("{zero_optimisation: {stage: 1}}",),
+    },
     "tracker=wandb": {
         "wandb.project": ("mine",), "wandb.entity": ("us",), "wandb.group": ("here",),
         "wandb.tags": ("[a]",), "wandb.mode": ("disabled",), "wandb.timeout": ("5",),

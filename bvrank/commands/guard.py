@@ -98,3 +98,8 @@ def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackT
 def debugging() -> bool:
     """Whether the user asked for tracebacks."""
     return os.environ.get("BVRANK_DEBUG") == "1"
+
+
+def heeded(number: signal.Signals) -> bool:
+    """Whether the process was started to hear it: under nohup, SIGHUP is ignored."""
+    return signal.getsignal(number) is not signal.SIG_IGN

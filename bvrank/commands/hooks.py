@@ -15,7 +15,7 @@ import torch
 
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
-from bvrank.commands.guard import STOPS
+from bvrank.commands.guard import STOPS, heeded
 from bvrank.commands.settings import Checkpoint
 from bvrank.protocols import Tracker
 from bvrank.ranks import ALONE, Ranks
@@ -120,8 +120,3 @@ class Stopping:
         if self.wished:
             raise KeyboardInterrupt
         self.wished = True
-
-
-def heeded(number: signal.Signals) -> bool:
-    """Whether the process was started to hear it: under nohup, SIGHUP is ignored."""
-    return signal.getsignal(number) is not signal.SIG_IGN

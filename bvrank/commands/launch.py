@@ -22,8 +22,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
 
-from bvrank.commands.guard import STOPS
-from bvrank.commands.hooks import heeded
+from bvrank.commands.guard import STOPS, heeded
 from bvrank.commands.sweep import package_path
 from bvrank.errors import ConfigError, Interrupted, TrainingError
 
@@ -183,6 +182,11 @@ def _ended(scratch: Path, agent: _Agent) -> int:
             f"the processes could not be started ({' '.join(str(agent.error).split())})",
             where="launcher",
         )
+    silent = sorted(r for r in agent.failures if r not in ends)
+    waited = [end for end in ends.values() if end["waited"]]
+    if waited and silent:  # ended by force, because they hung
+        named = ", ".join(f"rank {r}" for r in silent)
+        raise TrainingError(f"{waited[0]['what']} (silent: {named})", repair=waited[0]["repair"])
     killed = {r: f for r, f in agent.failures.items() if r not in ends}
     if killed:
         raise _died(min(killed.items(), key=lambda item: item[1].timestamp), len(ends))

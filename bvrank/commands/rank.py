@@ -20,7 +20,7 @@ from typing import Any
 
 from bvrank.commands.guard import explained, stoppable
 from bvrank.commands.job import prepare_process
-from bvrank.errors import BvrankError, Interrupted, TrainingError
+from bvrank.errors import Interrupted, TrainingError
 
 
 def main() -> None:
@@ -45,9 +45,11 @@ def main() -> None:
 
 def _ended(job: Mapping[str, Any], rank: int) -> dict[str, Any]:
     """Runs the job; how it ended. `agreed`: on all ranks alike, so none has to be ended by force.
-    `secondary`: for the failure of a conversation, which another rank may have broken off."""
+    `secondary`: for the failure of a conversation, which another rank may have broken off;
+    `waited`: by saying nothing for so long."""
     end: dict[str, Any] = {"rank": rank, "code": 0, "what": "", "where": "", "repair": "",
-                           "traceback": "", "secondary": False, "agreed": True}  # fmt: skip
+                           "traceback": "", "secondary": False, "waited": False, "agreed": True,
+                           }  # fmt: skip
     with stoppable() as heard:
         try:
             end["code"] = _run(job)
@@ -60,12 +62,18 @@ def _told(error: BaseException, heard: Sequence[str]) -> dict[str, Any]:
     known = explained(error)
     if known is None and heard:  # compiled code makes other errors of an interrupt
         known = Interrupted(heard[0])
+    secondary = known is None and _is_broken_talk(error)
+    if secondary:
+        known = TrainingError(
+            f"heard nothing from another rank ({str(error).partition(chr(10))[0][:200]})",
+            repair="Resume with resume=true; launcher.timeout is how long a rank waits.",
+        )
     text = "".join(traceback.format_exception(error)) if known is None else ""
     known = known or TrainingError(f"{type(error).__name__}: {error}".rstrip(": "))
     return {
         "code": known.exit_code, "what": known.what, "where": known.where, "repair": known.repair,
-        "traceback": text, "secondary": _is_broken_talk(error),
-        "agreed": isinstance(error, Interrupted),
+        "traceback": text, "secondary": secondary,
+        "waited": secondary and "timed out" in str(error).lower(), "agreed": isinstance(error, Interrupted),
     }  # fmt: skip
 
 
@@ -80,8 +88,6 @@ def _run(job: Mapping[str, Any]) -> int:
 
 def _is_broken_talk(error: BaseException) -> bool:
     """Whether it is what a rank sees when another one has gone."""
-    if isinstance(error, BvrankError):
-        return False
     from torch.distributed import DistError
 
     words = ("peer", "gloo", "nccl", "connection", "timed out", "socket")

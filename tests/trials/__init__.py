@@ -67,6 +67,13 @@ def _cost(request: Request) -> Table:
     return table(request)
 
 
+def _ranks(request: Request) -> Table:
+    from tests.trials.ranks import table
+
+    return table(request)
+
+
 TABLES: Mapping[str, Callable[[Request], Table]] = {
-    "trajectory": _trajectory, "cost": _cost, "kill": _kill, "faults": _faults,
+    "trajectory": _trajectory, "cost": _cost, "kill": _kill, "ranks": _ranks,
+    "faults": _faults,
 }  # fmt: skip

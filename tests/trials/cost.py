@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.commands.fast import pair_rows, write
 from tests.trials import Request, Table
-from tests.trials.ranks import silence
+from tests.trials.many import silence
 
 BOUNDS = {"zero0": 1.2, "zero1": 1.2, "zero2": 1.2, "zero3": 1.5}
 STEPS, WARM = 40, 5

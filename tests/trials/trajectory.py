@@ -9,7 +9,7 @@ from typing import Any
 
 from tests.commands.fast import config, list_rows, pair_rows, write
 from tests.trials import Request, Table
-from tests.trials.ranks import run_all
+from tests.trials.many import run_all
 
 BATCH = 8
 OBJECTIVES = ("dpo", "bvpo", "irpo")
