@@ -134,7 +134,8 @@ def _environment(processes: int) -> dict[str, str]:
 
 @contextmanager
 def _stoppable(scratch: Path, agent: _Agent) -> Iterator[None]:
-    """While active, a first signal to stop goes to each rank, and a second one ends them all."""
+    """While active, a first signal to stop goes to each rank, and a second one ends them all, as
+    does a rank that failed: the others have GRACE seconds to follow."""
     wishes = 0
     asked: set[int] = set()
 
@@ -152,9 +153,14 @@ def _stoppable(scratch: Path, agent: _Agent) -> Iterator[None]:
                 _signal(pid, number)
 
     def watch() -> None:
+        failed: float | None = None
         while agent.is_alive() or not agent.ident:
             if wishes:  # also to ranks that are only now coming up
                 pass_on(signal.SIGTERM)
+            if failed is None and _any_failed(scratch):
+                failed = time.monotonic()
+            if failed is not None and time.monotonic() - failed > GRACE:
+                pass_on(signal.SIGKILL)
             time.sleep(0.1)
 
     before = {number: signal.signal(number, hear) for number in STOPS if heeded(number)}
@@ -164,6 +170,15 @@ def _stoppable(scratch: Path, agent: _Agent) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _any_failed(scratch: Path) -> bool:
+    """Whether a rank ended in a way that the others have to follow."""
+    for path in scratch.glob("rank-*.end"):
+        end = json.loads(path.read_text(encoding="utf-8"))
+        if end["code"] and not end["agreed"]:
+            return True
+    return False
 
 
 def _signal(pid: int, number: int) -> None:

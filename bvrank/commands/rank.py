@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -65,7 +66,7 @@ def _told(error: BaseException, heard: Sequence[str]) -> dict[str, Any]:
     secondary = known is None and _is_broken_talk(error)
     if secondary:
         known = TrainingError(
-            f"heard nothing from another rank ({str(error).partition(chr(10))[0][:200]})",
+            f"heard nothing from another rank ({_short(error)})",
             repair="Resume with resume=true; launcher.timeout is how long a rank waits.",
         )
     text = "".join(traceback.format_exception(error)) if known is None else ""
@@ -73,8 +74,15 @@ def _told(error: BaseException, heard: Sequence[str]) -> dict[str, Any]:
     return {
         "code": known.exit_code, "what": known.what, "where": known.where, "repair": known.repair,
         "traceback": text, "secondary": secondary,
-        "waited": secondary and "timed out" in str(error).lower(), "agreed": isinstance(error, Interrupted),
+        "waited": secondary and "timed out" in str(error).lower(),
+        "agreed": isinstance(error, Interrupted),
     }  # fmt: skip
+
+
+def _short(error: BaseException) -> str:
+    """Its first line, less the place in somebody's source that gloo puts in front."""
+    line = str(error).partition("\n")[0]
+    return re.sub(r"^\[\S+\]\s*", "", line)[:200] or type(error).__name__
 
 
 def _run(job: Mapping[str, Any]) -> int:
