@@ -50,7 +50,7 @@ format: setup ## put the code into its format
 sizes: setup ## print lines of code and tests, length of functions and files
 	@$(BIN)/python tests/sizes.py
 
-trials: setup ## kill, starve and signal the real command, print the tables (TRIALS="kill seed=1")
+trials: setup ## tables of what the real command did: engines, kills, ranks, faults (TRIALS="kill seed=1")
 	$(BIN)/python -m tests.trials $(TRIALS)
 
 wheel: setup ## build dist/*.whl
