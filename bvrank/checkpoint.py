@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 
 from bvrank.errors import RunError
 from bvrank.protocols import Engine
+from bvrank.run.files import hash_of, sync
 
 
 @dataclass
@@ -94,7 +95,7 @@ def damage(folder: Path) -> str | None:
     for name, expected in hashes.items():
         if not (folder / name).is_file():
             return f"{name} is missing"
-        if _hash(folder / name) != expected:
+        if hash_of(folder / name) != expected:
             return f"{name} is not what was written"
     return None
 
@@ -170,8 +171,8 @@ def _written(part: Path, engine: Engine) -> dict[str, str]:
     """Has this rank write its files; returns their hashes."""
     hashes: dict[str, str] = {}
     for path in engine.save(part):
-        _sync(path)
-        hashes[str(path.relative_to(part))] = _hash(path)
+        sync(path)
+        hashes[str(path.relative_to(part))] = hash_of(path)
     return hashes
 
 
@@ -181,13 +182,13 @@ def _end(part: Path, final: Path, state: dict[str, Any], hashes: dict[str, str]
     whole = {"state": state, "files": hashes, "sha256": _sealed(state, hashes)}
     (part / "state.json").write_text(json.dumps(whole, indent=1))
     for path in (part / "state.json", part):
-        _sync(path)
+        sync(path)
     old = final.with_name(f".{final.name}.old")
     if final.exists():
         os.replace(final, old)
     os.replace(part, final)
     shutil.rmtree(old, ignore_errors=True)
-    _sync(final.parent)
+    sync(final.parent)
     return {}
 
 
@@ -203,16 +204,3 @@ def _steps(folder: Path) -> list[Path]:
 
 def _number(path: Path) -> int:
     return int(path.name.removeprefix("step-"))
-
-
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,7 +6,7 @@ stage 2  and gradients
 stage 3  and weights: each layer's are gathered as it computes
 
 The only file that knows DeepSpeed. Weights are fp32 in every stage, as in engines.local; bf16 is
-autocast. Tested with DeepSpeed 0.19.8: `_Shard` and `_Divided` reach into its optimizers.
+autocast. Tested with DeepSpeed 0.19.8.
 """
 
 from __future__ import annotations
@@ -26,27 +26,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bvrank.engines.local import Precision, autocast, clip, device, save_state
-from bvrank.errors import ConfigError, ModelError, did_you_mean
-from bvrank.models.saving import load_weights, save_policy
+from bvrank.engines.ds_keys import check_key, check_zero
+from bvrank.engines.local import Precision, autocast, device, save_state
+from bvrank.engines.zero import Divided, Shard, Whole
+from bvrank.errors import ConfigError, ModelError
 from bvrank.ranks import Ranks, process_group
 from bvrank.records import TokenBatch, TokenRows
-
-OURS = {
-    "train_batch_size": "batch", "train_micro_batch_size_per_gpu": "micro",
-    "gradient_accumulation_steps": "micro", "managed_gradient_accumulation": "micro",
-    "gradient_clipping": "max_grad_norm", "optimizer": "optimizer", "scheduler": "scheduler",
-    "fp16": "precision", "bf16": "precision", "torch_autocast": "precision",
-    "activation_checkpointing": "activation_checkpointing", "steps_per_print": "log.every",
-    "tensorboard": "tracker", "wandb": "tracker", "csv_monitor": "tracker",
-}  # fmt: skip
-"""DeepSpeed's keys whose say is with a key of bvrank's own."""
-
-THEIRS = (
-    "zero_optimization", "communication_data_type", "prescale_gradients",
-    "gradient_predivide_factor",
-)  # fmt: skip
-ZERO3 = ("stage3_", "offload_param", "sub_group_size", "zero_hpz_", "zero_quantized_", "mics_")
 
 
 @dataclass(frozen=True)
@@ -69,7 +54,7 @@ class DeepSpeed:
             )
         device(self.device)
         for key in self.ds:
-            _check_key(key)
+            check_key(key)
         zero = self.ds.get("zero_optimization", {})
         if zero:
             _check_zero(zero, self.stage)
@@ -107,14 +92,16 @@ class DeepSpeed:
                 )
             except (AssertionError, ValueError) as error:  # keys that do not go together
                 raise ConfigError(f"DeepSpeed refuses it ({error})", where="engine.ds") from error
-        kind = {0: _Whole, 3: _Divided}.get(self.stage, _Shard)
-        return DeepSpeedEngine(kind(engine, max_grad_norm), module, where, ranks, forwards)
+        kind = {0: Whole, 3: Divided}.get(self.stage, Shard)
+        return DeepSpeedEngine(
+            kind(engine, max_grad_norm, _gathering), module, where, ranks, forwards
+        )
 
 
 class DeepSpeedEngine:
     """See protocols.Engine. `inner` knows what differs between the stages."""
 
-    def __init__(self, inner: _Shard, module: nn.Module, device: torch.device, ranks: Ranks,
+    def __init__(self, inner: Shard, module: nn.Module, device: torch.device, ranks: Ranks,
                  forwards: int) -> None:  # fmt: skip
         self.inner, self.module, self.device = inner, module, device
         self.ranks, self.forwards, self._done = ranks, forwards, 0
@@ -185,110 +172,6 @@ class DeepSpeedEngine:
         return replace(batch, rows=batch.rows + blanks), tuple(map(max, zip(*padded, strict=True)))
 
 
-class _Shard:
-    """Stages 1 and 2: whole weights, a part of the optimizer's state."""
-
-    gathers = False
-
-    def __init__(self, engine: Any, max_grad_norm: float) -> None:
-        self.engine, self.max_grad_norm = engine, max_grad_norm
-
-    def step(self) -> float:
-        with _quiet():
-            self.engine.step()
-        return float(self.engine.get_global_grad_norm())
-
-    def discard(self) -> None:
-        optimizer = self.engine.optimizer
-        optimizer.zero_grad(set_to_none=True)
-        optimizer._release_preflattened_grad_buffers()
-        optimizer.micro_step_id = -1  # as at the end of its step()
-        for group in range(len(optimizer.bit16_groups)):
-            optimizer.averaged_gradients[group] = optimizer.all_grad_tensors[group] = None
-
-    def state(self) -> dict[str, Any]:
-        return {"optimizer": self.engine.optimizer.optimizer.state_dict()}
-
-    def load(self, model: Any, policy: Path, state: dict[str, Any]) -> None:
-        load_weights(model, policy)
-        self.engine.optimizer.refresh_fp32_params()
-        self.engine.optimizer.optimizer.load_state_dict(state["optimizer"])
-
-    def save_policy(self, model: Any, folder: Path, ranks: Ranks) -> list[Path]:
-        return save_policy(model, folder) if ranks.first else []
-
-    def plain(self, model: Any, fresh: Callable[[], Any], ranks: Ranks) -> Any:
-        return model if ranks.first else None
-
-
-class _Whole(_Shard):
-    """Stage 0: a plain optimizer. DeepSpeed would step on a gradient that is not finite."""
-
-    def step(self) -> float:
-        norm = clip(self.engine.module, self.max_grad_norm)
-        if math.isfinite(norm):
-            self.engine.step()
-        self.discard()
-        return norm
-
-    def discard(self) -> None:
-        self.engine.optimizer.zero_grad(set_to_none=True)
-
-    def state(self) -> dict[str, Any]:
-        return {"optimizer": self.engine.optimizer.state_dict()}
-
-    def load(self, model: Any, policy: Path, state: dict[str, Any]) -> None:
-        load_weights(model, policy)
-        self.engine.optimizer.load_state_dict(state["optimizer"])
-
-
-class _Divided(_Shard):
-    """Stage 3: nothing is whole anywhere."""
-
-    gathers = True
-
-    def discard(self) -> None:
-        self.engine.optimizer.zero_grad(set_to_none=True)
-
-    def state(self) -> dict[str, Any]:
-        optimizer = self.engine.optimizer
-        with self._groups(optimizer):
-            state = optimizer.optimizer.state_dict()
-        return {"optimizer": state, "weights": list(optimizer.fp32_partitioned_groups_flat)}
-
-    def load(self, model: Any, policy: Path, state: dict[str, Any]) -> None:
-        optimizer = self.engine.optimizer
-        with self._groups(optimizer):
-            optimizer.optimizer.load_state_dict(state["optimizer"])
-        flat = zip(optimizer.fp32_partitioned_groups_flat, optimizer.fp16_partitioned_groups_flat,
-                   state["weights"], strict=True)  # fmt: skip
-        for master, working, saved in flat:
-            master.data.copy_(saved)
-            working.data.copy_(saved)
-
-    def save_policy(self, model: Any, folder: Path, ranks: Ranks) -> list[Path]:
-        weights = _gathered(model, ranks)
-        return save_policy(model, folder, weights) if ranks.first else []
-
-    def plain(self, model: Any, fresh: Callable[[], Any], ranks: Ranks) -> Any:
-        weights = _gathered(model, ranks)
-        if not ranks.first:
-            return None
-        made = fresh()
-        made.load_state_dict(weights, strict=False)
-        return made
-
-    @staticmethod
-    @contextlib.contextmanager
-    def _groups(optimizer: Any) -> Iterator[None]:
-        """DeepSpeed keeps the groups of the inner optimizer empty between steps."""
-        optimizer._set_fp32_optimizer_param_groups()
-        try:
-            yield
-        finally:
-            optimizer._clear_fp32_optimizer_param_groups()
-
-
 class _Cast(nn.Module):
     """The scorer under autocast: DeepSpeed turns off what is entered outside of its forward."""
 
@@ -317,22 +200,12 @@ def library(where: torch.device) -> Any:
     return deepspeed
 
 
-def _gathered(model: Any, ranks: Ranks) -> dict[str, Tensor]:
-    """The weights to save, whole and on the CPU, one at a time; empty on all ranks but the first.
-    Tied weights stay one tensor, and of an adapted model the adapter alone is taken."""
+def _gathering(weights: list[Any]) -> contextlib.AbstractContextManager[Any]:
+    """While active, these weights are whole on every rank (stage 3)."""
     from deepspeed.runtime.zero import GatheredParameters
 
-    adapter, found = hasattr(model, "peft_config"), {}
-    kept: dict[int, Tensor] = {}
-    for name, weight in model.named_parameters(remove_duplicate=False):
-        if adapter and not weight.requires_grad:
-            continue
-        if id(weight) not in kept:
-            with GatheredParameters([weight]):
-                whole = weight.detach().to("cpu", copy=True) if ranks.first else torch.empty(0)
-            kept[id(weight)] = whole
-        found[name] = kept[id(weight)]
-    return found if ranks.first else {}
+    whole: contextlib.AbstractContextManager[Any] = GatheredParameters(weights)
+    return whole
 
 
 def _blank(where: torch.device) -> TokenRows:
@@ -346,45 +219,11 @@ def _shard_name(ranks: Ranks) -> str:
     return f"rank-{ranks.rank:05d}.pt"
 
 
-def _check_key(key: str) -> None:
-    if key in OURS:
-        raise ConfigError(
-            "is set by bvrank", where=f"ds.{key}", repair=f"Its name here is {OURS[key]}."
-        )
-    if key not in THEIRS:
-        raise ConfigError(
-            "there is no such key", where=f"ds.{key}", repair=did_you_mean(key, THEIRS)
-        )
-
-
 def _check_zero(zero: Mapping[str, Any], stage: int) -> None:
-    """Each key of zero_optimization: known, of its type, and of effect at this stage."""
-    place = "ds.zero_optimization"
-    if "stage" in zero:
-        raise ConfigError("is the engine's name", where=f"{place}.stage", repair="engine=zero2.")
-    from pydantic import ValidationError
-
     library(device("auto"))
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
-    fields = DeepSpeedZeroConfig.model_fields
-    known = {*fields, *(str(f.alias) for f in fields.values() if f.alias)}
-    for key, value in zero.items():
-        where = f"{place}.{key}"
-        if key not in known:
-            raise ConfigError("there is no such key", where=where, repair=did_you_mean(key, known))
-        if stage == 0 or (stage < 3 and key.startswith(ZERO3)):
-            raise ConfigError(f"has no effect at stage {stage}", where=where)
-        if key.startswith("offload_") and dict(value or {}).get("device") == "nvme":
-            raise ConfigError(
-                "states on nvme cannot be saved exactly", where=where, repair="Use device: cpu."
-            )
-    try:
-        DeepSpeedZeroConfig(stage=stage, **zero)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join([place, *map(str, first["loc"])])
-        raise ConfigError(first["msg"], where=where) from error
+    check_zero(zero, stage, DeepSpeedZeroConfig)
 
 
 @contextlib.contextmanager

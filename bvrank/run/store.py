@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.errors import BvrankError, RunError
+from bvrank.run.files import hash_of, sync
 
 SEAL = "sha256.json"
 STALE = 86_400.0  # seconds after which what a killed process left half-written is removed
@@ -55,7 +56,7 @@ def damage(folder: Path) -> str | None:
         for name, expected in hashes.items():
             if not (folder / name).is_file():
                 return f"{name} is missing"
-            if _hash(folder / name) != expected:
+            if hash_of(folder / name) != expected:
                 return f"{name} is not what was written"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return f"{SEAL} is missing or torn"
@@ -101,11 +102,11 @@ def _told(folder: Path) -> Iterator[None]:
 
 def _seal(part: Path) -> None:
     files = sorted(p for p in part.rglob("*") if p.is_file())
-    hashes = {str(p.relative_to(part)): _hash(p) for p in files}
+    hashes = {str(p.relative_to(part)): hash_of(p) for p in files}
     text = json.dumps({"files": hashes, "sha256": _hash_of(hashes)}, indent=1)
     (part / SEAL).write_text(text, encoding="utf-8")
     for path in [*files, part / SEAL, part]:
-        _sync(path)
+        sync(path)
 
 
 def _settle(part: Path, folder: Path) -> None:
@@ -141,18 +142,5 @@ def _remove(path: Path) -> None:
             path.unlink()
 
 
-def _hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _hash_of(hashes: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bvrank.engines.deepspeed import OURS, DeepSpeed, DeepSpeedEngine
+from bvrank.engines.deepspeed import DeepSpeed, DeepSpeedEngine
+from bvrank.engines.ds_keys import OURS
 from bvrank.engines.local import Local, LocalEngine
 from bvrank.errors import ConfigError, ModelError
 from bvrank.models.lora import LoRA
