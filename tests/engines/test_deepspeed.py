@@ -30,13 +30,19 @@ STAGES = (0, 1, 2, 3)
 WHOLE = {"zero_optimization": {"stage3_param_persistence_threshold": 0}}  # gather every weight
 
 
+OFFLOAD: dict[str, Any] = {"offload_optimizer": {"device": "cpu"}}
+
+
 def engine(stage: int | None, *, limit: float = 1.0, lora: LoRA | None = None, seed: int = 0,
            precision: str = "fp32", forwards: int = 2, optimizer: Any = torch.optim.AdamW,
-           ) -> Any:  # fmt: skip
+           offload: bool = False) -> Any:  # fmt: skip
     """The engine of `stage` (None: local) around a model of a few thousand weights."""
     policy = (lora or LoRA()).wrap(model(torch.float32, seed), seed)
     weights = [p for p in policy.parameters() if p.requires_grad]
-    node = Local("cpu") if stage is None else DeepSpeed(stage, "cpu", WHOLE if stage == 3 else {})  # type: ignore[arg-type]
+    zero = {**(WHOLE["zero_optimization"] if stage == 3 else {}), **(OFFLOAD if offload else {})}
+    node: Any = Local("cpu")
+    if stage is not None:
+        node = DeepSpeed(stage, "cpu", {"zero_optimization": zero})  # type: ignore[arg-type]
     scorer = Scorer(policy, chunk=16).train()
     options: dict[str, Any] = {"precision": precision, "max_grad_norm": limit}
     return node.start(
@@ -181,6 +187,18 @@ def test_the_policy_is_the_local_engines_file(stage: int, tmp_path: Path) -> Non
     assert a == b
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "other" / "policy")
     assert torch.equal(torch.cat([p.flatten() for p in loaded.parameters()]), weights(local))
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_offloaded_states_train_alike_and_come_back(stage: int, tmp_path: Path) -> None:
+    one, local = engine(stage, offload=True), engine(None)
+    assert train(one, 2) == pytest.approx(train(local, 2), rel=1e-6)
+    one.save(tmp_path)
+    two = engine(stage, offload=True, seed=5)
+    train(two, 1)
+    two.load(tmp_path)
+    assert train(two, 2) == train(one, 2)
+    assert torch.equal(weights(one), weights(two))
 
 
 def test_a_checkpoint_of_another_engine_is_refused(tmp_path: Path) -> None:
