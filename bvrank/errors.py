@@ -66,6 +66,10 @@ class Interrupted(BvrankError):
     exit_code = 130
 
 
+class Stopped(Interrupted):
+    """Every rank of a run stopped behind the same step, and it is saved."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """A repair sentence: the closest known names, or all of them when none is close."""
     names = sorted(set(known))

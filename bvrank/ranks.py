@@ -61,10 +61,11 @@ ALONE = Ranks()
 
 
 @contextlib.contextmanager
-def joined(timeout: float) -> Iterator[Ranks]:
+def joined(timeout: float, kind: str) -> Iterator[Ranks]:
     """The ranks that torchrun started, as its variables RANK, WORLD_SIZE and LOCAL_RANK say.
 
-    `timeout`: seconds that a rank waits for the others before it gives up.
+    `timeout`: seconds that a rank waits for the others before it gives up; `kind`: of the devices
+    that compute, cpu or cuda.
     """
     from datetime import timedelta
 
@@ -73,20 +74,19 @@ def joined(timeout: float) -> Iterator[Ranks]:
 
     rank, world, local = (int(os.environ[n]) for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
     wait = timedelta(seconds=timeout)
-    if torch.cuda.is_available():
+    if kind == "cuda":
         torch.cuda.set_device(local)
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=wait)
+    dist.init_process_group("nccl" if kind == "cuda" else "gloo", timeout=wait)
     ranks = Ranks(rank, world, local, dist.new_group(backend="gloo", timeout=wait))
     yield ranks
     ranks.gather(None)
     dist.destroy_process_group()  # not after an error: the others may be gone
 
 
-def process_group() -> None:
+def process_group(kind: str) -> None:
     """Makes sure that there is a process group, for libraries that want one of a single process."""
-    import torch
     import torch.distributed as dist
 
     if not dist.is_initialized():
-        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        backend = "nccl" if kind == "cuda" else "gloo"
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]

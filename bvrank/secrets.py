@@ -156,7 +156,10 @@ def _refused(key: str, reason: str = "") -> ConfigError:
 def _repair(reason: str) -> str:
     if reason.startswith("an address"):
         return "Put the login into ~/.netrc."
-    return "Put it into an environment variable and pass that one's name, as in api_key_env=MY_KEY."
+    return (
+        "Put it into an environment variable: libraries read their own (HF_TOKEN, WANDB_API_KEY), "
+        "and tracker.wandb.api_key_env=MY_KEY names another."
+    )
 
 
 def _redact_argument(argument: str) -> str:

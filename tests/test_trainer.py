@@ -161,6 +161,21 @@ def test_the_reference_check_finds_another_model(tmp_path: Path) -> None:
         check_against_reference(run.engine, batch, 1e-9)
 
 
+def test_the_reference_check_finds_what_is_no_number(tmp_path: Path) -> None:
+    run = small(DPO(), tmp_path)
+    batch = next(iter(run.batches.step(1, ("full",))))
+    batch.labels.reference[0, 1, 0] = math.nan
+    with pytest.raises(ModelError, match="nan nats per token"):
+        check_against_reference(run.engine, batch, 1e-9)
+
+
+def test_before_step_one_half_of_the_pairs_are_ranked_right(tmp_path: Path) -> None:
+    """Policy and reference are one model: every pair is a tie, whatever its rounding error."""
+    for dtype in (torch.float32, torch.float64):
+        log = small(DPO(beta=0.5), tmp_path, dtype=dtype).go(1).log
+        assert log[0]["rewards/accuracies"] == 0.5
+
+
 def test_held_out_figures_are_the_objective_without_training(tmp_path: Path) -> None:
     run = small(DPO(beta=0.5), tmp_path)
     before = run.weights().clone()

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from bvrank.commands.build import construct
 from bvrank.commands.diagnosis import Check, console, document, exit_code, show
+from bvrank.data.flaws import Finding
 from bvrank.errors import BvrankError, ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ def main(config: dict[str, Any]) -> int:
     own = {k: v for k, v in config.items() if k in Options.__dataclass_fields__}
     options: Options = construct(Options, own, "")
     training = {k: v for k, v in config.items() if k not in own}
-    checks = _checks(training, options)
+    try:
+        checks = _checks(training, options)
+    except BvrankError as error:
+        if options.json:  # a script gets its document whatever happens
+            found = Finding("request", "refused", "problem", str(error), error.repair)
+            print(document([Check("configuration", "request", "cannot be checked", (found,))]))
+        raise
     if options.json:
         print(document(checks))
     else:

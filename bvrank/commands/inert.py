@@ -1,7 +1,7 @@
 """What a config file cannot do, whoever wrote it: run code while it is composed, or widen trust.
 
-Hydra instantiates `hydra.callbacks`, builds loggers from `hydra.job_logging` and sets
-`hydra.job.env_set`, all of which any option of a search path may fill.
+Hydra instantiates `hydra.callbacks`, `hydra.sweeper` and `hydra.launcher`, builds loggers from
+`hydra.job_logging` and sets `hydra.job.env_set`, all of which any option of a search path may fill.
 """
 
 from __future__ import annotations
@@ -22,6 +22,13 @@ ACTING: dict[str, Any] = {
     "hydra.job.env_set": {},
     "hydra.job_logging.root": None,
     "hydra.hydra_logging.root": None,
+}
+
+
+# What Hydra itself builds for a multirun, and nothing below it.
+BUILT = {
+    "hydra.sweeper": "hydra._internal.core_plugins.basic_sweeper.BasicSweeper",
+    "hydra.launcher": "hydra._internal.core_plugins.basic_launcher.BasicLauncher",
 }
 
 
@@ -47,6 +54,11 @@ def check(config: DictConfig) -> None:
     for key, value in ACTING.items():
         if (OmegaConf.select(config, key) or value) != value:
             raise ConfigError("no config may set this: it would run code", where=key)
+    for key, usual in BUILT.items():
+        node = OmegaConf.select(config, key)
+        plain = OmegaConf.to_container(node, resolve=False) if node is not None else {}
+        if list(_targets(plain)) not in ([], [usual]):
+            raise ConfigError("no config may set this: it would run code", where=key)
     words: Any = OmegaConf.to_container(config.hydra.overrides.task, resolve=False)
     named, typed = OmegaConf.select(config, "trusted"), _typed(words)
     for package in named if isinstance(named, ListConfig) else ():
@@ -56,6 +68,15 @@ def check(config: DictConfig) -> None:
                 where="trusted",
                 repair=f"If you trust its code, write trusted=[{package}] there.",
             )
+
+
+def _targets(node: Any) -> Iterator[Any]:
+    """Every `_target_` in a plain config, at any depth."""
+    if isinstance(node, dict):
+        yield from (v for k, v in node.items() if k == "_target_")
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    for value in inside:
+        yield from _targets(value)
 
 
 def _typed(overrides: Sequence[str]) -> list[Any]:

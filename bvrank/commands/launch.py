@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -25,6 +26,7 @@ from typing import Any, Literal
 from bvrank.commands.guard import STOPS, heeded
 from bvrank.commands.sweep import package_path
 from bvrank.errors import ConfigError, Interrupted, TrainingError
+from bvrank.secrets import redact
 
 GRACE = 5  # seconds between asking the other ranks to end and ending them, once one has failed
 ENTRY = ("-P", "-m", "bvrank.commands.rank")
@@ -63,7 +65,7 @@ class Launcher:
             return self.processes
         import torch
 
-        return max(torch.cuda.device_count(), 1)
+        return max(torch.cuda.device_count(), 1)  # no GPU: one process
 
     @property
     def world(self) -> int:
@@ -82,10 +84,13 @@ def launch(launcher: Launcher, config: Mapping[str, Any], name: str) -> int:
                 "parent": os.getpid()}  # fmt: skip
         job.write_text(json.dumps(told), encoding="utf-8")
         agent = _Agent(launcher, job, f"{name}-{config.get('seed', 0)}")
-        with _stoppable(job.parent, agent):
+        print(f"starting {launcher.here} processes", file=sys.stderr, flush=True)
+        with _stoppable(job.parent, agent) as wishes:
             agent.start()
             while agent.is_alive():
                 agent.join(0.2)
+        if len(wishes) > 1:
+            raise Interrupted("stopped at once", repair="resume=true goes on from what was saved.")
         return _ended(job.parent, agent)
 
 
@@ -119,7 +124,7 @@ class _Agent(threading.Thread):
             min_nodes=self.launcher.nodes, max_nodes=self.launcher.nodes,
             nproc_per_node=self.launcher.here, run_id=self.run_id, max_restarts=0,
             rdzv_backend="c10d", rdzv_endpoint=self.launcher.rendezvous or "127.0.0.1:0",
-            rdzv_configs={"timeout": int(self.launcher.timeout)},
+            rdzv_configs={"timeout": math.ceil(self.launcher.timeout)},
             local_addr="127.0.0.1" if alone else None, monitor_interval=0.1,
             shutdown_timeout=GRACE,
         )  # fmt: skip
@@ -133,22 +138,22 @@ def _environment(processes: int) -> dict[str, str]:
 
 
 @contextmanager
-def _stoppable(scratch: Path, agent: _Agent) -> Iterator[None]:
+def _stoppable(scratch: Path, agent: _Agent) -> Iterator[list[int]]:
     """While active, a first signal to stop goes to each rank, and a second one ends them all, as
     does a rank that failed: the others have GRACE seconds to follow."""
-    wishes = 0
+    wishes: list[int] = []
     asked: set[int] = set()
 
     def hear(number: int, frame: FrameType | None) -> None:
-        nonlocal wishes
-        wishes += 1
-        if wishes > 1:
+        wishes.append(number)
+        if len(wishes) > 1:
             pass_on(signal.SIGKILL)
 
     def pass_on(number: int) -> None:
         for path in scratch.glob("rank-*.pid"):
             pid = int(path.read_text() or 0)
-            if pid and (pid not in asked or number == signal.SIGKILL):
+            gone = path.with_suffix(".end").exists()  # its number may be somebody else's by now
+            if pid and not gone and (pid not in asked or number == signal.SIGKILL):
                 asked.add(pid)
                 _signal(pid, number)
 
@@ -166,7 +171,7 @@ def _stoppable(scratch: Path, agent: _Agent) -> Iterator[None]:
     before = {number: signal.signal(number, hear) for number in STOPS if heeded(number)}
     threading.Thread(target=watch, daemon=True).start()
     try:
-        yield
+        yield wishes
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -226,7 +231,7 @@ def _died(found: tuple[int, Any], told: int) -> TrainingError:
 def _raise(end: Mapping[str, Any]) -> int:
     """Raises in the parent what a rank raised."""
     if end["traceback"]:
-        print(end["traceback"], file=sys.stderr)
+        print(redact(end["traceback"]), file=sys.stderr)
         raise TrainingError(f"rank {end['rank']}: {end['what']}", repair=end["repair"])
     kind = {130: Interrupted, 3: TrainingError}.get(end["code"], ConfigError)
     raise kind(end["what"], where=end["where"], repair=end["repair"])

@@ -83,7 +83,7 @@ def shortened(config: Mapping[str, Any], steps: int, place: Path) -> dict[str, A
                  "test_samples": min(data["test_samples"], SAMPLES)}  # fmt: skip
     return {
         **config, "steps": steps, "checkpoint": checkpoint, "eval": evaluation, "data": data,
-        "log": {"every": 1}, "resume": False, "force": False, "name": NAME,
+        "log": {"every": 1}, "tracker": {}, "resume": False, "force": False, "name": NAME,
         "outputs": str(place), "store": str(_own_store(store_dir(config["store"]), place)),
     }  # fmt: skip
 

@@ -19,9 +19,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bvrank.commands.guard import explained, stoppable
+from bvrank.commands.guard import debugging, explained, stoppable
 from bvrank.commands.job import prepare_process
-from bvrank.errors import Interrupted, TrainingError
+from bvrank.errors import Interrupted, Stopped, TrainingError
+from bvrank.secrets import redact
 
 
 def main() -> None:
@@ -69,13 +70,14 @@ def _told(error: BaseException, heard: Sequence[str]) -> dict[str, Any]:
             f"heard nothing from another rank ({_short(error)})",
             repair="Resume with resume=true; launcher.timeout is how long a rank waits.",
         )
-    text = "".join(traceback.format_exception(error)) if known is None else ""
+    bug = known is None or (secondary and debugging())
+    text = redact("".join(traceback.format_exception(error))) if bug else ""
     known = known or TrainingError(f"{type(error).__name__}: {error}".rstrip(": "))
     return {
         "code": known.exit_code, "what": known.what, "where": known.where, "repair": known.repair,
         "traceback": text, "secondary": secondary,
         "waited": secondary and "timed out" in str(error).lower(),
-        "agreed": isinstance(error, Interrupted),
+        "agreed": isinstance(error, Stopped),
     }  # fmt: skip
 
 
@@ -87,10 +89,12 @@ def _short(error: BaseException) -> str:
 
 def _run(job: Mapping[str, Any]) -> int:
     from bvrank.commands.train import work
+    from bvrank.engines.local import device
     from bvrank.ranks import joined
 
     prepare_process()
-    with joined(job["timeout"]) as ranks:
+    kind = device(job["config"]["engine"]["device"]).type
+    with joined(job["timeout"], kind) as ranks:
         return work(job["config"], ranks)
 
 
@@ -98,8 +102,9 @@ def _is_broken_talk(error: BaseException) -> bool:
     """Whether it is what a rank sees when another one has gone."""
     from torch.distributed import DistError
 
-    words = ("peer", "gloo", "nccl", "connection", "timed out", "socket")
-    return isinstance(error, DistError) or any(w in str(error).lower() for w in words)
+    return isinstance(error, DistError) or (
+        type(error) is RuntimeError and any(w in str(error).lower() for w in ("gloo", "nccl"))
+    )
 
 
 def _end_with(parent: int) -> None:

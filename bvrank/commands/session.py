@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from bvrank import checkpoint
@@ -20,7 +21,7 @@ from bvrank.commands.loading import Loaded, load
 from bvrank.commands.references import Batching
 from bvrank.data.arithmetic import Arithmetic
 from bvrank.data.refusals import summarise
-from bvrank.errors import Interrupted, TrainingError
+from bvrank.errors import Interrupted, Stopped, TrainingError
 from bvrank.evaluation.arithmetic import compared
 from bvrank.ranks import ALONE, Ranks
 from bvrank.run import RunFolder, read_jsonl
@@ -71,7 +72,7 @@ class Session:
         held_out = self.batching.held_out(engine)
         state, jsonl = TrainState(), Jsonl()
         # Dropout alone draws from it; everything else draws from streams of its own.
-        torch.manual_seed(settings.seed + self.ranks.rank)
+        torch.manual_seed(_dropout_seed(settings.seed, self.ranks.rank))
         if run.resumed:
             state = _restored(run, engine)
         elif self.asked.needs_reference:
@@ -112,7 +113,7 @@ class Session:
                     raise Interrupted("stopped")
             except Interrupted:
                 saver.save(state)
-                raise Interrupted(
+                raise Stopped(
                     f"stopped after step {state.step} of {plan.steps}; it is saved",
                     repair="The same command with resume=true goes on.",
                 ) from None
@@ -206,6 +207,11 @@ def _restored(run: RunFolder, engine: Any) -> TrainState:
         )  # fmt: skip
         print(told, file=sys.stderr)
     return state or TrainState()
+
+
+def _dropout_seed(seed: int, rank: int) -> int:
+    """The run's own on the first rank, one unlike any other run's on each of the others."""
+    return seed if rank == 0 else int(np.random.SeedSequence((seed, rank)).generate_state(1)[0])
 
 
 def _warn_of_displacement(final: Mapping[str, float]) -> None:

@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any
 
 import bvrank
-from bvrank.commands.guard import STOPS
+from bvrank.commands.guard import STOPS, heeded
 from bvrank.commands.outcome import VARIABLE, read_outcome
 from bvrank.errors import BvrankError
 
@@ -108,7 +108,9 @@ class Sweep:
     @contextmanager
     def _stoppable(self) -> Iterator[None]:
         """While a job runs, a signal to stop goes to the job, which saves and ends."""
-        before = {number: signal.signal(number, self._pass_on) for number in STOPS}
+        before = {
+            number: signal.signal(number, self._pass_on) for number in STOPS if heeded(number)
+        }
         try:
             yield
         finally:

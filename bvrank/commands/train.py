@@ -105,9 +105,10 @@ def request(config: dict[str, Any]) -> Request:
     held = _held(source, intake.eval_path)
     _check_evaluation(settings, held is not None or intake.eval_fraction > 0)
     settings.optimizer.kind()
-    engine, world = build(config["engine"], "engine", trusted), _launcher(config).world
-    settings.forwards(world)
-    engine.check(precision=settings.precision, processes=world)
+    engine, launcher = build(config["engine"], "engine", trusted), _launcher(config)
+    settings.forwards(launcher.world)
+    engine.check(precision=settings.precision, optimizer=settings.optimizer.name,
+                 processes=max(launcher.here, launcher.nodes))  # fmt: skip
     trackers = trackers_of(config.get("tracker") or {}, trusted)
     content, name = _identity(config, settings)
     return Request(

@@ -26,7 +26,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from bvrank.engines.ds_keys import check_key, check_zero
+from bvrank.engines.ds_keys import ELEMENTWISE, check_keys, check_zero
 from bvrank.engines.local import Precision, autocast, device, save_state
 from bvrank.engines.zero import Divided, Shard, Whole
 from bvrank.errors import ConfigError, ModelError
@@ -53,14 +53,26 @@ class DeepSpeed:
                 repair="pip install 'bvrank[deepspeed]', or engine=local.",
             )
         device(self.device)
-        for key in self.ds:
-            check_key(key)
+        check_keys(self.ds)
         zero = self.ds.get("zero_optimization", {})
         if zero:
-            _check_zero(zero, self.stage)
+            _check_zero(zero, self.stage, self.device)
 
-    def check(self, *, precision: Precision, processes: int) -> None:
-        """ConfigError when a run of this precision cannot be had."""
+    def check(self, *, precision: Precision, processes: int, optimizer: str) -> None:
+        """ConfigError when a run of this precision, with this optimizer or so many processes of a
+        machine, cannot be had."""
+        if self.stage and optimizer not in ELEMENTWISE:
+            raise ConfigError(
+                "is not elementwise, so that it would compute something else on a part of the "
+                f"weights (engine=zero{self.stage})", where="optimizer.name",
+                repair=f"Set engine=zero0 or local, or one of {', '.join(ELEMENTWISE)}.",
+            )  # fmt: skip
+        there = torch.cuda.device_count()
+        if device(self.device).type == "cuda" and processes > there:
+            raise ConfigError(
+                f"{processes} on a machine with {there} GPUs", where="launcher.processes",
+                repair="Set launcher.processes=auto.",
+            )  # fmt: skip
         if precision == "fp64":
             raise ConfigError(
                 "DeepSpeed has no fp64", where="precision", repair="Set engine=local, or fp32."
@@ -84,7 +96,7 @@ class DeepSpeed:
             "zero_force_ds_cpu_optimizer": False, "steps_per_print": None,
         }  # fmt: skip
         wrapped = _Cast(module.to(where), where, precision)
-        process_group()
+        process_group(where.type)
         with _quiet():
             try:
                 engine, *_ = library(where).initialize(
@@ -219,8 +231,8 @@ def _shard_name(ranks: Ranks) -> str:
     return f"rank-{ranks.rank:05d}.pt"
 
 
-def _check_zero(zero: Mapping[str, Any], stage: int) -> None:
-    library(device("auto"))
+def _check_zero(zero: Mapping[str, Any], stage: int, where: str) -> None:
+    library(device(where))
     from deepspeed.runtime.zero.config import DeepSpeedZeroConfig
 
     check_zero(zero, stage, DeepSpeedZeroConfig)

@@ -1,4 +1,8 @@
-"""Which of DeepSpeed's own keys may be given, and where bvrank has a key of its own."""
+"""Which of DeepSpeed's own keys may be given, and where bvrank has a key of its own.
+
+What is accepted is honoured: a key that DeepSpeed knows and that would do nothing here, or that
+nobody has tried here, is refused.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +25,47 @@ THEIRS = (
     "zero_optimization", "communication_data_type", "prescale_gradients",
     "gradient_predivide_factor",
 )  # fmt: skip
-ZERO3 = ("stage3_", "offload_param", "sub_group_size", "zero_hpz_", "zero_quantized_", "mics_")
+TYPES = ("fp32", "fp16", "bf16")
+
+# Keys of zero_optimization by the stages at which they do something.
+DIVIDING = ("contiguous_gradients", "reduce_scatter", "reduce_bucket_size", "overlap_comm",
+            "offload_optimizer")  # fmt: skip
+KEEPING = ("allgather_partitions", "allgather_bucket_size", "round_robin_gradients",
+           "use_multi_rank_bucket_allreduce", "ignore_unused_parameters")  # fmt: skip
+GATHERING = (
+    "offload_param", "sub_group_size", "memory_efficient_linear", "stage3_prefetch_bucket_size",
+    "stage3_param_persistence_threshold", "stage3_model_persistence_threshold",
+    "stage3_max_live_parameters", "stage3_max_reuse_distance",
+    "stage3_module_granularity_threshold", "stage3_use_all_reduce_for_fetch_params",
+    "stage3_allgather_sequential",
+)  # fmt: skip
+AT: dict[int, tuple[str, ...]] = {
+    0: (), 1: DIVIDING + KEEPING, 2: DIVIDING + KEEPING, 3: DIVIDING + GATHERING,
+}  # fmt: skip
+
+ELEMENTWISE = ("Adam", "AdamW", "NAdam", "RAdam", "Adamax", "Adagrad", "Adadelta", "RMSprop",
+               "Rprop", "SGD", "ASGD")  # fmt: skip
+"""Optimizers that update a flat slice of the weights as they would the whole."""
 
 
-def check_key(key: str) -> None:
-    """ConfigError for a top-level key that bvrank sets itself or DeepSpeed does not know."""
-    if key in OURS:
-        raise ConfigError(
-            "is set by bvrank", where=f"ds.{key}", repair=f"Its name here is {OURS[key]}."
-        )
-    if key not in THEIRS:
-        raise ConfigError(
-            "there is no such key", where=f"ds.{key}", repair=did_you_mean(key, THEIRS)
-        )
+def check_keys(ds: Mapping[str, Any]) -> None:
+    """ConfigError for a top-level key that bvrank sets itself, that DeepSpeed does not know, or
+    whose value is none."""
+    for key, value in ds.items():
+        where = f"ds.{key}"
+        if key in OURS:
+            raise ConfigError("is set by bvrank", where=where, repair=f"Its name is {OURS[key]}.")
+        if key not in THEIRS:
+            raise ConfigError("there is no such key", where=where, repair=did_you_mean(key, THEIRS))
+        if key == "communication_data_type" and value not in TYPES:
+            raise ConfigError(f"must be one of {', '.join(TYPES)}, got {value}", where=where)
+        if key == "prescale_gradients" and not isinstance(value, bool):
+            raise ConfigError(f"must be true or false, got {value}", where=where)
+        if key == "gradient_predivide_factor":
+            if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+                raise ConfigError(f"must be greater than 0, got {value}", where=where)
+            if not ds.get("prescale_gradients"):
+                raise ConfigError("has no effect without ds.prescale_gradients=true", where=where)
 
 
 def check_zero(zero: Mapping[str, Any], stage: int, schema: Any) -> None:
@@ -44,21 +76,30 @@ def check_zero(zero: Mapping[str, Any], stage: int, schema: Any) -> None:
         raise ConfigError("is the engine's name", where=f"{place}.stage", repair="engine=zero2.")
     from pydantic import ValidationError
 
-    fields = schema.model_fields
-    known = {*fields, *(str(f.alias) for f in fields.values() if f.alias)}
     for key, value in zero.items():
-        where = f"{place}.{key}"
-        if key not in known:
-            raise ConfigError("there is no such key", where=where, repair=did_you_mean(key, known))
-        if stage == 0 or (stage < 3 and key.startswith(ZERO3)):
-            raise ConfigError(f"has no effect at stage {stage}", where=where)
+        _check_effect(key, stage, schema, f"{place}.{key}")
         if key.startswith("offload_") and dict(value or {}).get("device") == "nvme":
             raise ConfigError(
-                "states on nvme cannot be saved exactly", where=where, repair="Use device: cpu."
-            )
+                "states on nvme cannot be saved exactly", where=f"{place}.{key}",
+                repair="Use device: cpu.",
+            )  # fmt: skip
     try:
         schema(stage=stage, **zero)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join([place, *map(str, first["loc"])])
         raise ConfigError(first["msg"], where=where) from error
+
+
+def _check_effect(key: str, stage: int, schema: Any, where: str) -> None:
+    if key in AT[stage]:
+        return
+    every = sorted({name for names in AT.values() for name in names})
+    if key in every:
+        raise ConfigError(f"has no effect at stage {stage}", where=where)
+    known = {*schema.model_fields, *(f.alias for f in schema.model_fields.values())}
+    if key in known:
+        longer = f"stage3_{key}"
+        told = f"Its name is {longer}." if longer in every else ""
+        raise ConfigError("is not one that bvrank passes on", where=where, repair=told)
+    raise ConfigError("there is no such key", where=where, repair=did_you_mean(key, every))

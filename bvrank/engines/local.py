@@ -31,7 +31,7 @@ class Local:
     def __post_init__(self) -> None:
         device(self.device)
 
-    def check(self, *, precision: Precision, processes: int) -> None:
+    def check(self, *, precision: Precision, processes: int, optimizer: str) -> None:
         """ConfigError for more than one process."""
         if processes > 1:
             raise ConfigError(

@@ -14,6 +14,7 @@ from bvrank.records import Preferences
 Pairs = Literal["best_worst", "random", "whole_list"]
 # Stands for log 0 where a true -inf would turn gradients into NaN; exp of it is 0 in float64.
 LOG_ZERO = -1e30
+TIE = 1e-6  # rewards that are nearer than this are equal
 
 
 def in_range(name: str, value: float, low: float, high: float = float("inf"), *,
@@ -82,6 +83,12 @@ def logistic(gap: Tensor, smoothing: float) -> Tensor:
     return -(1 - smoothing) * logsigmoid(gap) - smoothing * logsigmoid(-gap)
 
 
+def ranked_right(gap: Tensor) -> Tensor:
+    """1 where the better side leads, 1/2 within TIE of a tie, 0 elsewhere. Before step 1 every gap
+    is rounding noise around 0, and its sign says nothing."""
+    return (gap > TIE).double() + (gap.abs() <= TIE).double() / 2
+
+
 def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor) -> dict[str, Tensor]:
     """TRL's names: rewards and log-probs of the better and worse side, their gap, its sign; and
     how far the better side moved from the reference (nats)."""
@@ -92,7 +99,7 @@ def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor) -> dict[st
         "rewards/chosen": chosen,
         "rewards/rejected": rejected,
         "rewards/margins": chosen - rejected,
-        "rewards/accuracies": pair_mean((gaps(scores) > 0).double(), weights),
+        "rewards/accuracies": pair_mean(ranked_right(gaps(scores)), weights),
         "logps/chosen": (better * policy).sum(-1),
         "logps/rejected": (worse * policy).sum(-1),
         "displacement/chosen": (better * (policy - prefs.reference)).sum(-1),

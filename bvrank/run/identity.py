@@ -11,8 +11,8 @@ from typing import Any
 from bvrank.run.files import to_json
 
 # Top-level keys that change where or how often something is written, or what to do with a folder
-# that exists, and leave every number of the trajectory as it is. Every other key matters. How many
-# processes share the work moves last bits alone: a resumed run must have as many (bvrank.run).
+# that exists, and leave the trajectory as it is. Every other key matters. How many processes share
+# the work moves last bits (and, with dropout, draws other units): a resumed run must have as many.
 IGNORED = (
     "outputs", "store", "resume", "force", "name", "checkpoint", "log", "examples", "trusted",
     "launcher", "tracker",

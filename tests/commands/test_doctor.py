@@ -106,6 +106,15 @@ def test_what_train_would_refuse_is_refused_the_same_way(
     assert caught.value.exit_code == 2
 
 
+def test_a_script_gets_its_document_also_of_what_cannot_be_checked(tmp_path: Path) -> None:
+    (tmp_path / "p.jsonl").write_text('{"prompt": "x", "chosen"\n')
+    done = process(*words(tmp_path / "p.jsonl", "json=true"), cwd=tmp_path)
+    assert done.returncode == 2 and done.stderr.startswith("error: ")
+    found = json.loads(done.stdout)
+    assert found["verdict"] == "problem"
+    assert "p.jsonl:1" in found["checks"][0]["findings"][0]["what"]
+
+
 def test_nothing_but_the_store_is_written_and_no_weights_are_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:

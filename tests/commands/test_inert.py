@@ -17,6 +17,10 @@ ACTING = {
     "hydra.job.env_set": "hydra:\n  job:\n    env_set: {LD_PRELOAD: x.so}",
     "hydra.job_logging.root": "hydra:\n  job_logging:\n    root: {handlers: [x]}\n"
     "    handlers:\n      x: {(): os.getpid}",
+    "hydra.sweeper": "hydra:\n  sweeper:\n    params:\n      seed:\n"
+    "        _target_: pathlib.Path.touch\n"
+    "        _args_: [{_target_: pathlib.Path, _args_: [{mark}]}]",
+    "hydra.launcher": "hydra:\n  launcher:\n    _target_: os.getpid",
     "trusted": "trusted: [os]\nobjective:\n  _target_: os.system",
 }
 MODES = [(), ("-m", "seed=0,1"), ("--cfg", "job"), ("-m", "experiment=planted,planted")]

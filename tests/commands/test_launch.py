@@ -56,7 +56,7 @@ def test_auto_is_the_visible_accelerators(monkeypatch: pytest.MonkeyPatch) -> No
          "batch: must be a multiple of micro=16 x 2 processes, got 16"),
         (("engine=zero1", "precision=fp64"), "precision: DeepSpeed has no fp64"),
         (("engine=zero2", "engine.ds.train_batch_size=3"),
-         "engine.ds.train_batch_size: is set by bvrank. Its name here is batch"),
+         "engine.ds.train_batch_size: is set by bvrank. Its name is batch"),
     ],
 )  # fmt: skip
 def test_what_does_not_go_together_is_said_before_anything_runs(
@@ -118,6 +118,16 @@ def test_a_bug_shows_its_traceback(tmp_path: Path, capsys: pytest.CaptureFixture
     with pytest.raises(TrainingError, match="rank 1: KeyError"):
         ended(tmp_path, {0: {}, 1: bug}, {1: died(3)})
     assert "Traceback: here" in capsys.readouterr().err
+
+
+def test_secrets_in_a_ranks_traceback_are_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_API_KEY", "planted-value")
+    bug = {"code": 3, "what": "KeyError: 'x'", "traceback": "Traceback: planted-value"}
+    with pytest.raises(TrainingError):
+        ended(tmp_path, {0: {}, 1: bug}, {1: died(3)})
+    assert capsys.readouterr().err == "Traceback: ***\n"
 
 
 def test_threads_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:

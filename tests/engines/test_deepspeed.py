@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bvrank.engines.deepspeed import DeepSpeed, DeepSpeedEngine
-from bvrank.engines.ds_keys import OURS
+from bvrank.engines.ds_keys import ELEMENTWISE, OURS
 from bvrank.engines.local import Local, LocalEngine
 from bvrank.errors import ConfigError, ModelError
 from bvrank.models.lora import LoRA
@@ -229,7 +229,16 @@ def test_files_are_read_without_pickles(tmp_path: Path) -> None:
         (1, {"zero_optimization": {"reduce_bucket_size": "many"}}, "reduce_bucket_size", "integer"),
         (3, {"zero_optimization": {"offload_optimizer": {"device": "nvme"}}}, "offload_optimizer",
          "device: cpu"),
-        (1, {"train_batch_size": 4}, "ds.train_batch_size", "Its name here is batch"),
+        (1, {"train_batch_size": 4}, "ds.train_batch_size", "Its name is batch"),
+        (1, {"zero_optimization": {"max_live_parameters": 5}}, "max_live_parameters",
+         "Its name is stage3_max_live_parameters"),
+        (2, {"zero_optimization": {"elastic_checkpoint": True}}, "elastic_checkpoint",
+         "not one that bvrank passes on"),
+        (3, {"zero_optimization": {"allgather_bucket_size": 8}}, "allgather_bucket_size",
+         "no effect at stage 3"),
+        (1, {"communication_data_type": "bogus"}, "communication_data_type", "one of fp32"),
+        (1, {"prescale_gradients": "x"}, "prescale_gradients", "true or false"),
+        (1, {"gradient_predivide_factor": 2.0}, "gradient_predivide_factor", "no effect without"),
         (1, {"wall_clock": True}, "ds.wall_clock", "no such key"),
     ],
 )  # fmt: skip
@@ -243,7 +252,7 @@ def test_keys_that_would_be_ignored_are_refused(
 
 @pytest.mark.parametrize("key", OURS)
 def test_what_bvrank_sets_itself_is_named(key: str) -> None:
-    with pytest.raises(ConfigError, match="Its name here is"):
+    with pytest.raises(ConfigError, match="Its name is"):
         DeepSpeed(1, "cpu", {key: 1})
 
 
@@ -266,12 +275,27 @@ def test_keys_of_deepspeeds_own_reach_it() -> None:
 
 def test_fp64_and_a_missing_package_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match=r"precision: DeepSpeed has no fp64.*engine=local"):
-        DeepSpeed(1, "cpu").check(precision="fp64", processes=1)
+        DeepSpeed(1, "cpu").check(precision="fp64", processes=1, optimizer="AdamW")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'bvrank\[deepspeed\]'"):
         DeepSpeed(1, "cpu")
 
 
+def test_an_optimizer_that_looks_at_whole_matrices_is_refused_where_they_are_cut() -> None:
+    """Adafactor on a flat slice has nothing to factor: the trajectory would be another one."""
+    for stage in (1, 2, 3):
+        with pytest.raises(ConfigError, match=r"optimizer\.name: is not elementwise.*engine=zero0"):
+            DeepSpeed(stage, "cpu").check(precision="fp32", processes=1, optimizer="Adafactor")  # type: ignore[arg-type]
+    DeepSpeed(0, "cpu").check(precision="fp32", processes=1, optimizer="Adafactor")
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_an_elementwise_optimizer_trains_alike_on_flat_slices(name: str) -> None:
+    kind = getattr(torch.optim, name)
+    one, two = engine(None, optimizer=kind), engine(2, optimizer=kind)
+    assert train(two, 3) == pytest.approx(train(one, 3), rel=1e-4)
+
+
 def test_the_local_engine_is_of_one_process() -> None:
     with pytest.raises(ConfigError, match=r"engine: is of one process.*engine=zero0"):
-        Local("cpu").check(precision="fp32", processes=2)
+        Local("cpu").check(precision="fp32", processes=2, optimizer="AdamW")

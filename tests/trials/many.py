@@ -56,7 +56,7 @@ def main() -> int:
 
     prepare_process()
     todo, done = map(Path, sys.argv[1:])
-    with joined(600.0) as ranks:
+    with joined(600.0, "cpu") as ranks:
         for config in json.loads(todo.read_text()):
             with silence():
                 work(config, ranks)
