@@ -109,8 +109,8 @@ def test_what_train_would_refuse_is_refused_the_same_way(
 def test_a_script_gets_its_document_also_of_what_cannot_be_checked(tmp_path: Path) -> None:
     (tmp_path / "p.jsonl").write_text('{"prompt": "x", "chosen"\n')
     done = process(*words(tmp_path / "p.jsonl", "json=true"), cwd=tmp_path)
-    assert done.returncode == 2 and done.stderr.startswith("error: ")
-    found = json.loads(done.stdout)
+    assert done.code == 2 and done.err.startswith("error: ")
+    found = json.loads(done.out)
     assert found["verdict"] == "problem"
     assert "p.jsonl:1" in found["checks"][0]["findings"][0]["what"]
 
