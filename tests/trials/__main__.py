@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table as Shown
 
+from tests.signals import heard
 from tests.trials import TABLES, Request, Table
 
 OWN = ("seed", "victim", "only")
@@ -54,4 +55,5 @@ def show(table: Table) -> None:
 
 
 if __name__ == "__main__":
+    heard()
     sys.exit(main(sys.argv[1:]))

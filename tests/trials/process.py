@@ -53,7 +53,7 @@ class Running:
         with self.out_path.open("w") as out, self.err_path.open("w") as err:
             self.process = subprocess.Popen(
                 [*COMMAND, *words], stdout=out, stderr=err, stdin=subprocess.DEVNULL,
-                env=environment, cwd=logs, start_new_session=True, preexec_fn=_hearing,
+                env=environment, cwd=logs, start_new_session=True,
             )  # fmt: skip
 
     @property
@@ -143,12 +143,6 @@ def _parents() -> Iterator[tuple[int, int]]:
             with contextlib.suppress(OSError, ValueError):
                 after = (folder / "stat").read_text().rpartition(")")[2].split()
                 yield int(folder.name), int(after[1])
-
-
-def _hearing() -> None:
-    """In the child: what a trial in the background, or under nohup, was told to ignore is heard."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 def _send(pid: int) -> None:
