@@ -21,6 +21,11 @@ OUTSIDE = frozenset(
 )
 
 
+class Signalled(KeyboardInterrupt):
+    """A signal of STOPS. Not KeyboardInterrupt itself: one of those that passes through an exec(),
+    as in the import of a dataclass, has `python -m` end by SIGINT though it was caught (3.11)."""
+
+
 def guarded(action: Callable[[], int]) -> int:
     """Runs `action` and returns the exit code. With BVRANK_DEBUG=1 errors keep their traceback."""
     with stoppable() as heard:
@@ -33,7 +38,7 @@ def guarded(action: Callable[[], int]) -> int:
             return BROKEN_PIPE
         except BaseException as error:
             known = explained(error)
-            if known is None and heard:  # compiled code makes other errors of an interrupt
+            if heard and not isinstance(known, Interrupted):  # whatever code made of it on its way
                 known = Interrupted(heard[0])
             if known is None or debugging():
                 sys.excepthook = _uncaught
@@ -51,7 +56,7 @@ def stoppable() -> Iterator[list[str]]:
 
     def hear(number: int, frame: FrameType | None) -> None:
         heard.append(f"stopped by {signal.Signals(number).name}")
-        raise KeyboardInterrupt(heard[-1])
+        raise Signalled(heard[-1])
 
     usual = (signal.SIG_DFL, signal.default_int_handler)
     before = {n: h for n in STOPS if (h := signal.getsignal(n)) in usual}

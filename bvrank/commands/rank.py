@@ -62,7 +62,7 @@ def _ended(job: Mapping[str, Any], rank: int) -> dict[str, Any]:
 
 def _told(error: BaseException, heard: Sequence[str]) -> dict[str, Any]:
     known = explained(error)
-    if known is None and heard:  # compiled code makes other errors of an interrupt
+    if heard and not isinstance(known, Interrupted):  # whatever code made of it on its way
         known = Interrupted(heard[0])
     secondary = known is None and _is_broken_talk(error)
     if secondary:

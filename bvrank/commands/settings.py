@@ -7,13 +7,13 @@ key of whatever does not fit.
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bvrank.commands.build import construct
+from bvrank.commands.ranges import at_least, share
 from bvrank.errors import ConfigError, did_you_mean
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Optimizer:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least("lr", self.lr, 0.0, open_low=True)
+        at_least("lr", self.lr, 0.0, open_low=True)
         if "lr" in self.options:
             raise ConfigError("is set already", where="options.lr", repair="Use optimizer.lr.")
 
@@ -70,7 +70,7 @@ class Scheduler:
     warmup: float
 
     def __post_init__(self) -> None:
-        _share("warmup", self.warmup)
+        share("warmup", self.warmup)
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Scoring:
     reference: Literal["stored", "live"] = "stored"
 
     def __post_init__(self) -> None:
-        _at_least("chunk", self.chunk, 1)
+        at_least("chunk", self.chunk, 1)
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class Eval:
     rows: int | None
 
     def __post_init__(self) -> None:
-        _at_least("every", self.every, 0)
-        _at_least("rows", self.rows, 1)
+        at_least("every", self.every, 0)
+        at_least("rows", self.rows, 1)
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class Checkpoint:
     best: str | None
 
     def __post_init__(self) -> None:
-        _at_least("every", self.every, 0)
-        _at_least("keep", self.keep, 1)
+        at_least("every", self.every, 0)
+        at_least("keep", self.keep, 1)
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class Log:
     every: int
 
     def __post_init__(self) -> None:
-        _at_least("every", self.every, 1)
+        at_least("every", self.every, 1)
 
 
 @dataclass(frozen=True)
@@ -128,8 +128,8 @@ class Examples:
     max_new_tokens: int
 
     def __post_init__(self) -> None:
-        _at_least("count", self.count, 0)
-        _at_least("max_new_tokens", self.max_new_tokens, 1)
+        at_least("count", self.count, 0)
+        at_least("max_new_tokens", self.max_new_tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -178,9 +178,9 @@ class Intake:
     max_refused: float = 0.01
 
     def __post_init__(self) -> None:
-        _share("eval_fraction", self.eval_fraction, open_high=True)
-        _at_least("max_length", self.max_length, 2)
-        _share("max_refused", self.max_refused)
+        share("eval_fraction", self.eval_fraction, open_high=True)
+        at_least("max_length", self.max_length, 2)
+        share("max_refused", self.max_refused)
         if self.eval_path is not None and self.eval_fraction > 0:
             raise ConfigError(
                 "held-out rows come from data.eval_path already",
@@ -217,11 +217,11 @@ class TrainSettings:
     trusted: list[str]
 
     def __post_init__(self) -> None:
-        _at_least("seed", self.seed, 0)
+        at_least("seed", self.seed, 0)
         if self.seed > SEEDS:
             raise ConfigError(f"must be at most {SEEDS}, got {self.seed}", where="seed")
         for name in ("steps", "batch", "micro"):
-            _at_least(name, getattr(self, name), 1)
+            at_least(name, getattr(self, name), 1)
         if not self.max_grad_norm > 0:  # infinity is allowed: it clips nothing
             raise ConfigError(
                 f"must be greater than 0, got {self.max_grad_norm}", where="max_grad_norm"
@@ -296,16 +296,3 @@ def _optimizer(name: str) -> type[torch.optim.Optimizer]:
             repair=did_you_mean(name, kinds),
         )
     return kinds[name]
-
-
-def _at_least(name: str, value: float | None, low: float, open_low: bool = False) -> None:
-    if value is None:
-        return
-    if not math.isfinite(value) or value < low or (open_low and value == low):
-        bound = f"greater than {low:g}" if open_low else f"at least {low:g}"
-        raise ConfigError(f"must be {bound}, got {value}", where=name)
-
-
-def _share(name: str, value: float, open_high: bool = False) -> None:
-    if not 0.0 <= value <= 1.0 or (open_high and value == 1.0):
-        raise ConfigError(f"must lie in [0, 1{')' if open_high else ']'}, got {value}", where=name)

@@ -14,7 +14,7 @@ from bvrank.records import Preferences
 Pairs = Literal["best_worst", "random", "whole_list"]
 # Stands for log 0 where a true -inf would turn gradients into NaN; exp of it is 0 in float64.
 LOG_ZERO = -1e30
-TIE = 1e-6  # rewards that are nearer than this are equal
+TIE = 1e-5  # rewards that are nearer than this are equal: fp32 is not sure of more
 
 
 def in_range(name: str, value: float, low: float, high: float = float("inf"), *,

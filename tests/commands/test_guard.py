@@ -3,13 +3,16 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from bvrank.commands.guard import STOPS, explained, guarded
 from bvrank.errors import BvrankError, ConfigError, Interrupted, TrainingError
+from tests.commands.line import ROOT
 
 
 def raising(error: BaseException) -> int:
@@ -94,6 +97,32 @@ def test_an_interrupt_that_comes_out_as_something_else_is_no_bug(
 
     assert guarded(loading) == 130
     assert capsys.readouterr().err == "error: stopped by SIGTERM\n"
+
+
+def test_an_interrupt_that_some_code_took_for_a_mistake_is_told_as_what_it_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def probing() -> int:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            return 0
+        except KeyboardInterrupt:
+            raise ConfigError("does not fit", where="optimizer.options") from None
+
+    assert guarded(probing) == 130
+    assert capsys.readouterr().err == "error: stopped by SIGINT\n"
+
+
+def test_python_m_ends_with_the_code_though_the_signal_came_within_an_exec(tmp_path: Path) -> None:
+    (tmp_path / "hears.py").write_text(
+        "import os, signal, sys\nfrom bvrank.commands.guard import guarded\n"
+        "kill = lambda: os.kill(os.getpid(), signal.SIGINT) or 0\n"
+        "sys.exit(guarded(lambda: exec('kill()') or 0))\n"
+    )
+    path = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run([sys.executable, "-m", "hears"], env={**os.environ, "PYTHONPATH": path},
+                          capture_output=True, text=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (130, "error: stopped by SIGINT\n")
 
 
 def test_what_is_ignored_or_heard_already_is_left_alone() -> None:
