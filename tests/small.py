@@ -15,11 +15,25 @@ from bvrank.checkpoint import TrainState
 from bvrank.data.batches import Stream
 from bvrank.data.loader import Order, streams_of
 from bvrank.engines.local import LocalEngine
+from bvrank.objectives.apo_down import APODown
+from bvrank.objectives.apo_zero import APOZero
+from bvrank.objectives.approx_ndcg import ApproxNDCG
+from bvrank.objectives.base import Listwise
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
+from bvrank.objectives.hinge import Hinge
+from bvrank.objectives.ipo import IPO
 from bvrank.objectives.irpo import IRPO
+from bvrank.objectives.lipo import LiPO
+from bvrank.objectives.listmle import ListMLE
+from bvrank.objectives.listnet import ListNet
+from bvrank.objectives.marginal import Marginal
+from bvrank.objectives.orpo import ORPO
+from bvrank.objectives.robust import Robust
 from bvrank.objectives.schedule import Schedule
+from bvrank.objectives.sdpo import SDPO
 from bvrank.objectives.sft import SFT
+from bvrank.objectives.simpo import SimPO
 from bvrank.records import Encoded
 from bvrank.scoring.collate import Collator
 from bvrank.scoring.layout import Cost
@@ -31,7 +45,20 @@ from tests.scoring.trees import VOCABULARY, list_tree, pair_tree
 OBJECTIVES: dict[str, Any] = {
     "sft": SFT(view="both"),
     "dpo": DPO(beta=0.5, label_smoothing=0.1),
+    "robust": Robust(beta=0.5, label_smoothing=0.2, sft_weight=0.1),
+    "ipo": IPO(beta=0.5),
+    "hinge": Hinge(beta=0.5),
+    "apo_zero": APOZero(beta=0.5),
+    "apo_down": APODown(beta=0.5),
+    "simpo": SimPO(beta=2.0, gamma=0.5),
+    "orpo": ORPO(beta=0.3),
+    "marginal": Marginal(beta=0.5),
     "bvpo": BVPO(alpha=0.3, beta=0.5),
+    "sdpo": SDPO(beta=0.3),
+    "listmle": ListMLE(beta=0.3),
+    "listnet": ListNet(beta=0.3),
+    "lipo": LiPO(beta=0.3),
+    "approx_ndcg": ApproxNDCG(beta=0.3, steepness=2.0),
     "irpo": IRPO(beta=0.3),
 }
 SHAPE: dict[str, Any] = {
@@ -52,16 +79,18 @@ def rows(objective: Any, count: int = 24) -> list[Encoded]:
     """Trees that suit the objective: ragged lists for a listwise one, pairs in two views else."""
     rng = np.random.default_rng(5)
     size = rng.integers
-    if isinstance(objective, IRPO):
+    if isinstance(objective, Listwise):
         return [
             list_tree(rng, prompt=int(size(3, 9)), items=[int(i) for i in size(1, 4, size(2, 6))],
                       inlist=bool(i % 2))
             for i in range(count)
         ]  # fmt: skip
-    return [
-        pair_tree(rng, prompt=int(size(3, 9)), answers=[int(size(1, 8)), int(size(1, 8))])
+    sides = 4 if isinstance(objective, Marginal) else 2
+    trees = [
+        pair_tree(rng, prompt=int(size(3, 9)), answers=[int(x) for x in size(1, 8, sides)])
         for _ in range(count)
     ]
+    return [_two_traces_each(t) for t in trees] if sides == 4 else trees
 
 
 @dataclass
@@ -122,6 +151,14 @@ def small(objective: Any, store: Path, *, micro: int = 8, batch: int = 8, layout
     )
     torch.manual_seed(0)
     return Small(engine, batches, plan, TrainState(), [])
+
+
+def _two_traces_each(tree: Encoded) -> Encoded:
+    """Of four candidates the first two share the better answer, the last two the worse one."""
+    branches = (
+        replace(b, answer=b.answer // 2, relevance=float(b.answer < 2)) for b in tree.branches
+    )
+    return replace(tree, branches=tuple(branches))
 
 
 def _only(tree: Encoded, view: str) -> Encoded:

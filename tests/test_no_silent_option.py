@@ -131,7 +131,7 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "beta": ("0.7",), "label_smoothing": ("0.2",), "view": ("bare",),
         "pairs": ("whole_list", *LISTS),
     },
-    "objective=bvpo": {"alpha": ("0.1",), "beta": ("0.7",), "label_smoothing": ("0.2",)},
+    "objective=bvpo": {"alpha": ("0.1",), "beta": ("0.7",), "bare_beta": ("0.7",)},
     "objective=irpo": {
         "beta": ("0.5",), "form": ("official",), "weight": ("mrr",), "ranks": ("shown",),
         "ties": ("order",), "normalize": ("true",), "reduce": ("mean",), "view": ("bare",),

@@ -21,6 +21,7 @@ from bvrank.paths import conf_dir
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):(?P<rest>.*)$")
 _COMMENT = re.compile(r"""^(?:'[^']*'|"[^"]*"|[^'"#]|(?<=\S)#)*?(?<!\S)#\s?(.*)$""")
 LEFT = 31  # columns of `key=value`
+RECIPE = "recipe"  # the group that follows from the others
 
 
 def screen(command: str, overrides: Sequence[str] = ()) -> str:
@@ -45,9 +46,10 @@ def comments(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
         config = composed(command, partial=True)
     found = {key: text for path in _files(command) for key, text in _commented(path)}
     for group, chosen in _choices(config).items():
-        files = [place / group / f"{o}.yaml" for o in chosen for place in _places(config)]
+        folder, _, package = group.partition("@")
+        files = [place / folder / f"{o}.yaml" for o in chosen for place in _places(config)]
         for path in filter(Path.is_file, files):
-            prefix = _package(path, group)
+            prefix = f"{package}." if package else _package(path, group)
             found |= {prefix + key: text for key, text in _commented(path)}
     return found
 
@@ -76,6 +78,11 @@ def _choices(config: DictConfig) -> dict[str, list[str]]:
 def _groups(choices: dict[str, list[str]], places: Sequence[Path]) -> str:
     lines = ["Groups (* is the choice)"]
     for group, chosen in choices.items():
+        if group == RECIPE:
+            continue
+        if "@" in group:
+            inner = f"*{_option(chosen)}, or another option of {group.partition('@')[0]}"
+            lines += _row(f"{group}=", inner)
         options = {path.stem: path for place in places for path in (place / group).glob("*.yaml")}
         for n, (option, path) in enumerate(sorted(options.items())):
             mark = "*" if option in chosen else " "

@@ -13,11 +13,6 @@ Ties = Literal["averaged", "order"]
 WEIGHTS: tuple[str, ...] = get_args(Weight)
 
 
-def ideal_ranks(relevance: Tensor, valid: Tensor) -> Tensor:
-    """A key that sorts by relevance, best first (padding sorts last in `rank_weights`)."""
-    return torch.where(valid, relevance, 0.0)
-
-
 def rank_weights(relevance: Tensor, key: Tensor, valid: Tensor, weight: Weight,
                  ties: Ties, k: int, decay: float) -> Tensor:  # fmt: skip
     """w [..., K], float64, 0 on padding: candidates take ranks 1, 2, ... by falling `key`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import torch
@@ -12,17 +13,20 @@ from bvrank.errors import ConfigError, did_you_mean
 from bvrank.records import Preferences
 
 Pairs = Literal["best_worst", "random", "whole_list"]
+View = Literal["full", "bare"]
 # Stands for log 0 where a true -inf would turn gradients into NaN; exp of it is 0 in float64.
 LOG_ZERO = -1e30
 TIE = 1e-5  # rewards that are nearer than this are equal: fp32 is not sure of more
 
 
 def in_range(name: str, value: float, low: float, high: float = float("inf"), *,
-             open_low: bool = False) -> None:  # fmt: skip
-    """Raises ConfigError naming the field unless low <= value <= high (low < value if open)."""
-    if low <= value <= high and not (open_low and value == low) and value != float("inf"):
+             open_low: bool = False, open_high: bool = False) -> None:  # fmt: skip
+    """Raises ConfigError naming the field unless low <= value <= high (less than, where open)."""
+    open_high = open_high or high == float("inf")
+    inside = low <= value <= high
+    if inside and not (open_low and value == low) and not (open_high and value == high):
         return
-    left, right = ("(" if open_low else "["), (")" if high == float("inf") else "]")
+    left, right = ("(" if open_low else "["), (")" if open_high else "]")
     raise ConfigError(f"must lie in {left}{low:g}, {high:g}{right}, got {value!r}", where=name)
 
 
@@ -36,6 +40,12 @@ def check_choices(objective: Any) -> None:
                 where=name,
                 repair=did_you_mean(str(value), known),
             )
+
+
+def one_view(prefs: Preferences, number: int) -> Preferences:
+    """Entry `number` of axis V, which stays."""
+    parts = {f.name: getattr(prefs, f.name)[number : number + 1] for f in fields(prefs)}
+    return Preferences(**parts)
 
 
 def log_ratio(prefs: Preferences, *, per_token: bool = False) -> Tensor:
@@ -107,10 +117,15 @@ def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor) -> dict[st
     }
 
 
+def masked_logsumexp(values: Tensor, mask: Tensor) -> Tensor:
+    """log sum of exp(values) over the last axis where `mask`; LOG_ZERO where nothing is."""
+    return torch.where(mask, values, LOG_ZERO).logsumexp(-1)
+
+
 def log_softmax(scores: Tensor, valid: Tensor) -> Tensor:
     """log softmax over the valid candidates; LOG_ZERO on padding."""
-    masked = torch.where(valid, scores, LOG_ZERO)
-    return torch.where(valid, masked - masked.logsumexp(-1, keepdim=True), LOG_ZERO)
+    whole = masked_logsumexp(scores, valid).unsqueeze(-1)
+    return torch.where(valid, scores - whole, LOG_ZERO)
 
 
 def logsumexp_of_others(scores: Tensor, valid: Tensor) -> Tensor:
@@ -121,3 +136,43 @@ def logsumexp_of_others(scores: Tensor, valid: Tensor) -> Tensor:
     before = torch.cat([none, masked[..., :-1].logcumsumexp(-1)], -1)
     after = torch.cat([none, masked.flip(-1)[..., :-1].logcumsumexp(-1)], -1).flip(-1)
     return torch.logaddexp(before, after)
+
+
+def soft_ranks(scores: Tensor, valid: Tensor, steepness: float) -> Tensor:
+    """1 + sum over the other candidates of sigma(-steepness (s_i - s_j)) [...,K]: the rank of i by
+    falling score, smoothed."""
+    own = torch.eye(scores.shape[-1], dtype=torch.bool, device=valid.device)
+    ahead = torch.sigmoid(-steepness * gaps(torch.where(valid, scores, 0.0)))
+    return 1 + torch.where(valid.unsqueeze(-2) & ~own, ahead, 0.0).sum(-1)
+
+
+def settled(scores: Tensor) -> Tensor:
+    """Scores, detached, on a grid of TIE: what ranks by them may see. Candidates that differ by
+    fp32's rounding alone, as all do before step 1, tie and do not rank by chance."""
+    return (scores.detach() / TIE).round()
+
+
+def places(key: Tensor, draw: Tensor, valid: Tensor) -> Tensor:
+    """1-based place [...,K] by falling `key`; the smaller `draw` breaks a tie, padding is last."""
+    key = torch.where(valid, key, -torch.inf)
+    by_draw = draw.argsort(dim=-1, stable=True)
+    by_key = key.gather(-1, by_draw).argsort(dim=-1, descending=True, stable=True)
+    return by_draw.gather(-1, by_key).argsort(-1) + 1
+
+
+def shares_of_best(relevance: Tensor, valid: Tensor) -> Tensor:
+    """1/n [...,K] for each of the n candidates of the highest relevance, 0 for the others."""
+    best = torch.where(valid, relevance.double(), -torch.inf)
+    top = valid & (best == best.amax(-1, keepdim=True))
+    return top.double() / top.sum(-1, keepdim=True).clamp(min=1)
+
+
+def nll_per_token(prefs: Preferences, shares: Tensor) -> Tensor:
+    """-log pi / scored tokens [V,B], the mean over candidates by `shares` [V,B,K]."""
+    policy = torch.where(prefs.valid & (shares > 0), prefs.policy, 0.0)
+    return -(shares * policy / prefs.length.clamp(min=1)).sum(-1)
+
+
+def mean_log_prob(prefs: Preferences) -> Tensor:
+    """m = log pi(c|x) / scored tokens [V,B,K], 0 on padding."""
+    return torch.where(prefs.valid, prefs.policy, 0.0) / prefs.length.clamp(min=1)

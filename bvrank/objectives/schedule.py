@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any
 
 from bvrank.errors import ConfigError, did_you_mean
@@ -12,7 +12,8 @@ from bvrank.errors import ConfigError, did_you_mean
 
 @dataclass(frozen=True)
 class Schedule:
-    """`points[field]` are values spread evenly over the run, joined by straight lines.
+    """`points[field]` are values spread evenly over the run, joined by straight lines. A field of
+    an objective inside the objective is named with a dot: `loss.beta`.
 
     ConfigError for a field that the objective lacks or that is no number, and for a value that
     the objective itself refuses.
@@ -22,8 +23,7 @@ class Schedule:
     points: Mapping[str, tuple[float, ...]]
 
     def __post_init__(self) -> None:
-        known = {f.name: getattr(self.objective, f.name) for f in fields(self.objective)}
-        numbers = [n for n, v in known.items() if _is_number(v)]
+        numbers = _numbers(self.objective)
         for name, values in self.points.items():
             if name not in numbers:
                 raise ConfigError(
@@ -39,7 +39,10 @@ class Schedule:
 
     def at(self, progress: float) -> Any:
         """The objective at `progress`."""
-        return replace(self.objective, **self.values(progress)) if self.points else self.objective
+        found = self.objective
+        for name, value in self.values(progress).items():
+            found = _with(found, name, value)
+        return found
 
     def variants(self) -> tuple[Any, ...]:
         """One objective of the run for each set of views that it reads along the way."""
@@ -55,20 +58,19 @@ class Schedule:
 
     def _check(self, name: str, value: float) -> None:
         try:
-            replace(self.objective, **{name: self._typed(name, value)})
+            _with(self.objective, name, self._typed(name, value))
         except ConfigError as error:
-            where = f"schedule.{error.where}"
+            where = f"schedule.{name}"
             raise ConfigError(error.what, where=where, repair=error.repair) from None
 
     def _typed(self, name: str, value: float) -> float:
-        whole = {f.name: f.type for f in fields(self.objective)}[name] in (int, "int")
-        return round(value) if whole else float(value)
+        return round(value) if _numbers(self.objective)[name] in (int, "int") else float(value)
 
 
 def parse_schedule(objective: Any, node: Mapping[str, Any]) -> Schedule:
     """A Schedule from `{field: [from, to]}` (or more points). ConfigError otherwise."""
     points = {}
-    for name, values in node.items():
+    for name, values in _flat(node):
         good = isinstance(values, Sequence) and not isinstance(values, str) and len(values) >= 2
         if not good or not all(_is_number(v) for v in values):
             raise ConfigError(
@@ -89,3 +91,30 @@ def _at(values: tuple[float, ...], progress: float) -> float:
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _numbers(objective: Any, prefix: str = "") -> dict[str, Any]:
+    """The fields that hold a number, or may, with their annotations."""
+    found: dict[str, Any] = {}
+    for f in fields(objective):
+        value = getattr(objective, f.name)
+        if is_dataclass(value):
+            found |= _numbers(value, f"{prefix}{f.name}.")
+        elif _is_number(value) or f.type in (float | None, "float | None"):
+            found[prefix + f.name] = f.type
+    return found
+
+
+def _with(objective: Any, name: str, value: float) -> Any:
+    """The objective with another value of a field, which may lie inside of it."""
+    outer, _, inner = name.partition(".")
+    new = _with(getattr(objective, outer), inner, value) if inner else value
+    return replace(objective, **{outer: new})
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value

@@ -26,7 +26,11 @@ def test_the_head_of_the_screen() -> None:
         "usage: bvrank train [group=option ...] [key=value ...] [-m] [--cfg job] [--info]",
     ]
     assert "              *dpo                 Direct preference optimisation" in "\n".join(lines)
-    assert "  objective=   bvpo " in "\n".join(lines)
+    assert "  objective=   apo_down " in "\n".join(lines)
+    assert not any("recipe=" in line for line in lines)
+    assert "  objective@objective.loss=        *simpo, or another option of objective" in screen(
+        "train", ["objective=bvpo", "objective@objective.loss=simpo"]
+    )
 
 
 def test_rows_of_the_screen() -> None:
@@ -38,6 +42,7 @@ def test_rows_of_the_screen() -> None:
         "  schedule={}                      fields of the objective that move during the run",
         "Keys of objective=bvpo",
         "  objective.alpha=0.5 ",
+        "  objective.loss.beta=0.1          scale of the log-ratio; 0.1 is the paper's",
         "Examples\n  bvrank train objective=bvpo\n",
     ):
         assert row in text, row

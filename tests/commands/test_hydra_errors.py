@@ -9,14 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bvrank.commands.hydra_errors import nearest, quoted
-from tests.commands.line import Call
+from tests.commands.line import ROOT, Call
 
 Line = Callable[..., Call]
 
+KNOWN = ", ".join(sorted(p.stem for p in (ROOT / "conf" / "objective").glob("*.yaml")))
 MISTAKES = {
     ("objective=bvp",): "objective: there is no option 'bvp'. Did you mean 'bvpo'? "
-    "Known: bvpo, dpo, irpo, sft.",
-    ("objective=zzzzz",): "objective: there is no option 'zzzzz'. Known: bvpo, dpo, irpo, sft.",
+    "Known: " + KNOWN + ".",
+    ("objective=zzzzz",): "objective: there is no option 'zzzzz'. Known: " + KNOWN + ".",
     ("objective=null",): "a group takes the name of an option, got null. Write e.g. objective=bvpo",
     (
         "objective.alpah=1",
@@ -27,7 +28,7 @@ MISTAKES = {
     ("optimizer.zzz=1",): "optimizer.zzz: there is no such key. "
     "Known below optimizer: lr, name, options.",
     ("objective=dpo", "objective.alpha=1"): "objective.alpha: there is no such key. "
-    "Known below objective: beta, label_smoothing, pairs, view.",
+    "Known below objective: beta, label_smoothing, pairs, sft_weight, view.",
     ("seed=1,2",): "seed: '1,2' names several values. Add -m to run each of them, or quote it if "
     "it is one text: 'seed=\"1,2\"'",
     ("seed=range(3)",): "seed: 'range(3)' names several values. Add -m to run each of them, or "

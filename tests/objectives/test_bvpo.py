@@ -23,7 +23,10 @@ def view(prefs: Preferences, v: int) -> Preferences:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_it_is_the_loops(seed: int, smoothing: float) -> None:
-    prefs, objective = random_prefs(seed, views=2, width=3), BVPO(0.3, 0.7, smoothing)
+    prefs, objective = (
+        random_prefs(seed, views=2, width=3),
+        BVPO(0.3, 0.7, loss=DPO(label_smoothing=smoothing)),
+    )
     expected = each(prefs, lambda items: dpo(items, 0.7, smoothing, "best_worst"))
     expected = expected * torch.tensor([[0.3], [0.7]], dtype=torch.float64)
     torch.testing.assert_close(objective(prefs).loss, expected, rtol=1e-12, atol=1e-12)
@@ -33,7 +36,10 @@ def test_it_is_the_loops(seed: int, smoothing: float) -> None:
 @pytest.mark.parametrize(("alpha", "name", "v"), [(1.0, "full", 0), (0.0, "bare", 1)])
 def test_the_endpoints_are_dpo_on_one_view(alpha: float, name: Any, v: int) -> None:
     prefs = view(random_prefs(0, views=2), v)
-    mixed, alone = BVPO(alpha, 0.4, 0.1), DPO(0.4, 0.1, view=name)
+    mixed, alone = (
+        BVPO(alpha, 0.4, loss=DPO(label_smoothing=0.1)),
+        DPO(0.4, label_smoothing=0.1, view=name),
+    )
     assert mixed.views == alone.views == (name,)
     for one, other in zip(graded(mixed, prefs), graded(alone, prefs), strict=True):
         assert torch.equal(one, other)
@@ -87,7 +93,7 @@ def test_views_follow_alpha() -> None:
 
 
 @pytest.mark.parametrize(("field", "value"), [
-    ("alpha", -0.1), ("alpha", 1.1), ("alpha", math.nan), ("beta", 0.0), ("label_smoothing", 0.7),
+    ("alpha", -0.1), ("alpha", 1.1), ("alpha", math.nan), ("beta", 0.0), ("bare_beta", -1.0),
 ])  # fmt: skip
 def test_a_field_out_of_range_is_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError) as caught:

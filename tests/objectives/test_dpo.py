@@ -27,7 +27,7 @@ from tests.objectives.oracles import (
 @pytest.mark.parametrize("pairs", ["best_worst", "whole_list"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_it_is_the_loops(pairs: Any, smoothing: float, seed: int) -> None:
-    prefs, objective = random_prefs(seed), DPO(0.7, smoothing, pairs=pairs)
+    prefs, objective = random_prefs(seed), DPO(0.7, label_smoothing=smoothing, pairs=pairs)
     expected = each(prefs, lambda items: dpo(items, 0.7, smoothing, pairs))
     torch.testing.assert_close(objective(prefs).loss, expected, rtol=1e-12, atol=1e-12)
     assert checked(objective, prefs)
@@ -37,7 +37,7 @@ def test_it_is_the_loops(pairs: Any, smoothing: float, seed: int) -> None:
 def test_the_gradient_in_closed_form(smoothing: float) -> None:
     """dL/ds_w = -(1-e) sigma(-D) + e sigma(D), and its negative for the loser."""
     prefs = lists([1, 0], [2.0, 0.7])
-    _, gradient = graded(DPO(0.5, smoothing), prefs)
+    _, gradient = graded(DPO(0.5, label_smoothing=smoothing), prefs)
     gap = 0.5 * 1.3
     sigma = 1 / (1 + math.exp(-gap))
     expected = 0.5 * (-(1 - smoothing) * (1 - sigma) + smoothing * sigma)
@@ -71,7 +71,7 @@ def test_order_and_padding_do_not_matter(seed: int) -> None:
 @pytest.mark.parametrize("gap", [-1e4, 1e4])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_huge_margins_stay_finite(gap: float, smoothing: float) -> None:
-    loss, gradient = graded(DPO(1.0, smoothing), lists([1, 0], [gap, 0.0]))
+    loss, gradient = graded(DPO(1.0, label_smoothing=smoothing), lists([1, 0], [gap, 0.0]))
     right = (1 - smoothing) if gap < 0 else smoothing
     assert float(loss) == pytest.approx(1e4 * right)
     assert gradient.flatten().tolist() == pytest.approx(

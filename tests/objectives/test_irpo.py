@@ -36,7 +36,8 @@ def test_it_is_the_loops(form: Any, weight: Any) -> None:
     prefs = random_prefs(7, rows=12)
     options = product(RANKS, ("averaged", "order"), (False, True), ("sum", "mean"))
     for ranks, ties, normalize, reduce in options:
-        objective = IRPO(0.7, form, weight, ranks, ties, normalize, reduce, k=2)  # type: ignore[arg-type]
+        objective = IRPO(0.7, form=form, weight=weight, ranks=ranks, ties=ties,  # type: ignore[arg-type]
+                         normalize=normalize, reduce=reduce, k=2)  # type: ignore[arg-type]  # fmt: skip
         expected = each(prefs, lambda items, o=objective: irpo(items, o))
         torch.testing.assert_close(objective(prefs).loss, expected, rtol=1e-11, atol=1e-12)
 
@@ -45,7 +46,7 @@ def test_it_is_the_loops(form: Any, weight: Any) -> None:
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("reduce", ["sum", "mean"])
 def test_gradcheck(form: Any, reduce: Any, seed: int) -> None:
-    assert checked(IRPO(0.7, form, reduce=reduce, ranks="shown"), random_prefs(seed, rows=3))
+    assert checked(IRPO(0.7, form=form, reduce=reduce, ranks="shown"), random_prefs(seed, rows=3))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -59,7 +60,7 @@ def test_the_gradient_in_closed_form(form: Any, ranks: Any) -> None:
     w = rank_weights(key["ideal"], key[ranks], p > 0, "dcg", "averaged", 3, 0.5)
     c = {"paper": 1 / (1 + p), "official": 1 / (n * (1 + (n - 2) * p)), "softmax": p / p}[form]
     expected = (w * c).sum() * p - w * c
-    _, gradient = graded(IRPO(1.0, form, ranks=ranks), prefs)
+    _, gradient = graded(IRPO(1.0, form=form, ranks=ranks), prefs)
     torch.testing.assert_close(gradient[0, 0], expected, rtol=1e-12, atol=1e-14)
 
 
@@ -80,7 +81,7 @@ def test_the_published_vectors(form: Any, value: float) -> None:
 @pytest.mark.parametrize("weight", ["dcg", "mrr", "map", "p_at_k", "edcg", "reciprocal"])
 def test_two_items_one_relevant_are_half_of_a_dpo_pair(weight: Any, gap: float) -> None:
     prefs = lists([0, 1], [0.0, gap])
-    listwise = graded(IRPO(0.5, "official", weight), prefs)
+    listwise = graded(IRPO(0.5, form="official", weight=weight), prefs)
     pairwise = graded(DPO(0.5), prefs)
     for one, other in zip(listwise, pairwise, strict=True):  # w = 1 at rank 1
         torch.testing.assert_close(one, other / 2, rtol=1e-14, atol=1e-15)
@@ -90,7 +91,7 @@ def test_two_items_one_relevant_are_half_of_a_dpo_pair(weight: Any, gap: float) 
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("ranks", RANKS)
 def test_order_and_padding_do_not_matter(form: Any, weight: Any, ranks: Any) -> None:
-    prefs, objective = random_prefs(5), IRPO(0.7, form, weight, ranks)
+    prefs, objective = random_prefs(5), IRPO(0.7, form=form, weight=weight, ranks=ranks)
     loss, gradient = graded(objective, prefs)
     turn = torch.tensor([3, 0, 4, 1, 2])
     turned = graded(objective, pick(prefs, turn))
@@ -104,7 +105,7 @@ def test_order_and_padding_do_not_matter(form: Any, weight: Any, ranks: Any) -> 
 @pytest.mark.parametrize("scores", [[1e4, 0, -1e4], [-1e4, 1e4, 0], [0, -1e4, 1e4]])
 def test_huge_margins_stay_finite(form: Any, scores: list[float]) -> None:
     prefs = padded(lists([1, 0, 0], scores), 2, 0.0)
-    loss, gradient = graded(IRPO(1.0, form), prefs)
+    loss, gradient = graded(IRPO(1.0, form=form), prefs)
     gap = max(scores[1], scores[2]) - scores[0]
     scale = 3.0 if form == "official" else 1.0
     won = {"paper": math.log(2), "official": 0.0, "softmax": 0.0}[form]
@@ -119,7 +120,7 @@ def test_huge_margins_stay_finite(form: Any, scores: list[float]) -> None:
 @pytest.mark.parametrize("weight", WEIGHTS)
 @pytest.mark.parametrize("normalize", [False, True])
 def test_nothing_relevant_counts_nothing(form: Any, weight: Any, normalize: bool) -> None:
-    prefs, objective = lists([0, 0, 0], [1.0, -2.0, 0.5]), IRPO(1.0, form, weight)
+    prefs, objective = lists([0, 0, 0], [1.0, -2.0, 0.5]), IRPO(1.0, form=form, weight=weight)
     objective = replace(objective, normalize=normalize, ranks="shown")
     loss, gradient = graded(objective, prefs)
     assert float(loss) == 0 == float(objective(prefs).count) and not bool(gradient.any())
@@ -128,7 +129,10 @@ def test_nothing_relevant_counts_nothing(form: Any, weight: Any, normalize: bool
 @pytest.mark.parametrize("ranks", RANKS)
 @pytest.mark.parametrize("weight", WEIGHTS)
 def test_the_count_does_not_depend_on_the_policy(ranks: Any, weight: Any) -> None:
-    prefs, objective = random_prefs(6, rows=12, levels=2), IRPO(1.0, "paper", weight, ranks)
+    prefs, objective = (
+        random_prefs(6, rows=12, levels=2),
+        IRPO(1.0, form="paper", weight=weight, ranks=ranks),
+    )
     other = replace(prefs, policy=torch.randn(prefs.policy.shape).double() * 50)
     assert torch.equal(objective(prefs).count, objective(other).count)
     relevant = (prefs.valid & (prefs.relevance >= 1)).any(-1).double()
