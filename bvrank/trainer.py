@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -17,17 +18,24 @@ from bvrank.protocols import Batches, Engine, Objective
 from bvrank.records import Outcome, StepReport, TokenBatch
 
 Hook = Callable[[TrainState, StepReport], None]
+Reduction = Literal["global", "microbatch_sum"]
 LOSS, PRESENT = "\0loss", "\0present"  # beside the objective's own names
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What changes with the step (1-based): learning rate, objective, its scheduled fields."""
+    """What changes with the step (1-based): learning rate, objective, its scheduled fields.
+
+    `reduction` of a step's losses: `global` divides by the count of the whole batch;
+    `microbatch_sum`, a defect of the official IRPO code, sums inside a micro-batch and averages
+    over micro-batches, so that the gradient grows with the size of one.
+    """
 
     steps: int
     learning_rate: Callable[[int], float]
     objective: Callable[[int], Objective]
     fields: Callable[[int], dict[str, float]]
+    reduction: Reduction = "global"
 
 
 def train(plan: Plan, batches: Batches, engine: Engine, state: TrainState,
@@ -41,7 +49,8 @@ def train(plan: Plan, batches: Batches, engine: Engine, state: TrainState,
         objective = plan.objective(number)
         micro_batches = list(batches.step(number, objective.views))
         try:
-            values = optimise(engine, objective, micro_batches, plan.learning_rate(number), stop)
+            rate = plan.learning_rate(number)
+            values = optimise(engine, objective, micro_batches, rate, stop, plan.reduction)
         except Interrupted:
             engine.discard()
             checkpoint.set_rng(state.rng)
@@ -53,10 +62,11 @@ def train(plan: Plan, batches: Batches, engine: Engine, state: TrainState,
 
 
 def optimise(engine: Engine, objective: Objective, batches: Sequence[TokenBatch],
-             learning_rate: float, stop: Callable[[], bool]) -> dict[str, float]:  # fmt: skip
+             learning_rate: float, stop: Callable[[], bool], reduction: Reduction = "global"
+             ) -> dict[str, float]:  # fmt: skip
     """One optimiser step over its micro-batches; returns what is logged."""
     start = time.perf_counter()
-    counts = global_counts(engine, objective, batches)
+    counts = global_counts(engine, objective, batches, reduction)
     totals = Totals(objective.views)
     for batch in batches:
         if stop():
@@ -105,13 +115,15 @@ def share(outcome: Outcome, counts: Tensor) -> Tensor:
     return (outcome.loss.sum(1) / counts.clamp(min=1).to(outcome.loss.device)).sum()
 
 
-def global_counts(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]) -> Tensor:
+def global_counts(engine: Engine, objective: Objective, batches: Sequence[TokenBatch],
+                  reduction: Reduction = "global") -> Tensor:  # fmt: skip
     """Denominators [V] over all micro-batches and ranks. They do not depend on the policy, so a
     stand-in policy yields them before any forward pass."""
     counts = torch.zeros(len(objective.views), dtype=torch.float64)
     for batch in batches:
         stand_in = -batch.labels.length.double()
-        counts += objective(replace(batch.labels, policy=stand_in)).count.sum(1)
+        own = objective(replace(batch.labels, policy=stand_in)).count.sum(1)
+        counts += own if reduction == "global" else (own > 0).double()
     return engine.ranks.sum(counts)
 
 

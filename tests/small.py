@@ -123,7 +123,8 @@ class Small:
 
 def small(objective: Any, store: Path, *, micro: int = 8, batch: int = 8, layout: str = "forest",
           dtype: torch.dtype = torch.float64, points: dict[str, Sequence[float]] | None = None,
-          lr: float = 1e-2, dropout: float = 0.0, independent: bool = False) -> Small:  # fmt: skip
+          lr: float = 1e-2, dropout: float = 0.0, independent: bool = False,
+          reduction: Any = "global") -> Small:  # fmt: skip
     """Assembles a run of `objective` in fp64 or fp32 on this process."""
     policy = model(dtype)
     for layer in policy.model.layers:
@@ -148,6 +149,7 @@ def small(objective: Any, store: Path, *, micro: int = 8, batch: int = 8, layout
         learning_rate=lambda step: lr / (1 + step / 10),
         objective=lambda step: schedule.at((step - 1) / 19),
         fields=lambda step: schedule.values((step - 1) / 19),
+        reduction=reduction,
     )
     torch.manual_seed(0)
     return Small(engine, batches, plan, TrainState(), [])

@@ -25,7 +25,7 @@ NARROW = {
     "reports": {"records", "errors", "paths", "run", "secrets"},
 }
 ONE_FILE_EACH = ("deepspeed", "wandb", "vllm", "openai")  # and lazily
-SEVERAL = {"deepspeed": "zero"}  # a file with more than one option in conf/
+SEVERAL = {"deepspeed": "zero", "mix": "mix_"}  # a file with more than one option in conf/
 FILES = sorted((ROOT / "bvrank").rglob("*.py"))
 BASES = {"bvrank/objectives/base.py"}  # what others of the room are made of
 # Room -> the methods, one of which makes a class of it something a config can name.

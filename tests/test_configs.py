@@ -6,11 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from bvrank.commands.build import build, trackers_of
 from bvrank.commands.compose import composed, frozen
 from bvrank.commands.settings import split_intake, train_settings
+from bvrank.data.mix import worlds
 from bvrank.errors import BvrankError, ConfigError
+from bvrank.objectives.dpo import DPO
 from tests.commands.line import ROOT
 
 CONF = ROOT / "conf"
@@ -26,6 +29,7 @@ NEEDED = {
         "data.parts.nothinking.source.path=b.jsonl",
     ],
     ("model", "hf"): ["model.path=some-model"],
+    ("experiment", "irpo_official"): ["data.path=lists.jsonl"],
 }
 
 
@@ -59,6 +63,47 @@ def accepted(config: dict[str, Any], group: str) -> None:
         raise
     except BvrankError as error:
         assert "some-model" in str(error) or ".jsonl" in str(error)
+
+
+DEFECTS = {
+    "scoring.unshifted": (True, False),
+    "objective.leaky_self_mask": (True, False),
+    "trainer.reduction": ("microbatch_sum", "global"),
+}
+
+
+@pytest.mark.parametrize("key", DEFECTS)
+def test_defects_of_the_official_code_are_set_together_or_alone(key: str) -> None:
+    """All by one experiment, none by default, and each can be put in or taken out alone."""
+    wrong, right = DEFECTS[key]
+    lists = ["data=lists", "data.path=lists.jsonl", "objective=irpo", "objective.form=official"]
+    official = ["experiment=irpo_official", "data.path=lists.jsonl"]
+
+    def found(words: list[str]) -> dict[str, Any]:
+        config = frozen(composed("train", words))
+        train_settings(config)
+        build(config["objective"], "objective")
+        return {k: OmegaConf.select(OmegaConf.create(config), k) for k in DEFECTS}
+
+    all_wrong = {k: w for k, (w, _) in DEFECTS.items()}
+    all_right = {k: r for k, (_, r) in DEFECTS.items()}
+    assert found(official) == all_wrong and found(lists) == all_right
+    assert found([*official, f"{key}={right}"]) == all_wrong | {key: right}
+    assert found([*lists, f"{key}={wrong}"]) == all_right | {key: wrong}
+
+
+def test_the_union_control_is_dpo_over_twice_the_pairs() -> None:
+    union, bvpo = (frozen(composed("train", w)) for w in (["experiment=union"], []))
+    assert union["batch"] == 2 * bvpo["batch"]
+    assert build(union["objective"], "objective") == DPO(beta=bvpo["objective"]["beta"])
+    mix = build(split_intake(union["data"])[1], "data")
+    assert worlds(mix) == [build(split_intake(bvpo["data"])[1], "data")]
+    assert [part.slot for part in mix.parts.values()] == ["full"]
+    files = ["data=mix", "data.parts.thinking.source.path=a", "data.parts.nothinking.source.path=b"]
+    over_files = frozen(composed("train", ["experiment=union", *files]))
+    assert [*over_files["data"]["parts"]] == ["thinking", "nothinking"] and over_files[
+        "batch"
+    ] == 32
 
 
 @pytest.mark.parametrize(

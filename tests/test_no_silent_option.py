@@ -52,6 +52,12 @@ ROOM: dict[str, tuple[str, ...]] = {
         "objective=bvpo", *TINY, "data.path=pairs.jsonl", "data.test_problems=4",
         "data.test_samples=2", "data.max_new_tokens=40", "data.max_refused=1", "data.problems=20",
     ),
+    "data=mix_arithmetic": (
+        "data=mix_arithmetic", "objective=dpo", *TINY, "data.max_refused=1", "data.eval_path=null",
+        "data.parts.own.source.test_problems=4", "data.parts.own.source.test_samples=2",
+        "data.parts.own.source.max_new_tokens=40", "data.parts.own.source.problems=20",
+        "data.parts.own.source.path=pairs.jsonl",
+    ),
     "objective=sft": (*PAIRS, "objective=sft", *TINY),
     "objective=dpo": (*PAIRS, "objective=dpo", *TINY),
     "objective=bvpo": (*PAIRS, "objective=bvpo", *TINY),
@@ -83,6 +89,7 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "schedule": ("{alpha: [1.0, 0.0]}",), "max_grad_norm": ("0.01", "optimizer.name=SGD"),
         "precision": ("fp64",), "activation_checkpointing": ("true",),
         "scoring.layout": ("padded",), "scoring.chunk": ("2",), "scoring.reference": ("live",),
+        "scoring.unshifted": ("true",), "trainer.reduction": ("microbatch_sum",),
         "launcher.processes": ("2",), "launcher.nodes": ("2",), "launcher.timeout": ("0",),
         "launcher.rendezvous": ("host:29500",),  # with more than one process: test_launch.py
         "eval.every": ("1", HELD), "eval.rows": ("1", HELD),
@@ -125,6 +132,15 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "seed": ("3", "data.path=null"), "problems": ("30", "data.path=null"),
         "samples": ("5", "data.path=null"), "temperature": ("0.5", "data.path=null"),
         "max_new_tokens": ("9", "data.path=null"), "pairing": ("prompt",),
+        "traces": ("2", "data.path=null"),
+    },
+    "data=mix_arithmetic": {
+        **EVAL, "max_refused": ("0.0", "data.parts.own.source.path=flawed.jsonl"),
+        "parts.own.slot": ("bare",), "parts.own.source.path": ("held.jsonl",),
+        "parts.own.source.test_problems": ("5",), "parts.own.source.test_samples": ("3",),
+        **{f"parts.own.source.{k}": (v, "data.parts.own.source.path=null") for k, v in {
+            "seed": "3", "problems": "30", "samples": "5", "temperature": "0.5",
+            "max_new_tokens": "9", "traces": "2"}.items()},
     },
     "objective=sft": {"view": ("bare",)},
     "objective=dpo": {

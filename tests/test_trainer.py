@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from bvrank import checkpoint
 from bvrank.errors import Interrupted, ModelError, TrainingError
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
-from bvrank.trainer import check_against_reference, evaluate
+from bvrank.trainer import check_against_reference, evaluate, global_counts
 from tests.small import OBJECTIVES, Small, small
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -129,6 +130,28 @@ def test_endpoints_of_bvpo_are_dpo_on_one_view(tmp_path: Path) -> None:
         mixed = small(BVPO(alpha=alpha, beta=0.5), tmp_path).go(5)
         alone = small(DPO(beta=0.5, view=view), tmp_path).go(5)  # type: ignore[arg-type]
         assert torch.equal(mixed.weights(), alone.weights())
+
+
+@pytest.mark.parametrize("name", ["dpo", "bvpo"])
+def test_a_sum_over_micro_batches_grows_with_the_size_of_one(name: str, tmp_path: Path) -> None:
+    """The official IRPO code's reduction: micro times the mean, so the split moves the gradient."""
+    (mean,) = small(OBJECTIVES[name], tmp_path).go(1).log
+    for micro in (8, 4, 1):
+        run = small(OBJECTIVES[name], tmp_path, micro=micro, reduction="microbatch_sum").go(1)
+        for key in ("loss", "grad_norm"):
+            assert run.log[0][key] == pytest.approx(micro * mean[key], rel=1e-9)
+        same = ("rewards/margins", "full/rewards/accuracies")
+        assert {k: run.log[0][k] for k in same} == pytest.approx({k: mean[k] for k in same})
+
+
+def test_a_micro_batch_that_counts_nothing_is_no_part_of_the_mean(tmp_path: Path) -> None:
+    run = small(DPO(beta=0.5), tmp_path, micro=2)
+    batches = list(run.batches.step(1, ("full",)))
+    gone = torch.zeros_like(batches[0].labels.valid)
+    batches[0] = replace(batches[0], labels=replace(batches[0].labels, valid=gone))
+    objective = DPO(beta=0.5)
+    assert global_counts(run.engine, objective, batches, "microbatch_sum").tolist() == [3.0]
+    assert global_counts(run.engine, objective, batches).tolist() == [6.0]
 
 
 def test_independent_pairing_draws_each_view_from_its_own_stream(tmp_path: Path) -> None:

@@ -192,7 +192,7 @@ def _checkpoint_activations(model: Any, options: dict[str, Any]) -> None:
 
 def collator(model: Any, settings: TrainSettings) -> Collator:
     """The layout as set, with this model's costs."""
-    return Collator(settings.scoring.layout, cost_of(model))
+    return Collator(settings.scoring.layout, cost_of(model), settings.scoring.unshifted)
 
 
 def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settings: TrainSettings,
@@ -202,7 +202,8 @@ def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settin
     attention = engine.module.model.config._attn_implementation
     parts = (identity, settings.precision, attention, settings.scoring.layout,
              engine.device.type, torch.__version__, transformers.__version__)  # fmt: skip
-    entries = ReferenceStore(store, "|".join(map(str, parts)))
+    shift = ("unshifted",) if settings.scoring.unshifted else ()
+    entries = ReferenceStore(store, "|".join(map(str, (*parts, *shift))))
     for path in entries.damaged:
         print(f"store: {path} is not what was written; it is made again", file=sys.stderr)
         with contextlib.suppress(OSError):
@@ -236,6 +237,7 @@ def plan_of(schedule: Schedule, settings: TrainSettings) -> Plan:
         learning_rate=learning_rate(settings),
         objective=lambda step: schedule.at(progress(step)),
         fields=lambda step: schedule.values(progress(step)),
+        reduction=settings.trainer.reduction,
     )
 
 

@@ -12,11 +12,12 @@ from bvrank.commands import assemble, bias
 from bvrank.commands.assemble import Half, Rows
 from bvrank.commands.diagnosis import Check
 from bvrank.data import checks
-from bvrank.data.arithmetic import Arithmetic, Demonstrations
+from bvrank.data.arithmetic import Demonstrations
 from bvrank.data.checks import Rendered, rendered
 from bvrank.data.encoding import AT_ONCE, encode
 from bvrank.data.flaws import Finding, Flaw, findings
 from bvrank.data.gaps import Lengths, lengths
+from bvrank.data.mix import worlds
 from bvrank.data.templates import Template
 from bvrank.errors import DataError, ModelError
 from bvrank.records import Example
@@ -60,7 +61,7 @@ def check_data(asked: Request, tokenizer: Any, skeleton: Any) -> list[Check]:
     except ModelError as error:
         broken = Finding("template", "unusable", "problem", error.what, error.repair)
         return [Check(AREA, "template", f"of {error.where}", (broken,))]
-    if isinstance(asked.source, Arithmetic) and asked.source.path is None:
+    if any(world.path is None for world in worlds(asked.source)):
         return _own_pairs(asked, template)
     seen = _seen(asked, template)
     found = [*findings(_flaws(seen)), *_stops(seen, skeleton), *_gaps(seen)]

@@ -87,10 +87,10 @@ def _rows(
     source: Any, intake: Any, seed: int
 ) -> tuple[Sequence[Example | Refused], Sequence[Example | Refused]]:
     """What would train and what would be held out."""
-    from bvrank.data.arithmetic import Arithmetic
+    from bvrank.data.mix import worlds
     from bvrank.data.split import held_out_split, without_leaks
 
-    if isinstance(source, Arithmetic) and source.path is None:
+    if any(world.path is None for world in worlds(source)):
         raise ConfigError(
             "its pairs are the model's own samples, made when training starts",
             where="data",

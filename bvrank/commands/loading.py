@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.utils.logging import disable_progress_bar
 
 from bvrank.commands import assemble, prepare
-from bvrank.data.arithmetic import Arithmetic
+from bvrank.data.mix import worlds
 from bvrank.data.templates import Template
 from bvrank.errors import ConfigError, did_you_mean
 from bvrank.models.corpus import Corpus
@@ -54,13 +54,13 @@ def prepared(asked: Request) -> None:
     template, fresh = _parts(asked)
     model = fresh()
     if samples_itself(asked):
-        source = prepare.own(asked.source, model, template, asked.store)
-        prepare.measured(source, model, template, asked.store, "accuracy before")
+        world = worlds(prepare.own(asked.source, model, template, asked.store))[0]
+        prepare.measured(world, model, template, asked.store, "accuracy before")
 
 
 def samples_itself(asked: Request) -> bool:
     """Whether the pairs are the policy's own samples."""
-    return isinstance(asked.source, Arithmetic) and asked.source.path is None
+    return any(world.path is None for world in worlds(asked.source))
 
 
 def _parts(asked: Request) -> tuple[Template, Callable[[], Any]]:

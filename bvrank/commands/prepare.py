@@ -22,9 +22,11 @@ from bvrank.commands.settings import (
     Rendering,
     Scheduler,
     Scoring,
+    Trainer,
     TrainSettings,
 )
 from bvrank.data.encoding import encode
+from bvrank.data.mix import with_worlds
 from bvrank.data.templates import Template
 from bvrank.engines.local import Local
 from bvrank.errors import ConfigError, DataError
@@ -58,9 +60,13 @@ def teach(node: Tiny, model: Any, tokenizer: Any, store: Path) -> None:
     load_weights(model, kept(folder, taught))
 
 
-def own(source: world.Arithmetic, model: Any, template: Template, store: Path
-        ) -> world.Arithmetic:  # fmt: skip
-    """The source with its pairs sampled from `model` (or found in the store)."""
+def own(source: Any, model: Any, template: Template, store: Path) -> Any:
+    """The source with the pairs of its worlds sampled from `model` (or found in the store)."""
+    return with_worlds(source, lambda found: _own(found, model, template, store))
+
+
+def _own(source: world.Arithmetic, model: Any, template: Template, store: Path
+         ) -> world.Arithmetic:  # fmt: skip
     if source.path is not None:
         return source
     asked = {k: v for k, v in asdict(source).items() if not k.startswith("test_")}
@@ -71,7 +77,9 @@ def own(source: world.Arithmetic, model: Any, template: Template, store: Path
         problems = world.problems(source.problems, source.seed, "train")
         with phase("sampling pairs", 2 * len(problems)) as shown:
             told, seed = _steps(shown), source.seed
-            rows = list(sampled.own_pairs(model, template, problems, sampling, seed, told))
+            rows = list(sampled.own_pairs(
+                model, template, problems, sampling, seed, told, traces=source.traces
+            ))  # fmt: skip
         if not rows:
             raise DataError(
                 "no problem has both a right and a wrong sample: nothing to prefer", where="data",
@@ -132,7 +140,8 @@ def _teaching(node: Tiny) -> TrainSettings:
         optimizer=Optimizer("AdamW", node.teach.lr, {"betas": (0.9, 0.95)}),
         scheduler=Scheduler("cosine", 0.067),
         schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,
-        template=Rendering(), scoring=Scoring("forest", 16_384), eval=Eval(0, None),
+        template=Rendering(), scoring=Scoring("forest", 16_384), trainer=Trainer(),
+        eval=Eval(0, None),
         checkpoint=Checkpoint(0, 1, None),
         log=Log(1), examples=Examples(0, 1), resume=False, force=False, name=None,
         outputs="outputs", store=None, trusted=[],

@@ -19,7 +19,7 @@ from bvrank.commands import assemble, prepare
 from bvrank.commands.hooks import Recorder, Saver, Stopping
 from bvrank.commands.loading import Loaded, load
 from bvrank.commands.references import Batching
-from bvrank.data.arithmetic import Arithmetic
+from bvrank.data.mix import worlds
 from bvrank.data.refusals import summarise
 from bvrank.errors import Interrupted, Stopped, TrainingError
 from bvrank.evaluation.arithmetic import compared
@@ -126,9 +126,7 @@ class Session:
 
     def _plain(self) -> Any:
         """The policy as it is now, for what is generated; None where nothing is."""
-        if not self.asked.settings.examples.count and not isinstance(
-            self.loaded.source, Arithmetic
-        ):
+        if not self.asked.settings.examples.count and not worlds(self.loaded.source):
             return None
         return self.engine.plain(self.loaded.fresh)
 
@@ -138,10 +136,10 @@ class Session:
         return examples.prompts_of(loaded.source, rows, self.asked.views, loaded.template, count)
 
     def _accuracy(self, model: Any, title: str) -> Any:
-        source, store = self.loaded.source, self.asked.store
-        if not isinstance(source, Arithmetic):
+        found, store = worlds(self.loaded.source), self.asked.store
+        if not found:
             return None
-        return prepare.measured(source, model, self.loaded.template, store, title)
+        return prepare.measured(found[0], model, self.loaded.template, store, title)
 
     def _summary(self, recorder: Recorder, state: TrainState, before: Any, policy: Any
                  ) -> dict[str, Any]:  # fmt: skip
@@ -157,7 +155,7 @@ class Session:
             summary["best"] = {"metric": name, "value": state.best, "step": state.best_step}
         if before is not None:
             after = self._accuracy(policy, "accuracy after")
-            samples = self.loaded.source.test_samples
+            samples = worlds(self.loaded.source)[0].test_samples
             summary["accuracy"] = {m: compared(before[m], after[m], samples) for m in before}
         return summary
 
@@ -228,6 +226,6 @@ def _warn_of_displacement(final: Mapping[str, float]) -> None:
 
 def _next(asked: Request) -> str:
     """The command to try after this one."""
-    if isinstance(asked.source, Arithmetic):
+    if worlds(asked.source):
         return "bvrank train -m objective=dpo,bvpo seed=0,1"
     return f"bvrank report runs='{asked.settings.outputs}/*'"

@@ -75,14 +75,23 @@ class Scheduler:
 
 @dataclass(frozen=True)
 class Scoring:
-    """How candidates are laid out, and scored tokens per chunk of the head."""
+    """How candidates are laid out, and scored tokens per chunk of the head. `unshifted` reads each
+    token's log-prob one place too late: see bvrank.scoring.layout."""
 
     layout: Literal["forest", "padded"]
     chunk: int
     reference: Literal["stored", "live"] = "stored"
+    unshifted: bool = False
 
     def __post_init__(self) -> None:
         at_least("chunk", self.chunk, 1)
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """How a step's losses become one: see bvrank.trainer.Plan."""
+
+    reduction: Literal["global", "microbatch_sum"] = "global"
 
 
 @dataclass(frozen=True)
@@ -205,6 +214,7 @@ class TrainSettings:
     activation_checkpointing: bool
     template: Rendering
     scoring: Scoring
+    trainer: Trainer
     eval: Eval
     checkpoint: Checkpoint
     log: Log

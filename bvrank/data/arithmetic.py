@@ -67,14 +67,16 @@ class Arithmetic:
 
     `samples` responses to each of `problems` train problems, in both modes, at `temperature`, of at
     most `max_new_tokens`; drawn by `seed`. Accuracy is measured on `test_problems` problems of the
-    test split with `test_samples` samples each. `pairing`: as in Pairs. `path` is the file
-    of pairs; None until it is made.
+    test split with `test_samples` samples each. `traces`: how many samples that reach one answer
+    make a side of D_t, at most. `pairing`: as in Pairs. `path` is the file of pairs; None until it
+    is made.
     """
 
     problems: int = 900
     samples: int = 4
     temperature: float = 1.0
     max_new_tokens: int = 48
+    traces: int = 1
     seed: int = 0
     test_problems: int = 500
     test_samples: int = 4
@@ -82,7 +84,7 @@ class Arithmetic:
     path: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("problems", "max_new_tokens", "test_problems", "test_samples"):
+        for name in ("problems", "max_new_tokens", "traces", "test_problems", "test_samples"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"must be at least 1, got {getattr(self, name)}", where=name)
         if self.samples < 2:

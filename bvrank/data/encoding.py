@@ -177,8 +177,12 @@ class _Encoder:
             group = [self._short_enough(leaf, where) for leaf in group]
         for leaf in group:
             self._check_ids(leaf)
-        if len({(leaf.prompt, leaf.ids) for leaf in group}) < len(group):
-            raise Unfit("equal_tokens", "two candidates are the same token ids")
+        meant: dict[tuple[Ids, Ids], tuple[int, float]] = {}
+        for leaf in group:  # one trace drawn twice is no defect: both count
+            c = leaf.candidate
+            own = (c.answer_id, c.relevance)
+            if meant.setdefault((leaf.prompt, leaf.ids), own) != own:
+                raise Unfit("equal_tokens", "two candidates are the same token ids")
         return group
 
     def _check_length(self, tokens: int, where: str) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal
 
+from bvrank.data.arithmetic import Arithmetic
 from bvrank.data.encoding import Listing
 from bvrank.data.views import numbered
 from bvrank.errors import ConfigError, DataError
@@ -120,3 +121,20 @@ class Mix:
         drawn = set(random.Random(int.from_bytes(key, "big")).sample(range(len(rows)), extra))
         for turn in range(passes + 1):
             yield from (r for i, r in enumerate(rows) if turn < passes or i in drawn)
+
+
+def worlds(source: Any) -> list[Arithmetic]:
+    """The generated worlds among a source and the parts of a mix."""
+    if isinstance(source, Mix):
+        return [world for part in source.parts.values() for world in worlds(part.source)]
+    return [source] if isinstance(source, Arithmetic) else []
+
+
+def with_worlds(source: Any, made: Callable[[Arithmetic], Arithmetic]) -> Any:
+    """The source with `made` of each of its worlds in its place."""
+    if isinstance(source, Mix):
+        parts = source.parts.items()
+        return replace(source, parts={
+            n: replace(p, source=with_worlds(p.source, made)) for n, p in parts
+        })  # fmt: skip
+    return made(source) if isinstance(source, Arithmetic) else source

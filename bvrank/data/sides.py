@@ -16,7 +16,8 @@ Turns = tuple[Message, ...]
 TRACE_KEYS = ("think", "thinking", "trace", "reasoning", "reasoning_content")
 ANSWER_KEYS = ("answer", "content")
 FORMS = (
-    "prompt, chosen, rejected (each a text, a list of messages or {think, answer}); "
+    "prompt, chosen, rejected (each a text, a list of messages or {think, answer}; "
+    "a list of texts or of {think, answer} is several responses); "
     "instruction[, input], chosen, rejected; "
     'chosen, rejected (messages, or "\\n\\nHuman: ... \\n\\nAssistant: ..." with the prompt inside)'
 )
@@ -59,8 +60,9 @@ def detect(columns: Columns, seen: Iterable[str], where: str) -> str:
     return "instruction" if "instruction" in names else "implicit"
 
 
-def read_pair(row: Mapping[str, Any], form: str, columns: Columns) -> tuple[Turns, list[Response]]:
-    """The prompt and the responses (chosen, rejected) of a row. Raises Unfit."""
+def read_pair(row: Mapping[str, Any], form: str, columns: Columns
+              ) -> tuple[Turns, list[list[Response]]]:  # fmt: skip
+    """The prompt of a row, and its chosen and its rejected responses. Raises Unfit."""
     names = (columns.chosen, columns.rejected)
     for name in names:
         if row.get(name) is None:
@@ -70,7 +72,10 @@ def read_pair(row: Mapping[str, Any], form: str, columns: Columns) -> tuple[Turn
     if read[0][0] != read[1][0]:
         raise Unfit("prompt_mismatch", f"the prompts of {names[0]} and {names[1]} differ")
     turns = as_prompt(_with_system(read[0][0], row, columns), columns.prompt)
-    return turns, [checked(response, name) for (_, response), name in zip(read, names, strict=True)]
+    return turns, [
+        [checked(r, f"{name}[{i}]" if responses[1:] else name) for i, r in enumerate(responses)]
+        for (_, responses), name in zip(read, names, strict=True)
+    ]
 
 
 def checked(response: Response, name: str) -> Response:
@@ -104,8 +109,31 @@ def _with_system(prompt: Turns, row: Mapping[str, Any], columns: Columns) -> Tur
     return (Message("system", text(value, columns.system or "")), *prompt)
 
 
-def _side(value: Any, name: str, prompt: Turns | None) -> tuple[Turns, Response]:
-    """One side: the prompt it implies and its response."""
+def _side(value: Any, name: str, prompt: Turns | None) -> tuple[Turns, list[Response]]:
+    """One side: the prompt it implies and its responses, of which a list may hold several."""
+    if _several(value):
+        found = [_one(v, f"{name}[{i}]", prompt) for i, v in enumerate(value)]
+        if any(turns != found[0][0] for turns, _ in found):
+            raise Unfit("prompt_mismatch", f"the prompts inside '{name}' differ")
+        return found[0][0], [response for _, response in found]
+    turns, response = _one(value, name, prompt)
+    return turns, [response]
+
+
+def _several(value: Any) -> bool:
+    """Whether it is a list of responses, not one of messages."""
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(
+            isinstance(v, str) or (isinstance(v, dict) and not {"role", "from"} & set(v))
+            for v in value
+        )
+    )
+
+
+def _one(value: Any, name: str, prompt: Turns | None) -> tuple[Turns, Response]:
+    """One response and the prompt it implies."""
     if isinstance(value, dict) and ("role" in value or "from" in value):
         value = [value]
     if isinstance(value, list):

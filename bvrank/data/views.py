@@ -13,19 +13,21 @@ from bvrank.records import BARE, Candidate, Example, Message, Refused
 Found = Example | Refused
 
 
-def pair(where: str, prompt: tuple[Message, ...], both: Sequence[Response], view: str) -> Example:
-    """The example of two responses (chosen, rejected) in one view. Raises Unfit.
+def pair(where: str, prompt: tuple[Message, ...], both: Sequence[Sequence[Response]], view: str
+         ) -> Example:  # fmt: skip
+    """The example of two sides (chosen, rejected), each of one response or more, in one view.
+    Raises Unfit.
 
     In the full view a response with a trace is `thinking`, one whose think block is empty is
     `nothinking` (`thinking` with an empty trace beside one that thought), one without is `plain`.
     """
-    thought = any(r.trace for r in both)
+    thought = any(r.trace for side in both for r in side)
     if thought and view == BARE:
         raise Unfit("trace_in_bare", "a response of the bare view holds a trace")
-    chosen, rejected = (_candidate(r, view, thought) for r in both)
-    if chosen == rejected:
+    chosen, rejected = ([_candidate(r, view, thought) for r in side] for side in both)
+    if set(chosen) & set(rejected):
         raise Unfit("equal_sides", "chosen and rejected are the same")
-    return numbered(where, prompt, (replace(chosen, relevance=1.0), rejected))
+    return numbered(where, prompt, (*(replace(c, relevance=1.0) for c in chosen), *rejected))
 
 
 def _candidate(response: Response, view: str, thought: bool) -> Candidate:
@@ -62,13 +64,15 @@ def merged(full: Example, bare: Example) -> Example:
 
 
 def reused(full: Example) -> Iterator[Found]:
-    """`full` with a bare view made of its own answers; without one where those are equal."""
-    bare = tuple(replace(c, trace=None, view=BARE, mode="nothinking") for c in full.candidates)
-    if len({c.answer for c in bare}) < len(bare):
+    """`full` with a bare view made of its own answers, each once; without one where a better and a
+    worse side come out equal."""
+    bare = [replace(c, trace=None, view=BARE, mode="nothinking") for c in full.candidates]
+    once = tuple(dict.fromkeys(bare))
+    if len({c.answer for c in once}) < len(once):
         yield full
         yield Refused(full.where, "equal_answers", "no bare view: without traces both are the same")
     else:
-        yield numbered(full.where, full.prompt, (*full.candidates, *bare))
+        yield numbered(full.where, full.prompt, (*full.candidates, *once))
 
 
 class Partners:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.data.arithmetic import Arithmetic, problems
+from bvrank.data.mix import worlds
 from bvrank.data.templates import Template
 from bvrank.records import Encoded, Message
 from bvrank.run import read_jsonl, to_json, write_atomic
@@ -48,8 +49,8 @@ class Prompt:
 def prompts_of(source: Any, rows: Sequence[Encoded], views: Sequence[str], template: Template,
                count: int) -> list[Prompt]:  # fmt: skip
     """`count` prompts of each view: test problems of the arithmetic world, else the first rows."""
-    if isinstance(source, Arithmetic):
-        return _of_problems(source, template, count)
+    if found := worlds(source):
+        return _of_problems(found[0], template, count)
     having = {view: [r for r in rows if any(b.view == view for b in r.branches)] for view in views}
     return [_of_row(r, view, template) for view in views for r in islice(having[view], count)]
 

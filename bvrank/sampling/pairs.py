@@ -56,12 +56,14 @@ def is_right(sampled: Sampled, problem: Problem) -> bool:
 
 
 def own_pairs(model: Any, template: Template, problems: Sequence[Problem], sampling: Sampling,
-              seed: int, on_progress: Callable[[int, int], None] | None = None,
+              seed: int, on_progress: Callable[[int, int], None] | None = None, *, traces: int = 1,
               ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Rows `{prompt, view, chosen, rejected}`, sides as {think, answer}: D_t from thinking samples,
     D_e from separate samples without thinking. A problem gives a pair in a mode when some of its
     samples there are right and some wrong; one of each is drawn by (seed, question, view).
     Responses that did not end, hold no answer, or hold a special token are never a side.
+
+    `traces` > 1: in D_t a side is the list of up to so many samples that reach the answer drawn.
     """
     for turn, (mode, view) in enumerate(MODES):
         groups = respond(model, template, problems, mode, sampling, 2 * seed + turn, on_progress)
@@ -73,7 +75,18 @@ def own_pairs(model: Any, template: Template, problems: Sequence[Problem], sampl
                 draw = random.Random(f"{seed}|{problem.question}|{view}")
                 sides = {"chosen": draw.choice(right), "rejected": draw.choice(wrong)}
                 row: dict[str, Any] = {"prompt": problem.question, "view": view}
-                yield row | {name: _side(s, view) for name, s in sides.items()}
+                if traces == 1 or view == BARE:
+                    yield row | {name: _side(s, view) for name, s in sides.items()}
+                    continue
+                alike = {name: _same_answer(s, whole, traces) for name, s in sides.items()}
+                yield row | {n: [_side(s, view) for s in found] for n, found in alike.items()}
+
+
+def _same_answer(drawn: Sampled, whole: Sequence[Sampled], most: int) -> list[Sampled]:
+    """`drawn`, then the others with its answer in the order they were sampled; `most` in all. A
+    trace that was sampled twice stands twice, as a mean over samples wants it."""
+    others = [s for s in whole if s is not drawn and s.response.answer == drawn.response.answer]
+    return [drawn, *others][:most]
 
 
 def _fits(sampled: Sampled, template: Template, mode: Mode) -> bool:

@@ -28,6 +28,7 @@ class Collator:
 
     layout: Layout = "forest"
     cost: Cost = field(default_factory=Cost)
+    unshifted: bool = False
 
     def labels(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> Preferences:
         """All that is known of `examples` before a model has scored them."""
@@ -37,7 +38,7 @@ class Collator:
         """The micro-batch of `examples` with V = len(views), B = len(examples)."""
         labels, trees = self._labelled(examples, views)
         where = tuple(" + ".join(dict.fromkeys(r.tree.where for r in rows)) for rows in examples)
-        rows = lay_out(trees, self.layout, self.cost)
+        rows = lay_out(trees, self.layout, self.cost, self.unshifted)
         return TokenBatch(rows, labels.preferences(), where, tuple(views))
 
     def _labelled(self, examples: Sequence[Sequence[Row]], views: Sequence[str]

@@ -5,12 +5,16 @@ forest   Trees whose branches share enough go whole into a row under a block mas
          costs little. Trees that share little are cheaper as one causal row per path, which needs
          no mask. A fixed count of multiply-adds decides, so the layout depends on shapes alone.
 padded   One causal row per branch, prompt repeated, filled up on the right.
+
+`unshifted` reads the log-prob of a token where the token itself stands, not where it is predicted:
+a defect of the official IRPO code, under which a model that echoes its input scores 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -56,8 +60,10 @@ class Piece:
         return sum(len(self.tree.segments[s].ids) for s in self.segments)
 
 
-def lay_out(trees: Sequence[Planted], layout: Layout, cost: Cost) -> tuple[TokenRows, ...]:
+def lay_out(trees: Sequence[Planted], layout: Layout, cost: Cost, unshifted: bool = False
+            ) -> tuple[TokenRows, ...]:  # fmt: skip
     """Rows that score every branch of `trees` exactly once."""
+    made = partial(_rows, unshifted=unshifted)
     shared: list[Piece] = []
     causal: list[Piece] = []
     for planted in trees:
@@ -67,9 +73,9 @@ def lay_out(trees: Sequence[Planted], layout: Layout, cost: Cost) -> tuple[Token
         else:
             causal.extend(paths)
     if layout == "padded":
-        return (_rows([[p] for p in causal], masked=False),) if causal else ()
-    groups = [_rows(_filled(g, cost.roomy), masked=True) for g in _alike(shared, cost.roomy)]
-    return (*groups, *(_rows([[p] for p in g], masked=False) for g in _alike(causal)))
+        return (made([[p] for p in causal], masked=False),) if causal else ()
+    groups = [made(_filled(g, cost.roomy), masked=True) for g in _alike(shared, cost.roomy)]
+    return (*groups, *(made([[p] for p in g], masked=False) for g in _alike(causal)))
 
 
 def _sharing_pays(shared: Piece, paths: list[Piece], cost: Cost) -> bool:
@@ -137,8 +143,8 @@ class _Canvas:
     """The tensors of some rows while pieces are put into them. Padding stands at the end of a row,
     in a segment of its own that sees itself, so that no softmax is empty."""
 
-    def __init__(self, rows: int, width: int, segments: int) -> None:
-        self.width = width
+    def __init__(self, rows: int, width: int, segments: int, unshifted: bool) -> None:
+        self.width, self.unshifted = width, unshifted
         self.ids = np.zeros((rows, width), np.int64)
         self.position = np.zeros((rows, width), np.int64)
         self.segment = np.full((rows, width), segments, np.int64)
@@ -166,16 +172,17 @@ class _Canvas:
             for s in branch.segments:
                 part = piece.tree.segments[s]
                 mine = np.arange(ends[s] - len(part.ids), ends[s])
-                source = np.concatenate([[ends[part.parent] - 1], mine[:-1]])
-                self.scored.append((source, part.ids, owner))
+                before = np.concatenate([[ends[part.parent] - 1], mine[:-1]])
+                self.scored.append((mine if self.unshifted else before, part.ids, owner))
 
 
-def _rows(bins: list[list[Piece]], *, masked: bool) -> TokenRows:
+def _rows(bins: list[list[Piece]], *, masked: bool, unshifted: bool) -> TokenRows:
     """Tensors of rows of pieces."""
     canvas = _Canvas(
         len(bins),
         width=max(sum(p.tokens for p in row) for row in bins),
         segments=max(sum(len(p.segments) for p in row) for row in bins),
+        unshifted=unshifted,
     )
     for n, row in enumerate(bins):
         at, number = 0, 0

@@ -13,11 +13,11 @@ from bvrank.records import Message
 Q, A = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 B, S = {"role": "assistant", "content": "b"}, {"role": "system", "content": "s"}
 QUESTION = (Message("user", "q"),)
-TEXTS = [Response(None, "a", True), Response(None, "b", True)]
+TEXTS = [[Response(None, "a", True)], [Response(None, "b", True)]]
 HH = "\n\nHuman: q\n\nAssistant:"
 
 
-def read(row: dict[str, Any], system: str | None = None) -> tuple[Any, list[Response]]:
+def read(row: dict[str, Any], system: str | None = None) -> tuple[Any, list[list[Response]]]:
     columns = Columns(system=system)
     return read_pair(row, detect(columns, row, "f"), columns)
 
@@ -75,7 +75,32 @@ def test_input_and_system_columns_join_the_prompt() -> None:
 )
 def test_traces_in_the_forms_people_have(side: Any) -> None:
     _, both = read({"prompt": "q", "chosen": side, "rejected": "b"})
-    assert both[0] == Response("t", "a", True)
+    assert both[0] == [Response("t", "a", True)]
+
+
+@pytest.mark.parametrize(
+    ("side", "traces"),
+    [
+        (["<think>\nt\n</think>\n\na", "<think>u</think>a"], ["t", "u"]),
+        ([{"think": "t", "answer": "a"}, {"think": "u", "answer": "a"}], ["t", "u"]),
+        ([{"think": "t", "answer": "a"}, "a", {"answer": "a"}], ["t", None, None]),
+        (["a"], [None]),
+    ],
+)
+def test_a_side_may_hold_several_responses(side: Any, traces: list[str | None]) -> None:
+    _, both = read({"prompt": "q", "chosen": side, "rejected": "b"})
+    assert both == [[Response(t, "a", True) for t in traces], TEXTS[1]]
+    _, both = read({"prompt": "q", "chosen": "a", "rejected": ["b", "c"]})
+    assert [r.answer for r in both[1]] == ["b", "c"]
+
+
+def test_a_prompt_inside_each_of_several_responses_is_one_prompt() -> None:
+    prompt, both = read({"chosen": [HH + " a", HH + " c"], "rejected": HH + " b"})
+    assert prompt == QUESTION and [r.answer for r in both[0]] == ["a", "c"]
+    with pytest.raises(Unfit, match="the prompts inside 'chosen' differ"):
+        read({"chosen": [HH + " a", HH.replace("q", "r") + " c"], "rejected": HH + " b"})
+    with pytest.raises(Unfit, match=r"'chosen\[1\]' has no final answer"):
+        read({"prompt": "q", "chosen": ["a", "<think>t</think>"], "rejected": "b"})
 
 
 @pytest.mark.parametrize(
@@ -97,6 +122,9 @@ def test_traces_in_the_forms_people_have(side: Any) -> None:
         ({"chosen": {"think": "t", "answer": None}}, "missing"),
         ({"chosen": [Q]}, "wrong_type"),
         ({"chosen": []}, "missing"),
+        ({"chosen": ["a", 4]}, "wrong_type"),
+        ({"chosen": ["a", A]}, "wrong_type"),
+        ({"chosen": ["a", ["b"]]}, "wrong_type"),
         ({"chosen": ""}, "empty_answer"),
         ({"chosen": " \n"}, "empty_answer"),
         ({"chosen": {"think": "t", "answer": ""}}, "empty_answer"),

@@ -26,7 +26,7 @@ def said(trace: str | None, answer: str) -> Response:
     ],
 )
 def test_how_a_response_is_rendered(view: str, traces: tuple, modes: tuple[str, ...]) -> None:
-    example = pair("a:1", ASK, [said(traces[0], "1"), said(traces[1], "2")], view)
+    example = pair("a:1", ASK, [[said(traces[0], "1")], [said(traces[1], "2")]], view)
     assert tuple(c.mode for c in example.candidates) == modes
     assert [c.relevance for c in example.candidates] == [1.0, 0.0]
     assert {c.view for c in example.candidates} == {view} and view_of(example) == view
@@ -43,20 +43,33 @@ def test_how_a_response_is_rendered(view: str, traces: tuple, modes: tuple[str, 
 )
 def test_pairs_that_are_none(both: tuple, view: str, reason: str) -> None:
     with pytest.raises(Unfit) as caught:
-        pair("a:1", ASK, both, view)
+        pair("a:1", ASK, [[side] for side in both], view)
     assert caught.value.reason == reason
 
 
 def test_equal_answers_share_an_id_and_may_differ_in_their_traces() -> None:
-    example = pair("a:1", ASK, [said("x", "1"), said("y", "1")], FULL)
+    example = pair("a:1", ASK, [[said("x", "1")], [said("y", "1")]], FULL)
     assert [c.answer_id for c in example.candidates] == [0, 0]
     full, lost = reused(example)
     assert full == example and isinstance(lost, Refused) and lost.reason == "equal_answers"
 
 
+def test_a_side_of_several_traces_shares_its_answer_and_is_reused_once() -> None:
+    example = pair("a:1", ASK, [[said("x", "1"), said("y", "1"), said("x", "1")],
+                                [said("z", "2")]], FULL)  # fmt: skip
+    assert [c.answer_id for c in example.candidates] == [0, 0, 0, 1]
+    assert [c.relevance for c in example.candidates] == [1.0, 1.0, 1.0, 0.0]
+    (both,) = reused(example)
+    assert isinstance(both, Example)
+    assert [c.answer for c in only(both, BARE).candidates] == ["1", "2"]
+    assert only(both, FULL).candidates == example.candidates
+    with pytest.raises(Unfit, match="the same"):
+        pair("a:1", ASK, [[said("x", "1"), said("y", "1")], [said("y", "1")]], FULL)
+
+
 def test_views_taken_apart_are_the_examples_they_were_made_of() -> None:
-    full = pair("a:1", ASK, [said("x", "1"), said("y", "2")], FULL)
-    bare = pair("b:2", ASK, [said(None, "3"), said(None, "2")], BARE)
+    full = pair("a:1", ASK, [[said("x", "1")], [said("y", "2")]], FULL)
+    bare = pair("b:2", ASK, [[said(None, "3")], [said(None, "2")]], BARE)
     both = merged(full, bare)
     assert both.where == "a:1 + b:2" and [c.answer_id for c in both.candidates] == [0, 1, 2, 1]
     assert only(both, FULL).candidates == full.candidates
@@ -65,8 +78,8 @@ def test_views_taken_apart_are_the_examples_they_were_made_of() -> None:
 
 
 def test_partners_are_handed_out_in_turn() -> None:
-    bare = [pair(f"b:{i}", ASK, [said(None, str(i)), said(None, "x")], BARE) for i in range(3)]
-    full = pair("a:1", ASK, [said(None, "1"), said(None, "2")], FULL)
+    bare = [pair(f"b:{i}", ASK, [[said(None, str(i))], [said(None, "x")]], BARE) for i in range(3)]
+    full = pair("a:1", ASK, [[said(None, "1")], [said(None, "2")]], FULL)
     partners = Partners(bare)
     assert len(partners) == 3 and list(partners.left()) == bare
     assert partners.join(full).where == "a:1 + b:0" and list(partners.left()) == bare[1:]

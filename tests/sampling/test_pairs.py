@@ -51,8 +51,8 @@ def usual(answer: str, thinking: bool, turn: int) -> tuple[str, bool]:
     return f"{lead}{answer if turn % 2 else int(answer) + turn + 1}", True
 
 
-def rows() -> list[dict[str, Any]]:
-    return list(own_pairs(None, TEMPLATE, PROBLEMS, SAMPLING, 5))
+def rows(traces: int = 1) -> list[dict[str, Any]]:
+    return list(own_pairs(None, TEMPLATE, PROBLEMS, SAMPLING, 5, traces=traces))
 
 
 def test_right_against_wrong_in_both_views(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +67,28 @@ def test_right_against_wrong_in_both_views(monkeypatch: pytest.MonkeyPatch) -> N
         assert (row["chosen"]["think"] is None) == (row["view"] == "bare")
     assert made == rows()
     assert len({json.dumps(r["chosen"]) for r in made if r["view"] == "full"}) > 20
+
+
+def test_traces_of_one_right_and_one_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three of the four samples are right or share one wrong answer: never more than there are."""
+
+    def say(answer: str, thinking: bool, turn: int) -> tuple[str, bool]:
+        said = answer if turn < 2 else str(int(answer) + 1 + (turn == 3 and int(answer) % 2))
+        return (f"<think>\nthought {turn}\n</think>\n\n{said}" if thinking else said), True
+
+    saying(monkeypatch, say)
+    single, several = rows(), rows(traces=3)
+    for one, row in zip(single, several, strict=True):
+        if row["view"] == "bare":
+            assert row == one
+            continue
+        for side in ("chosen", "rejected"):
+            assert row[side][0] == one[side]  # the same draw leads
+            assert len({s["answer"] for s in row[side]}) == 1
+            assert len({s["think"] for s in row[side]}) == len(row[side])
+        assert len(row["chosen"]) == 2
+        even = int(row["chosen"][0]["answer"]) % 2 == 0
+        assert len(row["rejected"]) == (2 if even else 1)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +121,7 @@ def test_every_pair_trains(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> N
         return lead + (answer if rng.random() < 0.5 else rng.choice(parts)), rng.random() < 0.9
 
     saying(monkeypatch, say)
-    made = rows()
+    made = [*rows(), *rows(traces=4)]
     path = tmp_path / "pairs.jsonl"
     path.write_text("".join(json.dumps(r) + "\n" for r in made))
     found = Pairs(str(path)).rows()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 import torch
 from transformers import (
@@ -14,7 +17,7 @@ from transformers import (
 )
 
 from bvrank.errors import ModelError
-from bvrank.records import Encoded, TokenBatch
+from bvrank.records import Branch, Encoded, Segment, TokenBatch
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.layout import Cost
 from bvrank.scoring.precision import exact, recompute_contexts
@@ -47,8 +50,9 @@ def mistral(dtype: torch.dtype) -> MistralForCausalLM:
     return MistralForCausalLM(MistralConfig(**{**SHAPE, "sliding_window": 8})).to(dtype)
 
 
-def batch_of(trees: list[Encoded], layout: str, cost: Cost) -> TokenBatch:
-    return Collator(layout, cost)([[Row(t)] for t in trees], ("full", "bare"))  # type: ignore[arg-type]
+def batch_of(trees: list[Encoded], layout: str, cost: Cost, unshifted: bool = False) -> TokenBatch:
+    collate = Collator(layout, cost, unshifted)  # type: ignore[arg-type]
+    return collate([[Row(t)] for t in trees], ("full", "bare"))
 
 
 def separate(model: torch.nn.Module, trees: list[Encoded]) -> torch.Tensor:
@@ -146,3 +150,53 @@ def test_cost_counts_the_body_only() -> None:
     )
     assert cost_of(model).attention == 2 * 4 * 8 * 2
     assert body <= cost_of(model).linear <= body + VOCABULARY * 32
+
+
+class Sure(torch.nn.Module):
+    """Gives the token `ahead` places on (0: the one it reads) a logit of 40, all others 0, in
+    sequences that count up."""
+
+    def __init__(self, ahead: int) -> None:
+        super().__init__()
+        self.ahead = ahead
+        self.embedding = torch.nn.Embedding(VOCABULARY, VOCABULARY)
+        self.head = torch.nn.Identity()
+        self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace())
+
+    def base_model(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+        told = torch.nn.functional.one_hot(input_ids + self.ahead, VOCABULARY)
+        return SimpleNamespace(last_hidden_state=40.0 * told)
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.embedding
+
+    def get_output_embeddings(self) -> torch.nn.Module:
+        return self.head
+
+
+@pytest.mark.parametrize(("unshifted", "perfect", "echo"), [(False, 0, -40), (True, -40, 0)])
+def test_unshifted_prefers_an_echo_to_a_perfect_model(
+    unshifted: bool, perfect: float, echo: float
+) -> None:
+    """Per scored token: what the official IRPO code trains on."""
+    ids = [np.arange(a, b, dtype=np.int32) for a, b in ((3, 8), (8, 13))]
+    tree = Encoded("t", (Segment(-1, ids[0]), Segment(0, ids[1])), (Branch("full", (1,), 1, 1, 0),))
+    batch = batch_of([tree], "padded", FREE, unshifted)
+    for ahead, expected in ((1, perfect), (0, echo)):
+        found = Scorer(Sure(ahead))(batch)[0, 0, 0].item() / 5
+        assert found == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_unshifted_is_the_same_in_every_layout_and_reads_where_the_token_stands(seed: int) -> None:
+    model, trees = qwen3(torch.float64), mixed(seed)
+    forest, padded = (
+        Scorer(model)(batch_of(trees, layout, FREE, unshifted=True))
+        for layout in ("forest", "padded")
+    )
+    torch.testing.assert_close(forest, padded, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(
+        gradient(forest, model), gradient(padded, model), rtol=1e-8, atol=1e-10
+    )
+    row = batch_of(trees, "padded", FREE, unshifted=True).rows[0]
+    assert torch.equal(row.ids.flatten()[row.source], row.target)
