@@ -92,7 +92,7 @@ def told(name: str) -> Told:
         for key in sorted(flat_keys(node), key=lambda key: key.count("."))
         if not key.endswith("_target_") and not isinstance(_value(node, key), dict)
     )
-    source = inspect.getmodule(type(objective)).__doc__ or ""  # type: ignore[union-attr]
+    source = inspect.getmodule(type(objective)).__doc__ or ""
     return Told(
         name, objective, _line(source), _line(formula).removesuffix("."),
         tuple(map(_line, explained)), _line(use_when.removeprefix("Use when: ")), keys,
