@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 
 from bvrank.commands.build import build
 from bvrank.commands.compose import composed, flat_keys, frozen
@@ -184,8 +185,9 @@ def section(t: Told, found: Sequence[Chart]) -> str:
 def command(t: Told) -> str:
     """A run on data of one's own; and on the demo's, where it is tuned for that."""
     lines = [f"bvrank train objective={t.name} {DATA[t.data]} {MODEL}"]
-    if (conf_dir() / "recipe" / f"arithmetic_{t.name}.yaml").is_file():
-        tuned = frozen(composed("train", [f"objective={t.name}"]))["objective"]["beta"]
+    recipe = conf_dir() / "recipe" / f"arithmetic_{t.name}.yaml"
+    if recipe.is_file():
+        tuned = yaml.safe_load(recipe.read_text(encoding="utf-8"))["objective"]["beta"]
         lines.append(f"bvrank train objective={t.name}  # the demo, where beta is {tuned:g}")
     return "\n".join(lines)
 
