@@ -13,7 +13,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint format sizes trials wheel clean
+.PHONY: help setup demo test unit lint format docs sizes trials wheel clean
 
 help: ## this list
 	@echo "usage: make <target>"; echo
@@ -46,6 +46,9 @@ lint: setup ## check style (ruff) and types (mypy)
 format: setup ## put the code into its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: setup ## write docs/objectives.md and its pictures from the code
+	$(BIN)/python -m docs.objectives
 
 sizes: setup ## print lines of code and tests, length of functions and files
 	@$(BIN)/python tests/sizes.py

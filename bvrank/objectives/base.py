@@ -164,4 +164,4 @@ def check_mixed(loss: Any, beta: float | None, bare_beta: float | None) -> None:
         kernels.in_range(name, value, 0.0, open_low=True)
     if beta is not None and loss.beta not in (beta, type(loss).beta):
         raise ConfigError(f"is {beta:g}, but loss.beta is {loss.beta:g}", where="beta",
-                          repair="Set beta alone, or beta=null for loss.beta to count.")  # fmt: skip
+                          repair="Set beta alone, or beta=null and loss.beta.")  # fmt: skip

@@ -19,8 +19,10 @@ def rank_weights(relevance: Tensor, key: Tensor, valid: Tensor, weight: Weight,
 
     dcg (2^y - 1)/log2(1 + i) | p_at_k [y >= 1][i <= k] | map [y >= 1] Prec@i / #relevant | mrr 1/i
     at the first relevant | edcg (2^y - 1) exp(-decay (i - 1)) | no_relevance 1/log2(1 + i), 0 in a
-    list with nothing relevant | reciprocal (2^y - 1)/i. `averaged`: the mean of w over all orders
-    of equal keys; `order`: the one that stands first keeps the better place.
+    list with nothing relevant | reciprocal (2^y - 1)/i.
+
+    Ties `averaged`: the mean of w over all orders of equal keys; `order`: the one that stands first
+    keeps the better place.
     """
     key = torch.where(valid, key, -torch.inf)
     if ties == "order":

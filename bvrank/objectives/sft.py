@@ -17,6 +17,8 @@ class SFT:
 
     `view`: full, bare, or both (each view is a mean over its own tokens, the two are added).
     ConfigError for another view.
+
+    Use when: good answers are all there is, or to see what preferences add to imitation.
     """
 
     view: Literal["full", "bare", "both"] = "full"

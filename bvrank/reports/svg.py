@@ -83,7 +83,7 @@ def legend(panel: Panel, rows: Mapping[int, Row]) -> Markup:
 def _row_item(number: int, row: Row) -> Markup:
     seeds = f" ({len(row.runs)} seeds)" if len(row.runs) > 1 else ""
     line = _line("M1,7H29", f"line c{number % COLOURS}")
-    mark = _marks(number, [(15.0, 7.0)] if _shape(number) != "-" else [])
+    mark = marks(number, [(15.0, 7.0)] if shape(number) != "-" else [])
     return _item(together(line, mark), cut(one_line(row.title), 160) + seeds)
 
 
@@ -125,11 +125,11 @@ def _facet(facet: Facet, strokes: Sequence[Stroke], panel: Panel, frame: tuple[A
     for s in strokes:
         colour = f"c{s.number % COLOURS} d{s.dash}"
         parts += [_line(_path(seed, frame), f"seed {colour}") for seed in s.seeds]
-    parts += [_curve(s, frame) for s in strokes]
+    parts += [traced(s, frame) for s in strokes]
     inner = element("svg", *parts, x=LEFT, y=TOP, width=width, height=height)
     name = ", ".join(filter(None, (panel.heading, facet.title)))
     svg = element(
-        "svg", _scales(frame), inner,
+        "svg", scales(frame), inner,
         viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img", aria_label=name,
     )  # fmt: skip
     return element("div", element("p", *_caption(facet, strokes, panel, y), class_="caption"), svg)
@@ -145,13 +145,13 @@ def _caption(facet: Facet, strokes: Sequence[Stroke], panel: Panel, y: Axis) -> 
         yield f" · beyond the axis: {len(beyond)} of {len(means)}, to {max(beyond, key=abs):.3g}"
 
 
-def _scales(frame: tuple[Axis, Axis]) -> Markup:
-    """Grid lines, ticks and their labels."""
+def scales(frame: tuple[Axis, Axis], name: str = "optimiser step") -> Markup:
+    """Grid lines, ticks and their labels, and the name of the horizontal axis."""
     x, y = frame
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     across, up = x.ticks(6, whole=True), y.ticks(6)
     grid = "".join(f"M{LEFT},{TOP + y.at(v):.1f}H{right}" for v in up)
-    marks = "".join(f"M{LEFT + x.at(v):.1f},{bottom}v4" for v in across)
+    notches = "".join(f"M{LEFT + x.at(v):.1f},{bottom}v4" for v in across)
     texts = [
         element("text", t, x=LEFT - 6, y=f"{TOP + y.at(v) + 4:.1f}", class_="left")
         for v, t in zip(up, labels(up), strict=True)
@@ -159,12 +159,12 @@ def _scales(frame: tuple[Axis, Axis]) -> Markup:
         element("text", t, x=f"{LEFT + x.at(v):.1f}", y=bottom + 17)
         for v, t in zip(across, labels(across), strict=True)
     ]
-    name = element("text", "optimiser step", x=(LEFT + right) // 2, y=HEIGHT - 4, class_="dim")
-    axis = f"M{LEFT},{bottom}H{right}{marks}"
-    return together(_line(grid, "grid"), _line(axis, "axis"), *texts, name)
+    title = element("text", name, x=(LEFT + right) // 2, y=HEIGHT - 4, class_="dim")
+    axis = f"M{LEFT},{bottom}H{right}{notches}"
+    return together(_line(grid, "grid"), _line(axis, "axis"), *texts, title)
 
 
-def _curve(stroke: Stroke, frame: tuple[Axis, Axis]) -> Markup:
+def traced(stroke: Stroke, frame: tuple[Axis, Axis]) -> Markup:
     """The mean, with marks: on every point of a short curve, else a few to tell it by."""
     path = _path(stroke.points, frame)
     title = element("title", cut(one_line(stroke.title), 160))
@@ -174,8 +174,8 @@ def _curve(stroke: Stroke, frame: tuple[Axis, Axis]) -> Markup:
     if len(places) > FEW:
         apart = max(1, len(places) // 8)  # rows in turn, so that marks do not hide each other
         marked = places[stroke.number % apart :: apart]
-        places = marked if _shape(stroke.number) != "-" else []
-    return together(line, _marks(stroke.number, places))
+        places = marked if shape(stroke.number) != "-" else []
+    return together(line, marks(stroke.number, places))
 
 
 def _band(stroke: Stroke, frame: tuple[Axis, Axis]) -> Markup:
@@ -211,21 +211,22 @@ def _finite(point: Point) -> bool:
     return math.isfinite(point.mean) and math.isfinite(point.std)
 
 
-def _shape(number: int) -> str:
+def shape(number: int) -> str:
+    """The row's mark, "-" for none."""
     return MARKERS[number // COLOURS % len(MARKERS)]
 
 
-def _marks(number: int, places: Sequence[tuple[float, float]]) -> Markup:
+def marks(number: int, places: Sequence[tuple[float, float]]) -> Markup:
     """The row's mark at each place, as one path; a circle stands for none where all are marked."""
-    shapes = {
+    paths = {
         "o": "m-3,0a3,3 0 1,0 6,0a3,3 0 1,0 -6,0",
         "s": "m-3,-3h6v6h-6z",
         "d": "m0,-4l4,4l-4,4l-4,-4z",
         "t": "m0,-4l4,7h-8z",
         "v": "m0,4l4,-7h-8z",
     }
-    shape = shapes.get(_shape(number), shapes["o"])
-    path = "".join(f"M{x:.1f},{y:.1f}{shape}" for x, y in places)
+    mark = paths.get(shape(number), paths["o"])
+    path = "".join(f"M{x:.1f},{y:.1f}{mark}" for x, y in places)
     return element("path", d=path, class_=f"mark c{number % COLOURS}") if path else Markup("")
 
 
