@@ -1,4 +1,4 @@
-"""Robust DPO (provably robust to flipped labels), arXiv 2403.00409, equation 10."""
+"""Robust DPO (provably robust to flipped labels), arXiv 2403.00409."""
 
 from __future__ import annotations
 

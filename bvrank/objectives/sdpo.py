@@ -1,4 +1,4 @@
-"""Softmax DPO, one better candidate against many worse ones, arXiv 2406.09215, equation 8."""
+"""Softmax DPO, one better candidate against many worse ones, arXiv 2406.09215."""
 
 from __future__ import annotations
 
