@@ -127,27 +127,31 @@ def _identity(record: RunRecord) -> dict[str, Any]:
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
-    return {k: v for k, v in flatten(_identity(record)).items() if v != {}}
+    """Dotted keys and values; a node's `_target_` is the node's own value, by its label."""
+    found = {k: v for k, v in flatten(_identity(record)).items() if v != {}}
+    own = "._target_"
+    return {k.removesuffix(own): label(str(v)) if k.endswith(own) else v for k, v in found.items()}
 
 
 def _telling_keys(records: Sequence[RunRecord]) -> list[str]:
     """Keys with two values among the runs that have them, or present in some runs only.
 
-    A key that comes and goes with its group's `_target_` is told by the target already; the
-    objective's and the data's targets are told by the row's name.
+    A key that comes and goes with the target of a node above it is told by that target already;
+    the objective's and the data's targets are told by the row's name.
     """
     settings = [_settings(r) for r in records if r.config]
     keys = dict.fromkeys(k for s in settings for k in s)
-    hidden = ("objective._target_", "data._target_")
-    return [k for k in keys if k not in hidden and _tells(k, settings)]
+    return [k for k in keys if k not in ("objective", "data") and _tells(k, settings)]
 
 
 def _tells(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     if len({_text(s[key]) for s in settings if key in s}) > 1:
         return True
+    parts = key.split(".")
+    above = [".".join(parts[:i]) for i in range(1, len(parts))]
     present: dict[Any, set[bool]] = {}
     for s in settings:
-        present.setdefault(s.get(f"{key.partition('.')[0]}._target_"), set()).add(key in s)
+        present.setdefault(to_json([s.get(node) for node in above]), set()).add(key in s)
     return any(len(seen) > 1 for seen in present.values())
 
 

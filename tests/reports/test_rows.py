@@ -44,6 +44,15 @@ def test_keys_that_come_with_another_objective_are_no_columns(make_run, records)
     assert all(r.keys == {} for r in found)
 
 
+def test_what_stands_inside_an_objective_is_told_by_its_name(make_run, records):
+    dpo = {"_target_": "bvrank.objectives.dpo.DPO", "beta": 0.1, "label_smoothing": 0.0}
+    simpo = {"_target_": "bvrank.objectives.simpo.SimPO", "beta": 0.1, "gamma": 1.0}
+    for loss in (dpo, simpo):
+        make_run(0, objective={**BVPO, "loss": loss})
+    assert [row.keys for row in rows(records)] == [{"objective.loss": n} for n in ("dpo", "simpo")]
+    assert [row.settings for row in rows(records)] == [["loss=dpo"], ["loss=simpo"]]
+
+
 def test_a_key_that_is_there_or_not_is_a_column(make_run, records):
     make_run(0)
     make_run(0, schedule={"alpha": [1, 0]})
