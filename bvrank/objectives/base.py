@@ -48,6 +48,8 @@ class Preference:
         """`loss` [V,B] where `counts` [V,B]; `better` [V,B,K] are the shares of the better side and
         `pairs` [V,B,K,K] the weights of the pairs that metrics speak of."""
         metrics = kernels.pair_metrics(prefs, scores, pairs)
+        if not self.needs_reference:  # nothing to have moved from
+            metrics = {n: m for n, m in metrics.items() if not n.startswith("displacement/")}
         if self.sft_weight > 0:
             nll = kernels.nll_per_token(prefs, better)
             loss, metrics = loss + self.sft_weight * nll, metrics | {"nll": nll.detach()}
