@@ -139,6 +139,30 @@ def test_the_count_does_not_depend_on_the_policy(ranks: Any, weight: Any) -> Non
     assert torch.equal(objective(prefs).count, relevant) and 0 in relevant
 
 
+@pytest.mark.parametrize("beta", [1e-3, 0.01, 0.05, 1.0])
+def test_the_leaky_mask_leaves_exp_of_minus_100_beta(beta: float) -> None:
+    """z_i = -log of the mean over rivals, to whose sum the own term adds e^(-100 beta)."""
+    y, ratios = [2.0, 0.0, 1.0, 0.0], [3.0, -1.0, 9.0, 0.5]
+    prefs, w = padded(lists(y, ratios), 2, 7.0), (3.0, 0.0, 1 / math.log2(3), 0.0)
+    expected = 0.0
+    for i, a in enumerate(ratios):
+        rivals = sum(math.exp(beta * (b - a)) for j, b in enumerate(ratios) if j != i)
+        z = -math.log((rivals + math.exp(-100 * beta)) / 3)
+        expected += w[i] * math.log(1 + math.exp(-z)) / 4
+    objective = IRPO(beta, form="official", leaky_self_mask=True)
+    assert float(objective(prefs).loss) == pytest.approx(expected, rel=1e-12)
+    tight = float(replace(objective, leaky_self_mask=False)(prefs).loss)
+    assert (tight == pytest.approx(expected, rel=1e-12)) == (beta == 1.0)
+    assert checked(objective, prefs) and checked(objective, random_prefs(1, rows=3))
+
+
+def test_only_the_official_form_leaks() -> None:
+    for form in ("paper", "softmax"):
+        with pytest.raises(ConfigError, match="form=official") as caught:
+            IRPO(form=form, leaky_self_mask=True)  # type: ignore[arg-type]
+        assert caught.value.where == "leaky_self_mask"
+
+
 def test_a_common_shift_of_all_scores_changes_nothing() -> None:
     prefs = random_prefs(2)
     for form in FORMS:
