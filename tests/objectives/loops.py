@@ -18,6 +18,7 @@ from torch import Tensor
 from bvrank.objectives.apo_down import APODown
 from bvrank.objectives.apo_zero import APOZero
 from bvrank.objectives.approx_ndcg import ApproxNDCG
+from bvrank.objectives.base import Listwise, Pairwise, Preference, Weighted
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
 from bvrank.objectives.hinge import Hinge
@@ -257,3 +258,22 @@ CASES: dict[str, Case] = {
     "approx_ndcg": Case(ApproxNDCG(0.7, sft_weight=0.3, steepness=2.0), approx_ndcg),
     "irpo": Case(IRPO(0.7, sft_weight=0.3), irpo, relevant),
 }
+
+
+def variants(objective: Any) -> list[Any]:
+    """The objective, and with the other values of what its kind lets choose."""
+    more: list[dict[str, Any]] = []
+    if isinstance(objective, Pairwise):
+        more = [{"pairs": "whole_list"}]
+    elif isinstance(objective, Listwise):
+        more = [{"reduce": "mean"}]
+    if isinstance(objective, Weighted):
+        more += [{"ranks": r, "weight": w} for r, w in (("shown", "mrr"), ("model", "edcg"))]
+    return [objective, *(replace(objective, **m) for m in more)]
+
+
+def bare(objective: Any) -> Any:
+    """Without the NLL beside the loss."""
+    if isinstance(objective, BVPO):
+        return replace(objective, loss=bare(objective.loss))
+    return replace(objective, sft_weight=0.0) if isinstance(objective, Preference) else objective

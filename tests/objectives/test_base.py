@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 import torch
 
+from bvrank.errors import ConfigError
 from bvrank.objectives import base
-from bvrank.objectives.base import Listwise, Pairwise, Preference, Weighted
-from bvrank.objectives.bvpo import BVPO
+from bvrank.objectives.base import Listwise, Preference
 from bvrank.objectives.dpo import DPO
 from bvrank.objectives.listnet import ListNet
 from bvrank.objectives.sdpo import SDPO
 from bvrank.objectives.simpo import SimPO
 from bvrank.records import Preferences
-from tests.objectives.loops import CASES, Case
-from tests.objectives.oracles import checked, each, graded, lists, padded, pick, seen
+from tests.objectives.loops import CASES, Case, bare, variants
+from tests.objectives.oracles import checked, graded, lists, padded, pick
 
 every = pytest.mark.parametrize("name", CASES)
 preferences = pytest.mark.parametrize(
@@ -48,18 +48,6 @@ def test_it_is_the_loops(name: str, seed: int) -> None:
         assert torch.equal(outcome.count, count) and bool(count.any())
         assert 0 in count or name == "sft"
         assert outcome.loss.dtype == outcome.count.dtype == torch.float64
-
-
-def variants(objective: Any) -> list[Any]:
-    """The objective, and with the other values of what its kind lets choose."""
-    more: list[dict[str, Any]] = []
-    if isinstance(objective, Pairwise):
-        more = [{"pairs": "whole_list"}]
-    elif isinstance(objective, Listwise):
-        more = [{"reduce": "mean"}]
-    if isinstance(objective, Weighted):
-        more += [{"ranks": r, "weight": w} for r, w in (("shown", "mrr"), ("model", "edcg"))]
-    return [objective, *(replace(objective, **m) for m in more)]
 
 
 @every
@@ -109,13 +97,6 @@ def test_a_common_shift_of_scores_changes_nothing_but_where_sides_stand_alone(na
         assert not torch.allclose(there[0], here[0], rtol=1e-3)
     else:
         torch.testing.assert_close(there, here, rtol=1e-11, atol=1e-12)
-
-
-def bare(objective: Any) -> Any:
-    """Without the NLL beside the loss."""
-    if isinstance(objective, BVPO):
-        return replace(objective, loss=bare(objective.loss))
-    return replace(objective, sft_weight=0.0) if isinstance(objective, Preference) else objective
 
 
 EDGES = {
@@ -269,7 +250,31 @@ def test_scores_are_zero_on_padding() -> None:
         assert not bool(objective.scores(prefs)[~prefs.valid].any())
 
 
-def test_each_loop_sees_what_the_batch_holds() -> None:
-    prefs = CASES["dpo"].prefs(0)
-    assert torch.equal(each(prefs, len), prefs.valid.sum(-1).double())
-    assert seen(prefs, 0, 1)[0].answer in prefs.answer[0, 1].tolist()
+@preferences
+@pytest.mark.parametrize(("field", "value"), [
+    ("beta", 0.0), ("beta", -1.0), ("beta", math.inf), ("sft_weight", -0.1),
+    ("sft_weight", math.nan), ("view", "both"),
+])  # fmt: skip
+def test_a_field_out_of_range_is_named(name: str, field: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        replace(CASES[name].objective, **{field: value})
+    assert caught.value.where == field
+
+
+@pytest.mark.parametrize(("field", "value"), [
+    ("pairs", "all"), ("reduce", "max"), ("weight", "ndcg"), ("ranks", "best"), ("ties", "mean"),
+    ("k", 0), ("decay", -1.0),
+])  # fmt: skip
+def test_a_field_of_its_kind_out_of_range_is_named(field: str, value: Any) -> None:
+    for case in CASES.values():
+        if field in {f.name for f in fields(case.objective)}:
+            with pytest.raises(ConfigError) as caught:
+                replace(case.objective, **{field: value})
+            assert caught.value.where == field
+
+
+@preferences
+def test_it_reads_its_view(name: str) -> None:
+    objective = CASES[name].objective
+    assert objective.views == ("full",) and replace(objective, view="bare").views == ("bare",)
+    assert objective.candidates == 2

@@ -10,8 +10,14 @@ import pytest
 import torch
 
 from bvrank.errors import ConfigError
+from bvrank.objectives.base import check_mixed
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
+from bvrank.objectives.listnet import ListNet
+from bvrank.objectives.marginal import Marginal
+from bvrank.objectives.orpo import ORPO
+from bvrank.objectives.sft import SFT
+from bvrank.objectives.simpo import SimPO
 from bvrank.records import Preferences
 from tests.objectives.loops import CASES
 from tests.objectives.oracles import checked, dpo, each, graded, random_prefs
@@ -162,3 +168,23 @@ def test_a_field_out_of_range_is_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError) as caught:
         BVPO(**{field: value})
     assert caught.value.where == field
+
+
+@pytest.mark.parametrize(("loss", "beta", "bare_beta", "where"), [
+    (1.0, None, None, "loss"), (BVPO(), None, None, "loss"), (DPO(view="bare"), None, None,
+     "loss.view"), (SFT("both"), None, None, "loss.view"), (SFT(), 0.1, None, "beta"),
+    (SFT(), None, 0.1, "bare_beta"), (DPO(0.3), 0.2, None, "beta"), (DPO(), -1.0, None, "beta"),
+    (DPO(), None, 0.0, "bare_beta"), (SimPO(3.0), 2.0, None, "beta"),
+])  # fmt: skip
+def test_what_cannot_be_mixed(loss: Any, beta: Any, bare_beta: Any, where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_mixed(loss, beta, bare_beta)
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize(("loss", "beta", "bare_beta"), [
+    (DPO(), 0.7, None), (DPO(0.7), 0.7, 0.2), (DPO(0.7), None, 0.2), (SFT(), None, None),
+    (SimPO(), 3.0, None), (ORPO(), 0.5, 0.1), (ListNet(), 0.2, None), (Marginal(), None, None),
+])  # fmt: skip
+def test_what_can_be_mixed(loss: Any, beta: Any, bare_beta: Any) -> None:
+    check_mixed(loss, beta, bare_beta)
