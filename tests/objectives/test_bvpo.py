@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from bvrank.objectives.marginal import Marginal
 from bvrank.objectives.orpo import ORPO
 from bvrank.objectives.sft import SFT
 from bvrank.objectives.simpo import SimPO
-from bvrank.records import Preferences
+from bvrank.records import Outcome, Preferences
 from tests.objectives.loops import CASES
 from tests.objectives.oracles import checked, dpo, each, graded, random_prefs
 
@@ -188,3 +188,25 @@ def test_what_cannot_be_mixed(loss: Any, beta: Any, bare_beta: Any, where: str) 
 ])  # fmt: skip
 def test_what_can_be_mixed(loss: Any, beta: Any, bare_beta: Any) -> None:
     check_mixed(loss, beta, bare_beta)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A loss from elsewhere, whose beta has no usual value."""
+
+    beta: float
+    view: str = "full"
+    candidates: int = 2
+    needs_reference: bool = True
+
+    def __call__(self, prefs: Preferences) -> Outcome:
+        return DPO(self.beta)(prefs)
+
+
+def test_a_loss_from_elsewhere_needs_no_usual_beta() -> None:
+    prefs = random_prefs(0, views=2)
+    mixed = BVPO(0.5, beta=0.3, bare_beta=0.6, loss=Own(0.3))
+    assert torch.equal(mixed(prefs).loss, BVPO(0.5, 0.3, 0.6)(prefs).loss)
+    with pytest.raises(ConfigError, match="but loss.beta is 0.2") as caught:
+        BVPO(beta=0.3, loss=Own(0.2))
+    assert caught.value.where == "beta"
