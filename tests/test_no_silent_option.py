@@ -40,6 +40,8 @@ QUICK = (
 )  # fmt: skip
 PAIRS = ("data=pairs", "data.path=pairs.jsonl", "data.max_refused=1")
 LISTS = ("data=lists", "data.path=lists.jsonl", "data.max_refused=1")
+PAIRWISE = ("robust", "ipo", "hinge", "apo_zero", "apo_down", "simpo", "orpo", "marginal")
+LISTWISE = ("sdpo", "listmle", "listnet", "lipo", "approx_ndcg")
 ROOM: dict[str, tuple[str, ...]] = {
     "": (*PAIRS, "objective=bvpo", *TINY),
     "data=pairs": (*PAIRS, "objective=bvpo", *TINY),
@@ -62,6 +64,8 @@ ROOM: dict[str, tuple[str, ...]] = {
     "objective=dpo": (*PAIRS, "objective=dpo", *TINY),
     "objective=bvpo": (*PAIRS, "objective=bvpo", *TINY),
     "objective=irpo": (*LISTS, "objective=irpo", *TINY),
+    **{f"objective={o}": (*PAIRS, f"objective={o}", *TINY) for o in PAIRWISE},
+    **{f"objective={o}": (*LISTS, f"objective={o}", *TINY) for o in LISTWISE},
     "model=tiny": (*PAIRS, "objective=dpo", *TINY),
     "model=hf": (*PAIRS, "objective=dpo", "model=hf", "model.path=hf", "optimizer.lr=0.01"),
     "model=scratch": (*PAIRS, "objective=dpo", *SCRATCH, "optimizer.lr=0.01"),
@@ -79,6 +83,15 @@ LORA = {
     "lora.r": ("2",), "lora.alpha": ("4", "model.lora.r=2"), "lora.path": ("adapter",),
     "lora.dropout": ("0.5", "model.lora.r=2"), "lora.targets": ("[q_proj]", "model.lora.r=2"),
 }  # fmt: skip
+ON_PAIRS = {
+    "beta": ("0.7",), "view": ("bare",), "pairs": ("whole_list", *LISTS), "sft_weight": ("0.2",),
+}  # fmt: skip
+ON_LISTS = {"beta": ("0.5",), "reduce": ("mean",), "view": ("bare",), "sft_weight": ("0.2",)}
+WEIGHTED = {
+    "weight": ("mrr",), "ranks": ("shown",), "ties": ("order",),
+    "k": ("1", "objective.weight=p_at_k"), "decay": ("0.9", "objective.weight=edcg"),
+}  # fmt: skip
+LEAKY = ("true", "objective.form=official", "objective.beta=0.01")
 HELD, FEW = "data.eval_path=held.jsonl", "model.teach.problems=20"
 OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "": {
@@ -143,16 +156,24 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
             "max_new_tokens": "9", "traces": "2"}.items()},
     },
     "objective=sft": {"view": ("bare",)},
-    "objective=dpo": {
-        "beta": ("0.7",), "label_smoothing": ("0.2",), "view": ("bare",),
-        "pairs": ("whole_list", *LISTS),
+    "objective=dpo": {**ON_PAIRS, "label_smoothing": ("0.2",)},
+    "objective=bvpo": {
+        "alpha": ("0.1",), "beta": ("0.7",), "bare_beta": ("0.7",), "loss.beta": ("0.7",),
+        "loss.label_smoothing": ("0.2",), "loss.view": ("bare",), "loss.sft_weight": ("0.2",),
+        "loss.pairs": ("whole_list", *LISTS, "objective.alpha=1.0"),
     },
-    "objective=bvpo": {"alpha": ("0.1",), "beta": ("0.7",), "bare_beta": ("0.7",)},
     "objective=irpo": {
-        "beta": ("0.5",), "form": ("official",), "weight": ("mrr",), "ranks": ("shown",),
-        "ties": ("order",), "normalize": ("true",), "reduce": ("mean",), "view": ("bare",),
-        "k": ("1", "objective.weight=p_at_k"), "decay": ("0.9", "objective.weight=edcg"),
+        **ON_LISTS, **WEIGHTED, "form": ("official",), "normalize": ("true",),
+        "leaky_self_mask": LEAKY,
     },
+    **{f"objective={o}": ON_PAIRS for o in ("ipo", "hinge", "apo_zero", "apo_down")},
+    "objective=robust": {**ON_PAIRS, "label_smoothing": ("0.2",)},
+    "objective=marginal": {**ON_PAIRS, "label_smoothing": ("0.2",)},
+    "objective=simpo": {**ON_PAIRS, "gamma": ("0.3",)},
+    "objective=orpo": ON_PAIRS,
+    **{f"objective={o}": ON_LISTS for o in ("sdpo", "listmle", "lipo")},
+    "objective=listnet": {**ON_LISTS, **WEIGHTED},
+    "objective=approx_ndcg": {**ON_LISTS, "steepness": ("3.0",)},
     "model=tiny": {
         **LORA, "hidden_size": ("8",), "layers": ("2",), "heads": ("1",),
         "intermediate_size": ("16",), "teach.steps": ("1", FEW),

@@ -48,6 +48,8 @@ class Preference:
         """`loss` [V,B] where `counts` [V,B]; `better` [V,B,K] are the shares of the better side and
         `pairs` [V,B,K,K] the weights of the pairs that metrics speak of."""
         metrics = kernels.pair_metrics(prefs, scores, pairs)
+        if not self.needs_reference:  # nothing to have moved from
+            metrics = {n: m for n, m in metrics.items() if not n.startswith("displacement/")}
         if self.sft_weight > 0:
             nll = kernels.nll_per_token(prefs, better)
             loss, metrics = loss + self.sft_weight * nll, metrics | {"nll": nll.detach()}
@@ -162,6 +164,6 @@ def check_mixed(loss: Any, beta: float | None, bare_beta: float | None) -> None:
         if not hasattr(loss, "beta"):
             raise ConfigError(f"{kind} has no beta", where=name, repair=f"Set {name}=null.")
         kernels.in_range(name, value, 0.0, open_low=True)
-    if beta is not None and loss.beta not in (beta, type(loss).beta):
+    if beta is not None and loss.beta not in (beta, getattr(type(loss), "beta", beta)):
         raise ConfigError(f"is {beta:g}, but loss.beta is {loss.beta:g}", where="beta",
                           repair="Set beta alone, or beta=null and loss.beta.")  # fmt: skip

@@ -18,7 +18,8 @@ class Marginal(DPO):
 
     The candidates that share an `answer` are traces r_1 .. r_S of it, drawn from the reference;
     their log-mean-exp estimates log pi(y|x)/pi_ref(y|x) with a bias of O(1/S) in value and
-    gradient. S = 1 is DPO. An answer's relevance is the mean over its traces.
+    gradient. S = 1 is DPO. An answer's relevance, reference and length are the means over its
+    traces (and its NLL, for `sft_weight`, is that reference plus the log-mean-exp, per token).
 
     Use when: rows hold several traces per answer, to see what the noise of one trace costs.
     """

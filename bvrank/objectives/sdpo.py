@@ -25,5 +25,5 @@ class SDPO(Listwise):
         best = kernels.shares_of_best(prefs.relevance, prefs.valid)
         worse = prefs.valid & (best == 0)
         rivals = kernels.masked_logsumexp(scores, worse).unsqueeze(-1)
-        each = torch.nn.functional.softplus(torch.where(best > 0, rivals - scores, 0.0))
-        return (best * each).sum(-1)
+        gap = torch.where(best > 0, scores - rivals, 0.0)
+        return (best * kernels.logistic(gap, 0.0)).sum(-1)

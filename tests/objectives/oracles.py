@@ -29,6 +29,8 @@ class Seen:
     relevance: float
     rank: int
     length: int
+    answer: int
+    draw: float
 
 
 def random_prefs(seed: int, *, views: int = 1, rows: int = 6, width: int = 5, levels: int = 3,
@@ -68,11 +70,13 @@ def pick(prefs: Preferences, index: Tensor) -> Preferences:
 
 
 def padded(prefs: Preferences, extra: int, fill: float) -> Preferences:
-    """`extra` more places per list, invalid, with `fill` where a log-prob or a label would be."""
+    """`extra` more places per list, invalid, with `fill` where a log-prob or a label would be (7
+    where a whole number stands and `fill` is none)."""
     parts = {}
     for f in fields(prefs):
         value = getattr(prefs, f.name)
-        more = value.new_full((*value.shape[:-1], extra), 0 if f.name == "valid" else fill)
+        worth = fill if value.is_floating_point() or math.isfinite(fill) else 7
+        more = value.new_full((*value.shape[:-1], extra), 0 if f.name == "valid" else worth)
         parts[f.name] = torch.cat([value, more], -1)
     return Preferences(**parts)
 
@@ -102,6 +106,8 @@ def seen(prefs: Preferences, v: int, b: int) -> list[Seen]:
             float(prefs.relevance[v, b, k]),
             int(prefs.rank[v, b, k]),
             int(prefs.length[v, b, k]),
+            int(prefs.answer[v, b, k]),
+            float(prefs.draw[v, b, k]),
         )
         for k in range(prefs.valid.shape[-1])
         if prefs.valid[v, b, k]
@@ -121,13 +127,19 @@ def log_sigma(x: float) -> float:
     return -math.log(1 + math.exp(-x))
 
 
-def dpo(items: list[Seen], beta: float, smoothing: float, pairs: str) -> float:
-    """The mean over the pairs that train; `random` is not for oracles."""
+def pairs_of(items: list[Seen], pairs: str) -> list[tuple[Seen, Seen]]:
+    """The pairs (better, worse) that train; `random` is not for oracles."""
     found = [(w, x) for w in items for x in items if w.relevance > x.relevance]
     if pairs == "best_worst" and found:
         best = max(items, key=lambda i: (i.relevance, -i.place))
         worst = min(items, key=lambda i: (i.relevance, -i.place))
         found = [(best, worst)]
+    return found
+
+
+def dpo(items: list[Seen], beta: float, smoothing: float, pairs: str) -> float:
+    """The mean over the pairs that train."""
+    found = pairs_of(items, pairs)
     total = 0.0
     for w, x in found:
         gap = beta * (w.ratio - x.ratio)

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import pytest
 import torch
 
 from bvrank.errors import ConfigError
+from bvrank.objectives.base import check_mixed
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
-from bvrank.records import Preferences
+from bvrank.objectives.listnet import ListNet
+from bvrank.objectives.marginal import Marginal
+from bvrank.objectives.orpo import ORPO
+from bvrank.objectives.sft import SFT
+from bvrank.objectives.simpo import SimPO
+from bvrank.records import Outcome, Preferences
+from tests.objectives.loops import CASES
 from tests.objectives.oracles import checked, dpo, each, graded, random_prefs
+
+INNER = {n: c.objective for n, c in CASES.items() if n != "bvpo"}
+any_loss = pytest.mark.parametrize("inner", INNER)
 
 
 def view(prefs: Preferences, v: int) -> Preferences:
@@ -54,6 +64,65 @@ def test_loss_and_gradient_are_linear_in_alpha(alpha: float) -> None:
         end_loss, end_gradient = graded(BVPO(1.0 if name == "full" else 0.0), view(prefs, v))
         torch.testing.assert_close(loss[v : v + 1], share * end_loss, rtol=1e-14, atol=0)
         torch.testing.assert_close(gradient[v : v + 1], share * end_gradient, rtol=1e-13, atol=0)
+
+
+@any_loss
+@pytest.mark.parametrize(("alpha", "name"), [(1.0, "full"), (0.0, "bare")])
+def test_an_endpoint_is_its_loss_on_one_view_to_the_bit(
+    inner: str, alpha: float, name: str
+) -> None:
+    prefs, mixed = CASES[inner].prefs(0), BVPO(alpha, loss=INNER[inner])
+    alone = replace(INNER[inner], view=name)
+    assert mixed.views == alone.views == (name,)
+    assert mixed.needs_reference == alone.needs_reference
+    assert mixed.candidates == alone.candidates
+    for one, other in zip(graded(mixed, prefs), graded(alone, prefs), strict=True):
+        assert torch.equal(one, other)
+    found, expected = mixed(prefs), alone(prefs)
+    assert torch.equal(found.count, expected.count)
+    assert {n: m for n, m in found.metrics.items() if n != "loss"}.keys() == expected.metrics.keys()
+    assert all(torch.equal(found.metrics[n], m) for n, m in expected.metrics.items())
+
+
+@any_loss
+@pytest.mark.parametrize("alpha", [0.2, 0.5])
+def test_any_loss_is_mixed_linearly(inner: str, alpha: float) -> None:
+    prefs = replace(CASES["bvpo"], objective=None).prefs(1)
+    mixed = BVPO(alpha, loss=INNER[inner])
+    loss, gradient = graded(mixed, prefs)
+    for v, share in enumerate((alpha, 1 - alpha)):
+        part, slope = graded(INNER[inner], view(prefs, v))
+        torch.testing.assert_close(loss[v : v + 1], share * part, rtol=1e-14, atol=0)
+        torch.testing.assert_close(gradient[v : v + 1], share * slope, rtol=1e-13, atol=0)
+        count = INNER[inner](view(prefs, v)).count
+        assert torch.equal(mixed(prefs).count[v : v + 1], count)
+
+
+@pytest.mark.parametrize("inner", [n for n in INNER if n != "sft"])
+def test_each_view_has_its_beta(inner: str) -> None:
+    prefs = CASES["bvpo"].prefs(2)
+    plain = replace(INNER[inner], beta=type(INNER[inner]).beta)
+    for beta, bare_beta, expected in (
+        (0.4, None, (0.4, 0.4)), (0.4, 0.9, (0.4, 0.9)), (None, 0.9, (plain.beta, 0.9)),
+        (None, None, (plain.beta, plain.beta)),
+    ):  # fmt: skip
+        found = graded(BVPO(0.5, beta, bare_beta, plain), prefs)
+        for v, value in enumerate(expected):
+            part = graded(replace(plain, beta=value), view(prefs, v))
+            for whole, alone in zip(found, part, strict=True):
+                torch.testing.assert_close(whole[v : v + 1], alone / 2, rtol=1e-13, atol=0)
+
+
+def test_a_union_of_as_many_pairs_of_each_kind_is_the_even_mix() -> None:
+    """DPO over 2B pairs in one view: the mean over all is the mean of the two means."""
+    prefs = random_prefs(0, views=2, rows=16, width=2, least=2)
+    prefs = replace(prefs, relevance=torch.tensor([1.0, 0.0]).expand(2, 16, 2))
+    as_one = Preferences(**{f.name: getattr(prefs, f.name).flatten(0, 1).unsqueeze(0)
+                            for f in fields(prefs)})  # fmt: skip
+    mixed, slopes = graded(BVPO(0.5, beta=0.3), prefs)
+    union, slope = graded(DPO(0.3), as_one)
+    torch.testing.assert_close((mixed.sum(1) / 16).sum(), union.sum() / 32, rtol=1e-14, atol=0)
+    torch.testing.assert_close(slopes / 16, slope.view(2, 16, 2) / 32, rtol=1e-13, atol=0)
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.25, 1.0])
@@ -99,3 +168,45 @@ def test_a_field_out_of_range_is_named(field: str, value: float) -> None:
     with pytest.raises(ConfigError) as caught:
         BVPO(**{field: value})
     assert caught.value.where == field
+
+
+@pytest.mark.parametrize(("loss", "beta", "bare_beta", "where"), [
+    (1.0, None, None, "loss"), (BVPO(), None, None, "loss"), (DPO(view="bare"), None, None,
+     "loss.view"), (SFT("both"), None, None, "loss.view"), (SFT(), 0.1, None, "beta"),
+    (SFT(), None, 0.1, "bare_beta"), (DPO(0.3), 0.2, None, "beta"), (DPO(), -1.0, None, "beta"),
+    (DPO(), None, 0.0, "bare_beta"), (SimPO(3.0), 2.0, None, "beta"),
+])  # fmt: skip
+def test_what_cannot_be_mixed(loss: Any, beta: Any, bare_beta: Any, where: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_mixed(loss, beta, bare_beta)
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize(("loss", "beta", "bare_beta"), [
+    (DPO(), 0.7, None), (DPO(0.7), 0.7, 0.2), (DPO(0.7), None, 0.2), (SFT(), None, None),
+    (SimPO(), 3.0, None), (ORPO(), 0.5, 0.1), (ListNet(), 0.2, None), (Marginal(), None, None),
+])  # fmt: skip
+def test_what_can_be_mixed(loss: Any, beta: Any, bare_beta: Any) -> None:
+    check_mixed(loss, beta, bare_beta)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A loss from elsewhere, whose beta has no usual value."""
+
+    beta: float
+    view: str = "full"
+    candidates: int = 2
+    needs_reference: bool = True
+
+    def __call__(self, prefs: Preferences) -> Outcome:
+        return DPO(self.beta)(prefs)
+
+
+def test_a_loss_from_elsewhere_needs_no_usual_beta() -> None:
+    prefs = random_prefs(0, views=2)
+    mixed = BVPO(0.5, beta=0.3, bare_beta=0.6, loss=Own(0.3))
+    assert torch.equal(mixed(prefs).loss, BVPO(0.5, 0.3, 0.6)(prefs).loss)
+    with pytest.raises(ConfigError, match="but loss") as caught:
+        BVPO(beta=0.3, loss=Own(0.2))
+    assert caught.value.where == "beta"

@@ -1,4 +1,4 @@
-"""IRPO in its three forms, with every weight, against loops and closed forms."""
+"""IRPO in its three forms, with every weight, against loops and closed forms; its estimator."""
 
 from __future__ import annotations
 
@@ -14,6 +14,15 @@ from bvrank.errors import ConfigError
 from bvrank.objectives.dpo import DPO
 from bvrank.objectives.gains import WEIGHTS, rank_weights
 from bvrank.objectives.irpo import IRPO
+from tests.objectives.estimator import (
+    SIZES,
+    estimator_moments,
+    pulls,
+    random_list,
+    relative_variances,
+    simulated,
+    table,
+)
 from tests.objectives.oracles import (
     checked,
     each,
@@ -139,6 +148,30 @@ def test_the_count_does_not_depend_on_the_policy(ranks: Any, weight: Any) -> Non
     assert torch.equal(objective(prefs).count, relevant) and 0 in relevant
 
 
+@pytest.mark.parametrize("beta", [1e-3, 0.01, 0.05, 1.0])
+def test_the_leaky_mask_leaves_exp_of_minus_100_beta(beta: float) -> None:
+    """z_i = -log of the mean over rivals, to whose sum the own term adds e^(-100 beta)."""
+    y, ratios = [2.0, 0.0, 1.0, 0.0], [3.0, -1.0, 9.0, 0.5]
+    prefs, w = padded(lists(y, ratios), 2, 7.0), (3.0, 0.0, 1 / math.log2(3), 0.0)
+    expected = 0.0
+    for i, a in enumerate(ratios):
+        rivals = sum(math.exp(beta * (b - a)) for j, b in enumerate(ratios) if j != i)
+        z = -math.log((rivals + math.exp(-100 * beta)) / 3)
+        expected += w[i] * math.log(1 + math.exp(-z)) / 4
+    objective = IRPO(beta, form="official", leaky_self_mask=True)
+    assert float(objective(prefs).loss) == pytest.approx(expected, rel=1e-12)
+    tight = float(replace(objective, leaky_self_mask=False)(prefs).loss)
+    assert (tight == pytest.approx(expected, rel=1e-12)) == (beta == 1.0)
+    assert checked(objective, prefs) and checked(objective, random_prefs(1, rows=3))
+
+
+def test_only_the_official_form_leaks() -> None:
+    for form in ("paper", "softmax"):
+        with pytest.raises(ConfigError, match="form=official") as caught:
+            IRPO(form=form, leaky_self_mask=True)  # type: ignore[arg-type]
+        assert caught.value.where == "leaky_self_mask"
+
+
 def test_a_common_shift_of_all_scores_changes_nothing() -> None:
     prefs = random_prefs(2)
     for form in FORMS:
@@ -164,3 +197,67 @@ def test_a_field_out_of_range_is_named(field: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         IRPO(**{field: value})
     assert caught.value.where == field
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_mean_of_the_sampled_estimator_is_the_exact_gradient(size: int) -> None:
+    scores, relevance = random_list(size, 1.5, torch.Generator().manual_seed(size))
+    _, gradient = graded(IRPO(1.0), lists(relevance.tolist(), scores.tolist()))
+    mean = estimator_moments(scores, relevance).mean
+    torch.testing.assert_close(mean, gradient[0, 0], rtol=1e-11, atol=1e-13)
+
+
+def test_its_moments_are_those_of_every_draw_weighed_by_its_chance() -> None:
+    scores = torch.tensor([0.3, -1.0, 0.8, 0.1], dtype=torch.float64)
+    relevance = torch.tensor([1.0, 0.0, 2.0, 1.0], dtype=torch.float64)
+    a, rho = pulls(scores, relevance)
+    mean, square, whole = torch.zeros(4).double(), 0.0, 0.0
+    for js in product(range(4), repeat=4):
+        chance = math.prod(float(rho[i, j]) for i, j in enumerate(js))
+        value = torch.zeros(4).double()
+        for i, j in enumerate(js):
+            value[j] += a[i]
+            value[i] -= a[i]
+        whole += chance
+        mean += chance * value
+        square += chance * float(value @ value)
+    found = estimator_moments(scores, relevance)
+    assert whole == pytest.approx(1)
+    torch.testing.assert_close(found.mean, mean, rtol=1e-12, atol=1e-14)
+    assert found.variance == pytest.approx(square - float(mean @ mean), rel=1e-12)
+    assert found.relative == pytest.approx(found.variance / float(mean @ mean), rel=1e-12)
+
+
+@pytest.mark.parametrize("size", [2, 10, 50])
+def test_its_moments_are_those_of_a_simulation(size: int) -> None:
+    """Within five standard errors."""
+    count = 20_000
+    scores, relevance = random_list(size, 1.0, torch.Generator().manual_seed(size))
+    drawn, exact = simulated(scores, relevance, count, seed=1), estimator_moments(scores, relevance)
+    off = float((drawn.mean(0) - exact.mean).norm())
+    assert off < 5 * math.sqrt(exact.variance / count)
+    squares = ((drawn - exact.mean) ** 2).sum(1)
+    assert abs(float(squares.mean()) - exact.variance) < 5 * float(squares.std()) / count**0.5
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_with_one_relevant_item_and_equal_scores_the_noise_is_the_gradient(size: int) -> None:
+    relevance = torch.zeros(size, dtype=torch.float64)
+    relevance[0] = 1
+    found = estimator_moments(torch.full_like(relevance, 0.3), relevance)
+    assert found.relative == pytest.approx(1, rel=1e-12)
+
+
+@pytest.mark.parametrize("gap", [-3.0, 0.0, 5.0])
+def test_of_two_the_noise_grows_as_the_pair_is_settled(gap: float) -> None:
+    """p / (1 - p) = e^gap: draws that hit the anchor itself say nothing."""
+    scores = torch.tensor([gap, 0.0], dtype=torch.float64)
+    found = estimator_moments(scores, torch.tensor([1.0, 0.0]).double())
+    assert found.relative == pytest.approx(math.exp(gap), rel=1e-12)
+
+
+def test_the_table_has_a_line_for_every_size() -> None:
+    found = relative_variances(10, 1.0, 20, 0)
+    assert found == sorted(found) and found == relative_variances(10, 1.0, 20, 0)
+    lines = table(count=10).splitlines()
+    assert [int(line.split()[0]) for line in lines[3:]] == list(SIZES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -12,7 +13,8 @@ import torch
 
 from bvrank.errors import ConfigError
 from bvrank.objectives import kernels
-from tests.objectives.oracles import lists, random_prefs, seen
+from bvrank.records import Preferences
+from tests.objectives.oracles import Seen, lists, random_prefs, seen
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -119,6 +121,122 @@ def test_metrics_tell_chosen_from_rejected() -> None:
         "rewards/accuracies": 1.0, "logps/chosen": -2.0, "logps/rejected": -5.0,
         "displacement/chosen": 2.0, "displacement/rejected": -1.0,
     }  # fmt: skip
+
+
+def compare(values: torch.Tensor, prefs: Preferences, loop: Callable[[list[Seen], Seen], float],
+            padding: float | None = None) -> None:  # fmt: skip
+    """`values` [V,B,K] against `loop(list, candidate)`, and against `padding` elsewhere."""
+    for v, b in [(v, b) for v in range(values.shape[0]) for b in range(values.shape[1])]:
+        items = seen(prefs, v, b)
+        for i in items:
+            assert float(values[v, b, i.place]) == pytest.approx(loop(items, i), abs=1e-12)
+    if padding is not None:
+        assert bool((values[~prefs.valid] == padding).all())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_masked_logsumexp_is_the_loops(seed: int) -> None:
+    prefs = random_prefs(seed, views=2)
+    s = torch.where(prefs.valid, prefs.policy - prefs.reference, torch.nan)
+    found = kernels.masked_logsumexp(s, prefs.valid).unsqueeze(-1).expand_as(s)
+    compare(found, prefs, lambda items, _: math.log(sum(math.exp(j.ratio) for j in items)))
+    nothing = kernels.masked_logsumexp(s, torch.zeros_like(prefs.valid))
+    assert bool((nothing == kernels.LOG_ZERO).all())
+
+
+def test_masked_logsumexp_of_nothing_has_no_gradient() -> None:
+    s = torch.tensor([3.0, 1e4, -1e4], dtype=torch.float64, requires_grad=True)
+    for mask, expected in (([False] * 3, [0, 0, 0]), ([True, False, True], [1, 0, 0])):
+        kernels.masked_logsumexp(s, torch.tensor(mask)).backward()
+        assert s.grad is not None and s.grad.tolist() == expected
+        s.grad = None
+
+
+@pytest.mark.parametrize("steepness", [0.3, 1.0, 20.0])
+def test_soft_ranks_are_the_loops_and_add_up(steepness: float) -> None:
+    """The ranks of n candidates sum to n(n+1)/2, however smooth they are."""
+    prefs = random_prefs(1, views=2, width=6)
+    s = prefs.policy - prefs.reference
+    ranks = kernels.soft_ranks(s, prefs.valid, steepness)
+
+    def loop(items: list[Seen], i: Seen) -> float:
+        return 1 + sum(1 / (1 + math.exp(steepness * (i.ratio - j.ratio)))
+                       for j in items if j is not i)  # fmt: skip
+
+    compare(ranks, prefs, loop)
+    n = prefs.valid.sum(-1)
+    total = torch.where(prefs.valid, ranks, 0.0).sum(-1)
+    torch.testing.assert_close(total, n * (n + 1) / 2, check_dtype=False, rtol=1e-13, atol=0)
+
+
+def test_steep_soft_ranks_are_the_ranks() -> None:
+    s = torch.tensor([0.3, 2.0, -1.0, 0.1], dtype=torch.float64)
+    assert kernels.soft_ranks(s, s > -9, 1e4).tolist() == pytest.approx([2, 1, 4, 3])
+    tied = torch.zeros(4, dtype=torch.float64)
+    assert kernels.soft_ranks(tied, tied > -9, 1e4).tolist() == [2.5] * 4
+
+
+def test_settled_scores_tie_within_what_fp32_is_sure_of() -> None:
+    s = torch.tensor([1.0, 1.0 + 3e-6, 1.0 - 3e-6, 1.0 + 3e-5], dtype=torch.float64)
+    a, b, c, d = kernels.settled(s.requires_grad_()).tolist()
+    assert a == b == c < d and not kernels.settled(s).requires_grad
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_places_are_a_sort_by_key_then_draw(seed: int) -> None:
+    prefs = random_prefs(seed, views=2, rows=10)
+    found = kernels.places(prefs.relevance.double(), prefs.draw, prefs.valid)
+
+    def loop(items: list[Seen], i: Seen) -> float:
+        return 1 + sorted(items, key=lambda j: (-j.relevance, j.draw)).index(i)
+
+    compare(found.double(), prefs, loop)
+    assert torch.equal(found.sort(-1).values, torch.arange(1, 6).expand_as(found))
+    size = prefs.valid.sum(-1, keepdim=True)
+    assert torch.equal(found > size, ~prefs.valid)  # padding is last
+
+
+def test_places_of_equal_keys_and_draws_keep_their_order() -> None:
+    zeros = torch.zeros(4, dtype=torch.float64)
+    assert kernels.places(zeros, zeros, zeros == 0).tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_shares_of_best_are_the_loops(seed: int) -> None:
+    prefs = random_prefs(seed, views=2, levels=2)
+
+    def loop(items: list[Seen], i: Seen) -> float:
+        top = max(j.relevance for j in items)
+        return (i.relevance == top) / sum(j.relevance == top for j in items)
+
+    shares = kernels.shares_of_best(prefs.relevance, prefs.valid)
+    compare(shares, prefs, loop, padding=0)
+    torch.testing.assert_close(shares.sum(-1), prefs.valid.any(-1).double())
+
+
+def test_log_probs_per_token_are_the_loops() -> None:
+    prefs = random_prefs(1, views=2)
+    bad = replace(prefs, policy=torch.where(prefs.valid, prefs.policy, torch.nan))
+    compare(kernels.mean_log_prob(bad), prefs, lambda _, i: i.policy / i.length, padding=0)
+    best = kernels.shares_of_best(prefs.relevance, prefs.valid)
+    nll = kernels.nll_per_token(bad, best).unsqueeze(-1).expand_as(best)
+
+    def loop(items: list[Seen], _: Seen) -> float:
+        top = max(j.relevance for j in items)
+        found = [-j.policy / j.length for j in items if j.relevance == top]
+        return sum(found) / len(found)
+
+    compare(nll, prefs, loop)
+    rest = torch.where(best > 0, prefs.policy, -torch.inf)  # impossible, but nobody asks
+    assert torch.equal(kernels.nll_per_token(replace(prefs, policy=rest), best), nll[..., 0])
+
+
+def test_one_view_keeps_its_axis() -> None:
+    prefs = random_prefs(0, views=3)
+    for v in range(3):
+        only = kernels.one_view(prefs, v)
+        for name, value in vars(only).items():
+            assert torch.equal(value, getattr(prefs, name)[v].unsqueeze(0))
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, 0.3])
