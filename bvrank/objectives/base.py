@@ -105,8 +105,8 @@ class Listwise(Preference):
         pairs = kernels.pair_weights(prefs, "whole_list")
         loss, counts = self.loss(prefs, scores), self.counts(prefs)
         outcome = self._outcome(prefs, scores, loss, counts, best, pairs)
-        top = torch.where(prefs.valid, scores.detach(), -torch.inf).argmax(-1, keepdim=True)
-        hit = (best.gather(-1, top).squeeze(-1) > 0).double()
+        top = kernels.shares_of_best(kernels.settled(scores), prefs.valid)
+        hit = (top * (best > 0)).sum(-1)  # where several lead, the share of the best among them
         return Outcome(
             outcome.loss, outcome.count, metrics={**outcome.metrics, "rewards/top1": hit}
         )
@@ -118,7 +118,7 @@ class Weighted(Listwise):
 
     `weight` is one of gains.WEIGHTS, with `k` for p_at_k and `decay` for edcg; `ranks`: ideal (by
     relevance) | shown | model (by current s); `ties` averaged | order. A list with nothing relevant
-    counts 0.
+    counts 0, as one of a single item does.
     """
 
     weight: Weight = "dcg"
@@ -142,7 +142,7 @@ class Weighted(Listwise):
         return self._by(prefs.relevance.double(), prefs).sum(-1)
 
     def counts(self, prefs: Preferences) -> Tensor:
-        return self.ideal(prefs) > 0
+        return (self.ideal(prefs) > 0) & (prefs.valid.sum(-1) > 1)
 
     def _by(self, key: Tensor, prefs: Preferences) -> Tensor:
         relevance = prefs.relevance.double()

@@ -204,7 +204,8 @@ def unequal_answers(items: Items) -> float:
 
 
 def relevant(items: Items) -> float:
-    return float(any(i.relevance > 0 for i in items))
+    """1 where one of several candidates is relevant."""
+    return float(len(items) > 1 and any(i.relevance > 0 for i in items))
 
 
 def tokens(items: Items) -> float:

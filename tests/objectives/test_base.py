@@ -235,6 +235,8 @@ def test_top1_is_that_the_best_scores_highest() -> None:
         for relevance, hit in (([0, 2, 1], 1), ([0, 2, 2], 1), ([2, 0, 1], 0)):
             prefs = padded(lists(relevance, [-3.0, -1.0, -2.0]), 1, 9.0)
             assert float(objective(prefs).metrics["rewards/top1"]) == hit
+        level = padded(lists([0, 2, 1, 2], [1e-9, 0.0, -1e-9, 0.0]), 1, 9.0)
+        assert float(objective(level).metrics["rewards/top1"]) == 0.5
 
 
 def test_the_ideal_is_what_a_perfect_order_earns() -> None:
