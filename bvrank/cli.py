@@ -21,7 +21,10 @@ COMMANDS = {
     "inspect": "show rendered examples, their scored tokens, and what was refused",
     "convert": "turn files of public data sets into rows that train",
     "report": "make one page of run folders: tables, curves, examples",
+    "store": "list, verify or clean up what runs keep for each other",
 }
+
+ACTIONS = {"store": ("ls", "verify", "gc")}  # words that stand for action=word
 
 FIRST = {
     "bvrank train objective=bvpo": "trains a tiny reasoning model: no network, no file",
@@ -82,7 +85,10 @@ def _dispatch(args: list[str]) -> int:
 
     from bvrank.commands.app import run
 
-    return run(args[0], args[1:])
+    command, *words = args
+    if words and words[0] in ACTIONS.get(command, ()):
+        words[0] = f"action={words[0]}"
+    return run(command, words)
 
 
 def _completion(args: list[str]) -> int:

@@ -19,7 +19,7 @@ from bvrank.records import Outcome, StepReport, TokenBatch
 
 Hook = Callable[[TrainState, StepReport], None]
 Reduction = Literal["global", "microbatch_sum"]
-LOSS, PRESENT = "\0loss", "\0present"  # beside the objective's own names
+LOSS, TOLD = "\0loss", "\0told "  # beside the objective's own names; TOLD before one of them
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class Plan:
 
     `reduction` of a step's losses: `global` divides by the count of the whole batch;
     `microbatch_sum`, a defect of the official IRPO code, sums inside a micro-batch and averages
-    over micro-batches, so that the gradient grows with the size of one.
+    over micro-batches, so that the gradient grows with the size of one. What is logged is the mean
+    either way.
     """
 
     steps: int
@@ -66,13 +67,14 @@ def optimise(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]
              ) -> dict[str, float]:  # fmt: skip
     """One optimiser step over its micro-batches; returns what is logged."""
     start = time.perf_counter()
-    counts = global_counts(engine, objective, batches, reduction)
+    counts = global_counts(engine, objective, batches)
+    parts = counts if reduction == "global" else present_forwards(engine, objective, batches)
     totals = Totals(objective.views)
     for batch in batches:
         if stop():
             raise Interrupted("stopped", repair="Continue with resume=true.")
         outcome = score(engine, objective, batch)
-        engine.backward(share(outcome, counts))
+        engine.backward(share(outcome, parts))
         totals.add(outcome, batch)
     values, tokens, examples = totals.values(engine, counts)
     _stop_unless_finite(engine, values["loss"], "loss", lambda: totals.not_finite(batches))
@@ -115,16 +117,25 @@ def share(outcome: Outcome, counts: Tensor) -> Tensor:
     return (outcome.loss.sum(1) / counts.clamp(min=1).to(outcome.loss.device)).sum()
 
 
-def global_counts(engine: Engine, objective: Objective, batches: Sequence[TokenBatch],
-                  reduction: Reduction = "global") -> Tensor:  # fmt: skip
-    """Denominators [V] over all micro-batches and ranks. They do not depend on the policy, so a
-    stand-in policy yields them before any forward pass."""
-    counts = torch.zeros(len(objective.views), dtype=torch.float64)
-    for batch in batches:
+def global_counts(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]) -> Tensor:
+    """Denominators [V] over all micro-batches and ranks."""
+    return engine.ranks.sum(_counts(objective, batches).sum(0))
+
+
+def present_forwards(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]
+                     ) -> Tensor:  # fmt: skip
+    """The micro-batches [V] of all ranks in which a view counts at all."""
+    return engine.ranks.sum((_counts(objective, batches) > 0).double().sum(0))
+
+
+def _counts(objective: Objective, batches: Sequence[TokenBatch]) -> Tensor:
+    """Counts [micro-batches, V]. They do not depend on the policy, so a stand-in policy yields
+    them before any forward pass."""
+    counts = torch.zeros(len(batches), len(objective.views), dtype=torch.float64)
+    for row, batch in zip(counts, batches, strict=True):
         stand_in = -batch.labels.length.double()
-        own = objective(replace(batch.labels, policy=stand_in)).count.sum(1)
-        counts += own if reduction == "global" else (own > 0).double()
-    return engine.ranks.sum(counts)
+        row += objective(replace(batch.labels, policy=stand_in)).count.sum(1)
+    return counts
 
 
 def check_against_reference(engine: Engine, batch: TokenBatch, tolerance: float) -> float:
@@ -163,9 +174,10 @@ class Totals:
         loss = outcome.loss.detach()
         self.bad.append(~torch.isfinite(loss).all(0))
         self._grow(LOSS, loss)
-        self._grow(PRESENT, present.double())
         for name, metric in outcome.metrics.items():
-            self._grow(name, torch.where(present, metric.double(), 0.0))
+            told = present & ~metric.isnan()  # a row may have nothing to say of a metric
+            self._grow(name, torch.where(told, metric.double(), 0.0))
+            self._grow(TOLD + name, told.double())
         self.tokens += batch.tokens
         self.examples += len(batch.where)
 
@@ -184,13 +196,15 @@ class Totals:
         widths = [len(self.views)] * len(self.sums) + [2]
         *parts, last = torch.split(engine.ranks.sum(packed), widths)
         sums = dict(zip(self.sums, parts, strict=True))
-        loss, present = sums.pop(LOSS), sums.pop(PRESENT)
+        loss = sums.pop(LOSS)
         out: dict[str, float] = {}
-        for name, total in sums.items():
-            out[name] = float(total.sum() / present.sum().clamp(min=1))
+        for name in [n for n in sums if not n.startswith(TOLD)]:
+            total, told = sums[name], sums[TOLD + name]
+            if told.sum() > 0:
+                out[name] = float(total.sum() / told.sum())
             for v, view in enumerate(self.views):
-                if present[v] > 0:
-                    out[f"{view}/{name}"] = float(total[v] / present[v])
+                if told[v] > 0:
+                    out[f"{view}/{name}"] = float(total[v] / told[v])
         out["loss"] = float((loss / counts.cpu().clamp(min=1)).sum())
         return out, float(last[0]), float(last[1])
 

@@ -135,6 +135,12 @@ def test_conf_mirrors_the_code(folder: str) -> None:
     assert named == set(modules)
 
 
+def test_an_objective_is_a_short_file() -> None:
+    for name in (p.stem for p in (ROOT / "conf" / "objective").glob("*.yaml")):
+        text = (ROOT / "bvrank" / "objectives" / f"{name}.py").read_text(encoding="utf-8")
+        assert len(text.splitlines()) < 60, name
+
+
 def test_tests_mirror_the_package() -> None:
     """A test file that follows no source file is lost when that one moves."""
     for path in (ROOT / "tests").rglob("test_*.py"):

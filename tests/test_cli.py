@@ -20,6 +20,7 @@ Commands
   inspect   show rendered examples, their scored tokens, and what was refused
   convert   turn files of public data sets into rows that train
   report    make one page of run folders: tables, curves, examples
+  store     list, verify or clean up what runs keep for each other
 
 Try first
   bvrank train objective=bvpo                  trains a tiny reasoning model: no network, no file
@@ -66,7 +67,8 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (["trian"], "error: there is no command 'trian'. Did you mean 'train'?\n"),
         (
             ["zzz"],
-            "error: there is no command 'zzz'. Known: convert, doctor, inspect, report, train.\n",
+            "error: there is no command 'zzz'. "
+            "Known: convert, doctor, inspect, report, store, train.\n",
         ),
         (
             ["objective=bvpo"],

@@ -13,7 +13,6 @@ from bvrank.commands.compose import composed, frozen
 from bvrank.commands.settings import split_intake, train_settings
 from bvrank.data.mix import worlds
 from bvrank.errors import BvrankError, ConfigError
-from bvrank.objectives.dpo import DPO
 from tests.commands.line import ROOT
 
 CONF = ROOT / "conf"
@@ -69,6 +68,10 @@ DEFECTS = {
     "scoring.unshifted": (True, False),
     "objective.leaky_self_mask": (True, False),
     "trainer.reduction": ("microbatch_sum", "global"),
+    "objective.reduce": ("mean", "sum"),
+    "objective.ties": ("order", "averaged"),
+    "data.context": ("inlist", "independent"),
+    "data.separator": (",", None),
 }
 
 
@@ -88,14 +91,43 @@ def test_defects_of_the_official_code_are_set_together_or_alone(key: str) -> Non
     all_wrong = {k: w for k, (w, _) in DEFECTS.items()}
     all_right = {k: r for k, (_, r) in DEFECTS.items()}
     assert found(official) == all_wrong and found(lists) == all_right
-    assert found([*official, f"{key}={right}"]) == all_wrong | {key: right}
-    assert found([*lists, f"{key}={wrong}"]) == all_right | {key: wrong}
+    written = "null" if right is None else right
+    assert found([*official, f"{key}={written}"]) == all_wrong | {key: right}
+    alone = f"'{wrong}'" if wrong == "," else wrong
+    others = all_right | ({"data.context": "inlist"} if wrong == "," else {})
+    more = ["data.context=inlist"] if wrong == "," else []
+    assert found([*lists, *more, f"{key}={alone}"]) == others | {key: wrong}
+
+
+def test_a_recipe_follows_its_loss_and_leaves_others_theirs() -> None:
+    """The beta that the tiny model needs is that of a DPO-like loss, alone or inside a mix."""
+
+    def betas(*words: str) -> tuple[float, ...]:
+        objective = build(frozen(composed("train", list(words)))["objective"], "objective")
+        mixed = hasattr(objective, "alpha")
+        return tuple(objective._on(v).beta for v in ("full", "bare")) if mixed else objective.beta
+
+    inner = "objective@objective.loss"
+    assert betas() == (2.0, 2.0) and betas("objective=dpo") == 2.0
+    assert betas("objective=ipo") == 0.1 and betas(f"{inner}=ipo") == (0.1, 0.1)
+    assert betas(f"{inner}=hinge") == (2.0, 2.0) and betas(f"{inner}=orpo") == (0.1, 0.1)
+    assert betas("objective.beta=0.5") == (0.5, 0.5)
+    assert betas("objective.loss.beta=0.1") == (0.1, 0.1)
+    assert betas("objective.loss.beta=0.1", "objective.bare_beta=0.3") == (0.1, 0.3)
+    files = ("data=pairs", "data.path=pairs.jsonl")
+    assert betas(*files) == (0.1, 0.1) and betas(*files, "objective=dpo") == 0.1
+
+
+def test_marginal_has_traces_to_sum_out_on_the_arithmetic_world() -> None:
+    data = frozen(composed("train", ["objective=marginal"]))["data"]
+    assert (data["samples"], data["traces"]) == (16, 8)
+    assert frozen(composed("train", []))["data"]["traces"] == 1
 
 
 def test_the_union_control_is_dpo_over_twice_the_pairs() -> None:
     union, bvpo = (frozen(composed("train", w)) for w in (["experiment=union"], []))
     assert union["batch"] == 2 * bvpo["batch"]
-    assert build(union["objective"], "objective") == DPO(beta=bvpo["objective"]["beta"])
+    assert build(union["objective"], "objective") == build(bvpo["objective"]["loss"], "objective")
     mix = build(split_intake(union["data"])[1], "data")
     assert worlds(mix) == [build(split_intake(bvpo["data"])[1], "data")]
     assert [part.slot for part in mix.parts.values()] == ["full"]

@@ -16,7 +16,8 @@ from bvrank import checkpoint
 from bvrank.errors import Interrupted, ModelError, TrainingError
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
-from bvrank.trainer import check_against_reference, evaluate, global_counts
+from bvrank.objectives.irpo import IRPO
+from bvrank.trainer import check_against_reference, evaluate, global_counts, present_forwards
 from tests.small import OBJECTIVES, Small, small
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -138,10 +139,28 @@ def test_a_sum_over_micro_batches_grows_with_the_size_of_one(name: str, tmp_path
     (mean,) = small(OBJECTIVES[name], tmp_path).go(1).log
     for micro in (8, 4, 1):
         run = small(OBJECTIVES[name], tmp_path, micro=micro, reduction="microbatch_sum").go(1)
-        for key in ("loss", "grad_norm"):
-            assert run.log[0][key] == pytest.approx(micro * mean[key], rel=1e-9)
-        same = ("rewards/margins", "full/rewards/accuracies")
+        assert run.log[0]["grad_norm"] == pytest.approx(micro * mean["grad_norm"], rel=1e-9)
+        same = ("loss", "rewards/margins", "full/rewards/accuracies")
         assert {k: run.log[0][k] for k in same} == pytest.approx({k: mean[k] for k in same})
+
+
+def test_a_list_without_a_pair_adds_nothing_to_what_pairs_tell(tmp_path: Path) -> None:
+    """It counts for IRPO, whose loss it has, and has no margin and no better side."""
+    objective = IRPO(beta=0.3)
+    plain, mixed = (small(objective, tmp_path / n, micro=4) for n in ("a", "b"))
+    numbers = sorted(plain.batches.order.drawn(1))[:2]
+    for number in numbers:
+        tree = mixed.batches.rows[number]
+        level = tuple(replace(b, relevance=1.0) for b in tree.branches)
+        object.__setattr__(tree, "branches", level)
+    (before,), (after,) = plain.go(1).log, mixed.go(1).log
+    assert after["loss"] != before["loss"]
+    assert after["rewards/accuracies"] == before["rewards/accuracies"] == 0.5
+    step = list(plain.batches.step(1, ("full",)))
+    rows = [float(p) for b in step for p in objective(b.labels).metrics["logps/chosen"][0]]
+    assert len(rows) == 8 and math.isfinite(sum(rows))
+    assert after["logps/chosen"] != before["logps/chosen"]
+    assert abs(after["logps/chosen"]) > 1  # a mean over six, not over eight of which two are 0
 
 
 def test_a_micro_batch_that_counts_nothing_is_no_part_of_the_mean(tmp_path: Path) -> None:
@@ -150,7 +169,7 @@ def test_a_micro_batch_that_counts_nothing_is_no_part_of_the_mean(tmp_path: Path
     gone = torch.zeros_like(batches[0].labels.valid)
     batches[0] = replace(batches[0], labels=replace(batches[0].labels, valid=gone))
     objective = DPO(beta=0.5)
-    assert global_counts(run.engine, objective, batches, "microbatch_sum").tolist() == [3.0]
+    assert present_forwards(run.engine, objective, batches).tolist() == [3.0]
     assert global_counts(run.engine, objective, batches).tolist() == [6.0]
 
 

@@ -77,7 +77,8 @@ def composed(command: str, overrides: Sequence[str] = (), partial: bool = False)
 
 
 def check_searchpath(overrides: Sequence[str]) -> None:
-    """ConfigError for a place of hydra.searchpath that does not exist."""
+    """ConfigError for a place of hydra.searchpath that does not exist, and for an option there
+    that Hydra would never read, since bvrank has one of that name."""
     given = [o for o in overrides if o.startswith("hydra.searchpath=")]
     for override in OverridesParser.create().parse_overrides(given):
         places = override.value()
@@ -89,6 +90,7 @@ def check_searchpath(overrides: Sequence[str]) -> None:
                     repair="Write file:///folder, or pkg://package.folder of a package that can be "
                     "imported from here.",
                 )
+            _check_names(str(place))
 
 
 @contextmanager
@@ -128,6 +130,25 @@ def _nested() -> Iterator[None]:
         yield
     finally:
         hydra_now.hydra = outer
+
+
+def _check_names(place: str) -> None:
+    for folder in _folders(place):
+        for path in sorted(folder.glob("*/**/*.yaml")):
+            name = path.relative_to(folder)
+            if (conf_dir() / name).is_file() and folder.resolve() != conf_dir().resolve():
+                raise ConfigError(
+                    f"{place} has {name}, which is an option of bvrank's own and would win",
+                    where="hydra.searchpath",
+                    repair="Give yours another name.",
+                )
+
+
+def _folders(place: str) -> list[Path]:
+    if not place.startswith("pkg://"):
+        return [Path(place.removeprefix("file://"))]
+    spec = importlib.util.find_spec(place.removeprefix("pkg://"))
+    return [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
 
 
 def _exists(place: str) -> bool:

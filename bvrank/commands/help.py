@@ -21,7 +21,7 @@ from bvrank.paths import conf_dir
 _LINE = re.compile(r"^(?P<indent> *)(?P<key>[\w]+):(?P<rest>.*)$")
 _COMMENT = re.compile(r"""^(?:'[^']*'|"[^"]*"|[^'"#]|(?<=\S)#)*?(?<!\S)#\s?(.*)$""")
 LEFT = 31  # columns of `key=value`
-RECIPE = "recipe"  # the group that follows from the others
+RECIPE = "recipe/"  # groups that follow from the others
 
 
 def screen(command: str, overrides: Sequence[str] = ()) -> str:
@@ -77,8 +77,8 @@ def _choices(config: DictConfig) -> dict[str, list[str]]:
 
 def _groups(choices: dict[str, list[str]], places: Sequence[Path]) -> str:
     lines = ["Groups (* is the choice)"]
-    for group, chosen in choices.items():
-        if group == RECIPE:
+    for group, chosen in sorted(choices.items(), key=lambda choice: "@" in choice[0]):
+        if group.startswith(RECIPE):
             continue
         if "@" in group:
             inner = f"*{_option(chosen)}, or another option of {group.partition('@')[0]}"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
-import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ from bvrank.commands.diagnosis import Check
 from bvrank.commands.settings import TrainSettings
 from bvrank.commands.surroundings import AREA, size
 from bvrank.data.flaws import Finding
+from bvrank.run.shelf import entries, left_behind
+from bvrank.scoring.reference import torn_files
 
-HOUR = 3600.0  # seconds after which what was being written is taken for left behind
 PROBE = 64  # rows and columns of the weight whose moments are counted
 
 
@@ -103,73 +102,18 @@ def check_store(store: Path) -> Check:
     """Entries that are torn, and what writers left behind."""
     if not store.is_dir():
         return Check(AREA, "store", f"{store} will be made")
-    torn = list(_torn(store))
     found: list[Finding] = []
+    all_of_them = entries(store)
+    torn = [e.name for e in all_of_them if e.problem(torn_files)]
     if torn:
-        names = ", ".join(str(p.relative_to(store)) for p in torn[:3])
         more = f" and {len(torn) - 3} more" if len(torn) > 3 else ""
-        found.append(Finding("store", "torn", "warning", f"torn: {names}{more}",
-                             f"Delete them below {store}: they are made again when needed.",
+        found.append(Finding("store", "torn", "warning", f"torn: {', '.join(torn[:3])}{more}",
+                             "They are made again when needed; bvrank store gc deletes them.",
                              len(torn)))  # fmt: skip
-    if left := list(_left_behind(store)):
+    if left := left_behind(store):
         found.append(Finding("store", "left_behind", "note",
                              f"{len(left)} unfinished, of writers that died, e.g. {left[0]}",
-                             "They can be deleted.", len(left)))  # fmt: skip
-    entries = sum(1 for p in store.glob("*/*"))
-    told = f"{entries} entr{'y' if entries == 1 else 'ies'} at {store}" + (
-        "" if torn else ", all whole"
-    )
+                             "bvrank store gc deletes them.", len(left)))  # fmt: skip
+    n = len(all_of_them)
+    told = f"{n} entr{'y' if n == 1 else 'ies'} at {store}" + ("" if torn else ", all whole")
     return Check(AREA, "store", told, tuple(found))
-
-
-def _torn(store: Path) -> Iterator[Path]:
-    from bvrank.scoring.reference import torn_entries
-
-    yield from torn_entries(store)
-    for folder in _entries(store, "models"):
-        if not _whole_model(folder):
-            yield folder
-    for folder in _entries(store, "tokenizers"):
-        if not _reads(folder / "tokenizer.json"):
-            yield folder
-    for path in sorted((store / "accuracy").glob("*.json")):
-        if not _reads(path):
-            yield path
-    for path in sorted((store / "pairs").glob("*.jsonl")):
-        if not _reads(path, lines=True):
-            yield path
-
-
-def _entries(store: Path, kind: str) -> Iterable[Path]:
-    return (p for p in sorted((store / kind).glob("*")) if p.is_dir() and p.suffix != ".part")
-
-
-def _whole_model(folder: Path) -> bool:
-    from safetensors import SafetensorError, safe_open
-
-    files = list(folder.glob("*.safetensors"))
-    try:
-        for file in files:
-            with safe_open(file, framework="pt"):  # reads the header, compares it with the size
-                pass
-    except (OSError, SafetensorError):
-        return False
-    return bool(files) and _reads(folder / "config.json")
-
-
-def _reads(path: Path, lines: bool = False) -> bool:
-    try:
-        text = path.read_text(encoding="utf-8")
-        for part in text.splitlines() if lines else [text]:
-            json.loads(part)
-    except (OSError, ValueError):
-        return False
-    return bool(text)
-
-
-def _left_behind(store: Path) -> Iterator[Path]:
-    """Temporary files and folders that nobody has written to for an hour."""
-    for pattern in ("*/*.part", "*/*/*.tmp"):
-        for path in sorted(store.glob(pattern)):
-            if time.time() - path.stat().st_mtime > HOUR:
-                yield path

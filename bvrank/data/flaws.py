@@ -75,8 +75,9 @@ KINDS: dict[str, Kind] = {
     "mixed_modes": Kind("lists", "warning", "items of one list are rendered in several modes",
                         "Set data.context=independent."),
     "nothing_to_prefer": Kind(
-        "lists", "warning", "all candidates are equally relevant: nothing to prefer",
-        "Grade them, or leave the rows out; objective=sft can use them.",
+        "lists", "warning", "no candidate is better than another: nothing to prefer",
+        "Grade them (for marginal: give both sides answers of their own), or leave the rows out; "
+        "objective=sft can use them.",
     ),
     "equal_sides": Kind("sides", "warning", "chosen and rejected are the same",
                         "Such a pair has no gradient: remove it."),

@@ -46,8 +46,8 @@ def lengths(
 def _pairs(example: Example) -> Iterable[tuple[str, Candidate, Candidate]]:
     for view in dict.fromkeys(c.view for c in example.candidates):
         both = [c for c in example.candidates if c.view == view]
-        if len(both) == 2 and both[0].relevance != both[1].relevance:
-            rejected, chosen = sorted(both, key=lambda c: c.relevance)
+        chosen, rejected = (pick(both, key=lambda c: c.relevance) for pick in (max, min))
+        if chosen.relevance != rejected.relevance:  # of several the first, as a run takes them
             yield view, chosen, rejected
 
 

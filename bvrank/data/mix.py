@@ -43,8 +43,10 @@ class Part:
                 yield row
                 continue
             for view in dict.fromkeys(c.view for c in row.candidates):
-                moved = [replace(c, view=self.slot) for c in row.candidates if c.view == view]
-                yield replace(numbered(row.where, row.prompt, moved), shown=row.shown)
+                own = [i for i, c in enumerate(row.candidates) if c.view == view]
+                moved = [replace(row.candidates[i], view=self.slot) for i in own]
+                shown = None if row.shown is None else tuple(row.shown[i] for i in own)
+                yield replace(numbered(row.where, row.prompt, moved), shown=shown)
 
 
 @dataclass(frozen=True)

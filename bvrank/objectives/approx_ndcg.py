@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bvrank.objectives import kernels
 from bvrank.objectives.base import Listwise
-from bvrank.objectives.gains import rank_weights
+from bvrank.objectives.gains import gain_of, rank_weights
 from bvrank.records import Preferences
 
 
@@ -32,7 +32,7 @@ class ApproxNDCG(Listwise):
     def loss(self, prefs: Preferences, scores: Tensor) -> Tensor:
         y = prefs.relevance.double()
         ideal = rank_weights(y, y, prefs.valid, "dcg", "averaged", 1, 0.0).sum(-1)
-        gain = torch.where(prefs.valid, torch.exp2(y) - 1, 0.0)
+        gain = torch.where(prefs.valid, gain_of(y), 0.0)
         rank = kernels.soft_ranks(scores, prefs.valid, self.steepness)
         dcg = (gain / torch.log2(1 + rank)).sum(-1)
         return -dcg / torch.where(ideal > 0, ideal, 1.0)

@@ -164,6 +164,3 @@ def check_mixed(loss: Any, beta: float | None, bare_beta: float | None) -> None:
         if not hasattr(loss, "beta"):
             raise ConfigError(f"{kind} has no beta", where=name, repair=f"Set {name}=null.")
         kernels.in_range(name, value, 0.0, open_low=True)
-    if beta is not None and loss.beta not in (beta, getattr(type(loss), "beta", beta)):
-        raise ConfigError(f"is {beta:g}, but loss.beta is {loss.beta:g}", where="beta",
-                          repair="Set beta alone, or beta=null and loss.beta.")  # fmt: skip

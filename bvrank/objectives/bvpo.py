@@ -18,8 +18,8 @@ class BVPO:
     """alpha * mean(L_trace) + (1 - alpha) * mean(L_empty).
 
     L_trace is `loss` (an objective of one view, DPO in the paper) on the view `full`, L_empty on
-    `bare`, the trace disabled. An endpoint, alpha 1 or 0, asks for no other view. `beta` (None: its
-    own) scales both, `bare_beta` (None: the same) L_empty. ConfigError for what does not fit.
+    `bare`, the trace disabled. An endpoint, alpha 1 or 0, asks for no other view. `beta`, if set,
+    stands in place of the loss's own, `bare_beta` in L_empty. ConfigError for what does not fit.
 
     Use when: a reasoning model answers with and without thinking, and one trace is a noisy sample.
     """
@@ -51,11 +51,9 @@ class BVPO:
         loss, count = (torch.cat([getattr(p, n) for p in parts]) for n in ("loss", "count"))
         shares = loss.new_tensor([self.alpha if v == FULL else 1 - self.alpha for v in self.views])
         metrics = {n: torch.cat([p.metrics[n] for p in parts]) for n in parts[0].metrics}
-        return Outcome(
-            shares[:, None] * loss, count, {"loss": loss}, {**metrics, "loss": loss.detach()}
-        )
+        metrics["loss"] = loss.detach()
+        return Outcome(shares[:, None] * loss, count, {"loss": loss}, metrics)
 
     def _on(self, view: str) -> Any:
-        bare = view == BARE and self.bare_beta is not None
-        beta = self.bare_beta if bare else self.beta
+        beta = self.bare_beta if view == BARE and self.bare_beta is not None else self.beta
         return self.loss if beta is None else replace(self.loss, beta=beta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
@@ -33,8 +34,13 @@ def rank_weights(relevance: Tensor, key: Tensor, valid: Tensor, weight: Weight,
     elif weight in ("p_at_k", "map", "mrr"):
         gain = (relevance >= 1).double()
     else:
-        gain = torch.exp2(relevance) - 1
+        gain = gain_of(relevance)
     return torch.where(valid, gain * discount, 0.0)
+
+
+def gain_of(relevance: Tensor) -> Tensor:
+    """2^y - 1, exact for small y as well."""
+    return torch.expm1(relevance.double() * math.log(2))
 
 
 def _discounts(relevant: Tensor, key: Tensor, valid: Tensor, weight: Weight, k: int, decay: float

@@ -58,8 +58,8 @@ def pair_weights(prefs: Preferences, pairs: Pairs) -> Tensor:
     """Weights [V,B,K,K] over ordered pairs (better i, worse j), summing to 1 in each row that has
     two candidates of different relevance and to 0 in others.
 
-    best_worst: the first best against the last worst. random: one pair, drawn by (seed, pass, row).
-    whole_list: every pair equally, so that a long list weighs no more than a short one.
+    best_worst: the first best against the first worst. random: one pair, drawn by (seed, pass,
+    row). whole_list: every pair equally, so that a long list weighs no more than a short one.
     """
     y = prefs.relevance.double()
     both = prefs.valid.unsqueeze(-1) & prefs.valid.unsqueeze(-2)
@@ -73,7 +73,7 @@ def pair_weights(prefs: Preferences, pairs: Pairs) -> Tensor:
         return chosen.view_as(better).double()
     k = y.shape[-1]
     best = torch.where(prefs.valid, y, -torch.inf).argmax(-1, keepdim=True)
-    worst = k - 1 - torch.where(prefs.valid, y, torch.inf).flip(-1).argmin(-1, keepdim=True)
+    worst = torch.where(prefs.valid, y, torch.inf).argmin(-1, keepdim=True)
     at = torch.zeros_like(flat, dtype=torch.float64).scatter_(-1, best * k + worst, 1.0)
     return (at * flat).view_as(better)
 
@@ -101,11 +101,11 @@ def ranked_right(gap: Tensor) -> Tensor:
 
 def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor) -> dict[str, Tensor]:
     """TRL's names: rewards and log-probs of the better and worse side, their gap, its sign; and
-    how far the better side moved from the reference (nats)."""
+    how far the better side moved from the reference (nats). NaN in a row without a pair."""
     scores, policy = scores.detach(), prefs.policy.detach()
     better, worse = weights.sum(-1), weights.sum(-2)  # [V,B,K]
     chosen, rejected = (better * scores).sum(-1), (worse * scores).sum(-1)
-    return {
+    found = {
         "rewards/chosen": chosen,
         "rewards/rejected": rejected,
         "rewards/margins": chosen - rejected,
@@ -115,6 +115,8 @@ def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor) -> dict[st
         "displacement/chosen": (better * (policy - prefs.reference)).sum(-1),
         "displacement/rejected": (worse * (policy - prefs.reference)).sum(-1),
     }
+    paired = better.sum(-1) > 0
+    return {name: torch.where(paired, metric, torch.nan) for name, metric in found.items()}
 
 
 def masked_logsumexp(values: Tensor, mask: Tensor) -> Tensor:

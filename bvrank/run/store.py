@@ -34,6 +34,8 @@ def kept(folder: Path, make: Callable[[], Callable[[Path], Any]]) -> Path:
     """
     problem = damage(folder)
     if problem is None:
+        with contextlib.suppress(OSError):  # the day of its last use, for `bvrank store gc`
+            os.utime(folder / SEAL)
         return folder
     if os.path.lexists(folder):
         print(f"store: {folder}: {problem}; it is made again", file=sys.stderr)
@@ -113,7 +115,7 @@ def _settle(part: Path, folder: Path) -> None:
     """Renames `part` to its place unless a whole entry came to stand there meanwhile. A whole
     entry is never replaced: somebody may be reading it."""
     aside = part.with_suffix(".old")
-    with _alone(folder.parent):
+    with alone(folder.parent):
         if damage(folder) is None:
             return
         if os.path.lexists(folder):
@@ -123,7 +125,7 @@ def _settle(part: Path, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Holds a lock on `folder` itself; a file system that knows no locks lets everybody in."""
     handle = os.open(folder, os.O_RDONLY)
     try:

@@ -10,6 +10,7 @@ the value it has, so the last bits depend on which run came first: each run keep
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -57,6 +58,8 @@ class ReferenceStore:
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder / "reference" / hashlib.sha256(identity.encode()).hexdigest()[:24]
+        with contextlib.suppress(OSError):  # the day of its last use, for `bvrank store gc`
+            os.utime(self.folder)
         found = {path: _read(path) for path in sorted(self.folder.glob("*.values"))}
         parts = [p for p in found.values() if p is not None]
         self.damaged = [path for path, part in found.items() if part is None]
@@ -148,9 +151,9 @@ class ReferenceStore:
             ) from error  # fmt: skip
 
 
-def torn_entries(folder: Path) -> list[Path]:
-    """The files below `<folder>/reference` that are not what was written."""
-    return [p for p in sorted((folder / "reference").glob("*/*.values")) if _read(p) is None]
+def torn_files(folder: Path) -> list[Path]:
+    """The files of one reference that are not what was written."""
+    return [p for p in sorted(folder.glob("*.values")) if _read(p) is None]
 
 
 def write_values(path: Path, reference: Reference) -> None:

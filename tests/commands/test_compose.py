@@ -88,3 +88,20 @@ def test_hydra_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert hydra.hydra_logging.root is None
     monkeypatch.setenv("BVRANK_SCRATCH", str(tmp_path))
     assert hydra.sweep.dir == str(tmp_path)
+
+
+@pytest.mark.parametrize("where", ["file://{}", "pkg://{}"])
+def test_an_option_that_would_never_be_read_is_refused(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("dpo", "mine"):
+        path = tmp_path / "ourlab" / "objective" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("# Ours.\n_target_: ourlab.x.X\n")
+    place = where.format("ourlab" if where.startswith("pkg") else tmp_path / "ourlab")
+    with pytest.raises(ConfigError, match=r"has objective/dpo\.yaml, which is an option") as caught:
+        check_searchpath([f"hydra.searchpath=['{place}']"])
+    assert caught.value.where == "hydra.searchpath"
+    (tmp_path / "ourlab/objective/dpo.yaml").unlink()
+    check_searchpath([f"hydra.searchpath=['{place}']"])

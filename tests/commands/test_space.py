@@ -13,6 +13,7 @@ import pytest
 from bvrank.commands import space, train
 from bvrank.commands.space import check_disk, check_store, checkpoint_bytes, moments, weights_of
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
+from bvrank.run.store import kept
 from bvrank.scoring.reference import ReferenceStore
 from tests.commands.fast import config, go, on_pairs, steps
 
@@ -111,9 +112,8 @@ def store(tmp_path: Path) -> Path:
     go(config(tmp_path, "data=pairs", f"data.path={tmp_path / 'pairs.jsonl'}", "objective=dpo",
               "model=scratch", "model.vocabulary=512", "model.shape.hidden_size=16",
               "model.shape.head_dim=4", tiny=False))  # fmt: skip
-    for name, text in (("accuracy/a.json", "{}"), ("pairs/p.jsonl", '{"a": 1}\n{"a": 2}\n')):
-        (store / name).parent.mkdir(exist_ok=True)
-        (store / name).write_text(text)
+    for name in ("accuracy/a", "pairs/p"):
+        kept(store / name, lambda: lambda part: (part / "content.jsonl").write_text("{}"))
     return store
 
 
@@ -126,7 +126,7 @@ def test_every_kind_of_entry_is_seen_torn(store: Path) -> None:
         "accuracy", "models", "pairs", "reference", "tokenizers"
     }  # fmt: skip
     assert not check_store(store).findings and "all whole" in check_store(store).told
-    patterns = ("accuracy/*.json", "models/*/*.safetensors", "pairs/*.jsonl",
+    patterns = ("accuracy/*/*.jsonl", "models/*/*.safetensors", "pairs/*/*.jsonl",
                 "reference/*/*.values", "tokenizers/*/tokenizer.json")  # fmt: skip
     for count, pattern in enumerate(patterns, start=1):
         cut(next(store.glob(pattern)))
@@ -139,7 +139,7 @@ def test_a_flipped_bit_in_reference_values_is_seen(store: Path) -> None:
     data = np.frombuffer(path.read_bytes(), np.uint8).copy()
     data[-1] ^= 1
     path.write_bytes(data.tobytes())
-    assert str(path.relative_to(store)) in check_store(store).findings[0].what
+    assert str(path.parent.relative_to(store)) in check_store(store).findings[0].what
     assert not len(ReferenceStore(store, "x").keys)  # of another identity: not read at all
 
 

@@ -448,11 +448,11 @@ class Hinge:
 def test_an_objective_outside_the_package_trains(tmp_path: Path) -> None:
     conf = tmp_path / "mylab" / "conf" / "objective"
     conf.mkdir(parents=True)
-    (tmp_path / "mylab" / "hinge.py").write_text(MINE)
-    (conf / "hinge.yaml").write_text("# Hinge.\n_target_: mylab.hinge.Hinge\nmargin: 1.0\n")
+    (tmp_path / "mylab" / "squeeze.py").write_text(MINE)
+    (conf / "squeeze.yaml").write_text("# Hinge.\n_target_: mylab.squeeze.Hinge\nmargin: 1.0\n")
     write(tmp_path / "pairs.jsonl", pair_rows())
     words = (
-        "hydra.searchpath=[pkg://mylab.conf]", "objective=hinge", "objective.margin=500",
+        "hydra.searchpath=[pkg://mylab.conf]", "objective=squeeze", "objective.margin=500",
         "data=pairs", "data.path=pairs.jsonl", "store=store", "steps=2", "batch=6",
         "schedule.margin=[500,600]", "model.teach.steps=0", "model.hidden_size=16",
         "model.layers=1", "model.heads=2",
@@ -462,7 +462,7 @@ def test_an_objective_outside_the_package_trains(tmp_path: Path) -> None:
     (run,) = (tmp_path / "outputs").iterdir()
     log = metrics(run)
     assert log[0]["loss"] == pytest.approx(500 - log[0]["gap"], rel=1e-5)
-    assert run.name.startswith("hinge-pairs-")
+    assert run.name.startswith("squeeze-pairs-")
 
 
 def test_peft_loads_the_saved_adapter_by_itself(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def test_tokens_of_traces_and_answers_side_by_side() -> None:
         numbered("f:4", prompt, [Candidate("a"), Candidate("b")]),
     ]
     assert lengths(rows, template("text")) == {
-        ("full", "answer"): [Lengths("f:1", 3, 1), Lengths("f:2", 1, 2)],
+        ("full", "answer"): [Lengths("f:1", 3, 1), Lengths("f:2", 1, 2), Lengths("f:3", 1, 1)],
         ("full", "trace"): [Lengths("f:1", 2, 4)],
         ("bare", "answer"): [Lengths("f:1", 2, 1)],
     }

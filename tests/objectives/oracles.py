@@ -132,7 +132,7 @@ def pairs_of(items: list[Seen], pairs: str) -> list[tuple[Seen, Seen]]:
     found = [(w, x) for w in items for x in items if w.relevance > x.relevance]
     if pairs == "best_worst" and found:
         best = max(items, key=lambda i: (i.relevance, -i.place))
-        worst = min(items, key=lambda i: (i.relevance, -i.place))
+        worst = min(items, key=lambda i: (i.relevance, i.place))
         found = [(best, worst)]
     return found
 

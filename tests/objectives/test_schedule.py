@@ -126,7 +126,6 @@ def test_what_cannot_be_scheduled(node: dict[str, Any], where: str, what: str) -
 
 
 @pytest.mark.parametrize(("objective", "node", "where"), [
-    (BVPO(beta=0.3), {"loss.beta": [0.1, 0.4]}, "schedule.loss.beta"),  # two betas
     (BVPO(loss=SFT()), {"beta": [0.1, 0.4]}, "schedule.beta"),  # none
     (BVPO(loss=SFT()), {"loss.beta": [0.1, 0.4]}, "schedule.loss.beta"),
     (BVPO(loss=LiPO()), {"loss.sft_weight": [0.0, -0.1]}, "schedule.loss.sft_weight"),
