@@ -51,12 +51,19 @@ class Rows:
 
 
 def texts_of(source: Any) -> Iterator[str]:
-    """Every text of a source, for a tokenizer to be trained on."""
+    """Every text of a source, for a tokenizer to be trained on. DataError when all its rows are
+    refused."""
+    refused, some = [], False
     for row in source.rows():
-        if isinstance(row, Example):
+        if isinstance(row, Refused):
+            refused.append(row)
+        else:
+            some = True
             yield from (m.content for m in row.prompt)
             for candidate in row.candidates:
                 yield from (t for t in (candidate.trace, candidate.answer) if t)
+    if refused and not some:
+        check_refused(0, refused, 0.0, "data")
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def halves(source: Any, held_source: Any, intake: Intake, template: Template,
             overlong=intake.overlong, listing=getattr(source, "listing", Listing()),
             seed=settings.seed,
         )  # fmt: skip
-        useful, useless = _teaching(found, schedule)
+        useful, useless = teaching(found, schedule)
         return Half(rows, useful, [*refused, *useless])
 
     return half(train), half(held)
@@ -111,7 +118,7 @@ def check_half(half: Half, intake: Intake, schedule: Schedule, where: str) -> No
     _check_views(half.kept, schedule.views(), where)
 
 
-def _teaching(rows: Sequence[Encoded], schedule: Schedule
+def teaching(rows: Sequence[Encoded], schedule: Schedule
               ) -> tuple[list[Encoded], list[Refused]]:  # fmt: skip
     """Rows that count for the objective somewhere along the run, and those that never do."""
     kept: list[Encoded] = []
@@ -163,8 +170,8 @@ def _check_views(rows: Sequence[Encoded], views: tuple[str, ...], where: str) ->
         if view not in present:
             raise DataError(
                 f"the objective reads the view {view}, but no row has it", where=where,
-                repair="For the bare view name its file with data.bare_path or set "
-                "data.bare_from=reuse, or choose an objective of the other view alone.",
+                repair="Choose an objective of the other view alone; with data=pairs the bare view "
+                "comes from data.bare_path, or from data.bare_from=reuse.",
             )  # fmt: skip
 
 

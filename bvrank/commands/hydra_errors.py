@@ -107,6 +107,12 @@ def _needed(command: str, key: str, overrides: Sequence[str]) -> ConfigError:
 
 
 def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> ConfigError:
+    if "@" in key:
+        return ConfigError(
+            "there is nothing to choose an option for", where=key,
+            repair="An objective that has another inside of it is bvpo: objective=bvpo "
+            "objective@objective.loss=...",
+        )  # fmt: skip
     return ConfigError(
         "there is no such key", where=key, repair=nearest(key, _known(command, overrides))
     )

@@ -57,10 +57,11 @@ def main(config: dict[str, Any]) -> int:
 
 
 def _found(config: dict[str, Any]) -> Found:
-    from bvrank.commands.assemble import texts_of
+    from bvrank.commands.assemble import teaching, texts_of
     from bvrank.commands.settings import Rendering, split_intake
     from bvrank.data.encoding import encode
     from bvrank.models.corpus import Corpus
+    from bvrank.objectives.schedule import Schedule
     from bvrank.paths import store_dir
 
     trusted = config["trusted"]
@@ -75,10 +76,14 @@ def _found(config: dict[str, Any]) -> Found:
     views = tuple(objective.views) if objective else (FULL, BARE)
 
     def encoded(rows: Sequence[Example | Refused]) -> tuple[list[Encoded], list[Refused]]:
-        return encode(
+        found, refused = encode(
             rows, template, views=views, max_length=intake.max_length, overlong=intake.overlong,
             listing=getattr(source, "listing", None), seed=config["seed"],
         )  # fmt: skip
+        if objective is None:
+            return found, refused
+        useful, useless = teaching(found, Schedule(objective, {}))
+        return useful, [*refused, *useless]
 
     return Found(template, views, *encoded(train), encoded(held), intake.max_refused)
 

@@ -24,6 +24,7 @@ from bvrank.data.refusals import summarise
 from bvrank.errors import Interrupted, Stopped, TrainingError
 from bvrank.evaluation.arithmetic import compared
 from bvrank.ranks import ALONE, Ranks
+from bvrank.records import Encoded
 from bvrank.run import RunFolder, read_jsonl
 from bvrank.sampling import examples
 from bvrank.scoring.reference import branch_keys
@@ -168,6 +169,11 @@ class Session:
         run.record_data(fingerprint=self.asked.content, kept=len(rows.train), refused=rows.refused)
         run.update(rows_digest=content)
         held = f", {len(rows.held_out):,} held out" if rows.held_out else ""
+        if _wants_traces(self.asked.objective) and not any(map(_has_traces, rows.train)):
+            print(
+                "marginal: no answer has two traces, so that it is dpo here. Raise data.traces, or "
+                "give lists of {think, answer} as chosen and rejected.", file=sys.stderr,
+            )  # fmt: skip
         views = Counter(v for r in rows.train for v in {b.view for b in r.branches})
         told = ", ".join(f"{view} {n:,}" for view, n in sorted(views.items(), reverse=True))
         print(
@@ -222,6 +228,16 @@ def _warn_of_displacement(final: Mapping[str, float]) -> None:
                 "Preference losses ask for a gap only; a lower optimizer.lr, a higher "
                 "objective.beta or fewer steps hold it.", file=sys.stderr,
             )  # fmt: skip
+
+
+def _wants_traces(objective: Any) -> bool:
+    """Of an objective, or of the one inside of it."""
+    return any(getattr(o, "wants_traces", False) for o in (objective, vars(objective).get("loss")))
+
+
+def _has_traces(row: Encoded) -> bool:
+    answers = [(b.view, b.answer) for b in row.branches]
+    return len(set(answers)) < len(answers)
 
 
 def _next(asked: Request) -> str:

@@ -63,9 +63,13 @@ def check_refused(
         if refused and not faults:
             repair = "No row holds a view the objective reads: choose another objective or data."
             if any(r.reason == NO_PREFERENCE for r in refused):
-                repair = "It compares candidates of different relevance; objective=sft does not."
+                repair = "It needs candidates of different relevance; objective=sft does not."
     else:
-        what = f"{len(faults) / total:.1%} of the rows were refused, more than {max_refused:.1%}"
+        what = f"{len(faults) / total:.1%} of the rows are faulty, more than {max_refused:.1%}"
+        if len(faults) < len({r.where for r in refused}):
+            what += (
+                f" ({' and '.join(sorted({r.reason for r in refused} & {*NO_FAULT}))}: no fault)"
+            )
         repair = f"Repair the file, or accept the loss with {setting}={_above(faults, total)}."
     first = (faults or list(refused))[:1]
     example = f"; first {first[0].where}: {first[0].detail}" if first else ""

@@ -26,7 +26,8 @@ def pair(where: str, prompt: tuple[Message, ...], both: Sequence[Sequence[Respon
         raise Unfit("trace_in_bare", "a response of the bare view holds a trace")
     chosen, rejected = ([_candidate(r, view, thought) for r in side] for side in both)
     if set(chosen) & set(rejected):
-        raise Unfit("equal_sides", "chosen and rejected are the same")
+        what = "are the same" if not (chosen[1:] or rejected[1:]) else "share a response"
+        raise Unfit("equal_sides", f"chosen and rejected {what}")
     return numbered(where, prompt, (*(replace(c, relevance=1.0) for c in chosen), *rejected))
 
 

@@ -34,8 +34,8 @@ class IRPO(Weighted):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.leaky_self_mask and self.form != "official":
-            raise ConfigError(f"form={self.form} does not leave the item itself out",
-                              where="leaky_self_mask", repair="Set form=official.")  # fmt: skip
+            what = f"form={self.form} leaves no item out; set form=official, or leave this out"
+            raise ConfigError(what, where="leaky_self_mask")
 
     def loss(self, prefs: Preferences, scores: Tensor) -> Tensor:
         w = self.weights(prefs, scores)  # [V,B,K]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,8 @@ class Marginal(DPO):
 
     Use when: rows hold several traces per answer, to see what the noise of one trace costs.
     """
+
+    wants_traces: ClassVar[bool] = True  # says so where no answer has two
 
     def __call__(self, prefs: Preferences) -> Outcome:
         """Outcome [V,B] over answers: the first trace of each stands for it."""

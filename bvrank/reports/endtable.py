@@ -37,8 +37,16 @@ VIEW: tuple[tuple[str, str, float, int], ...] = (
     ("margin", "{view}/rewards/margins", 1.0, 2),
     ("ranked right, %", "{view}/rewards/accuracies", 100.0, 0),
     ("held out, %", "eval/{view}/rewards/accuracies", 100.0, 0),
+    ("chosen moved", "{view}/displacement/chosen", 1.0, 2),
+    ("rejected moved", "{view}/displacement/rejected", 1.0, 2),
+)
+ALONE: tuple[tuple[str, str, float, int], ...] = (  # where there is no reference to move from
     ("log p chosen", "{view}/logps/chosen", 1.0, 1),
-    ("rejected", "{view}/logps/rejected", 1.0, 1),
+    ("log p rejected", "{view}/logps/rejected", 1.0, 1),
+)
+MEANING = (
+    "  ranked right: pairs whose better side scores higher, a tie counts half; moved: nats from the"
+    " reference; each step is a batch of its own."
 )
 Z = 1.959964  # the normal distribution's 0.975 quantile: n is in the hundreds
 
@@ -94,6 +102,8 @@ def _training(record: RunRecord) -> Iterator[RenderableType]:
     if names := views(final):
         made = _table("Training, first step → last")
         columns = [c for c in VIEW if any(_key(c[1], view) in final for view in names)]
+        if not any("displacement" in c[1] for c in columns):
+            columns += [c for c in ALONE if any(_key(c[1], view) in final for view in names)]
         for head in ("view", *(c[0] for c in columns)):
             made.add_column(head, justify="left" if head == "view" else "right", no_wrap=True)
         for view in names:
@@ -101,6 +111,8 @@ def _training(record: RunRecord) -> Iterator[RenderableType]:
             cells = [_change(f, p, first.get(k), final.get(k)) for k, f, p in keyed]
             made.add_row(Text(view or "all"), *cells)
         yield made
+        if any("rewards" in c[1] for c in columns):
+            yield Text(MEANING, style="dim")
     for name, key in (("training loss", "loss"), ("held-out loss", "eval/loss")):
         if key in final:
             yield Text(f"  {name}: {_change(1, 4, first.get(key), final[key])}")

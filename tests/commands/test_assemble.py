@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from bvrank.commands.assemble import learning_rate, plan_of, texts_of
 from bvrank.commands.compose import composed, frozen
 from bvrank.commands.settings import Scheduler, TrainSettings, train_settings
+from bvrank.data.lists import Lists
 from bvrank.data.pairs import Pairs
+from bvrank.errors import DataError
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.schedule import Schedule
 from tests.commands.fast import pair_rows, write
@@ -69,3 +71,10 @@ def test_a_tokenizer_reads_every_text_of_a_source(tmp_path: Path) -> None:
     path = write(tmp_path / "pairs.jsonl", pair_rows(2))
     texts = set(texts_of(Pairs(str(path))))
     assert {"0+1=?", "0 and 1", "1", "no idea", "2!", "4!"} <= texts
+
+
+def test_a_source_whose_rows_are_all_refused_says_why_and_where(tmp_path: Path) -> None:
+    """Before a tokenizer is trained on nothing."""
+    path = write(tmp_path / "lists.jsonl", [{"prompt": "p", "candidates": [], "relevance": []}])
+    with pytest.raises(DataError, match=r"no row is left .* lists\.jsonl:1: 'candidates' holds 0"):
+        list(texts_of(Lists(str(path))))

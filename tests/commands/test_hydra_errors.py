@@ -15,6 +15,11 @@ Line = Callable[..., Call]
 
 KNOWN = ", ".join(sorted(p.stem for p in (ROOT / "conf" / "objective").glob("*.yaml")))
 MISTAKES = {
+    (
+        "objective=dpo",
+        "objective@objective.loss=ipo",
+    ): "objective@objective.loss: there is nothing to choose an option for. An objective that has "
+    "another inside of it is bvpo: objective=bvpo objective@objective.loss=...",
     ("objective=bvp",): "objective: there is no option 'bvp'. Did you mean 'bvpo'? "
     "Known: " + KNOWN + ".",
     ("objective=zzzzz",): "objective: there is no option 'zzzzz'. Known: " + KNOWN + ".",

@@ -70,6 +70,20 @@ def test_an_objective_chooses_the_views(
     assert "-- view bare" in out and "view full" not in out and "scored, full" not in out
 
 
+def test_what_an_objective_cannot_use_is_refused_as_in_a_run(
+    tmp_path: Path, config: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"prompt": "p", "candidates": ["a", "b"], "relevance": r} for r in ([1, 0], [1, 1])]
+    path = tmp_path / "l.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    config["data"] = {"_target_": "bvrank.data.lists.Lists", "path": str(path), "max_length": 4096}
+    assert "2 kept, 0 refused" in told(config, capsys)
+    config["objective"] = {"_target_": "bvrank.objectives.sdpo.SDPO"}
+    assert "1 kept, 1 refused (nothing_to_prefer 1)" in told(config, capsys)
+    config["objective"] = {"_target_": "bvrank.objectives.irpo.IRPO"}
+    assert "2 kept, 0 refused" in told(config, capsys)
+
+
 def test_limit_and_tokens_bound_what_is_shown(
     config: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,7 +112,7 @@ def test_the_seed_draws_the_order_of_a_list(
 def test_held_out_rows_are_counted_and_a_stop_is_foretold(
     config: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert "a run would stop: 33.3% of the rows were refused" in told(config, capsys)
+    assert "a run would stop: 33.3% of the rows are faulty" in told(config, capsys)
     config["data"] |= {"max_refused": 0.5, "eval_fraction": 0.5}
     out = told(config, capsys)
     assert "held out: 1 kept" in out and "a run would stop" not in out

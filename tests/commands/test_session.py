@@ -255,3 +255,16 @@ def test_a_missing_tracker_is_told_before_anything_is_written(
     with pytest.raises(ConfigError, match=r"tracker\.wandb: .*pip install 'bvrank\[wandb\]'"):
         train.main(asked)
     assert not (tmp_path / "outputs").exists()
+
+
+def test_marginal_says_where_it_is_dpo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    single = [{"prompt": f"p{i}", "chosen": "a", "rejected": "b"} for i in range(4)]
+    several = [{**r, "chosen": ["<think>x</think>a", "<think>y</think>a"]} for r in single]
+    for name, rows, noted in (("one", single, True), ("two", several, False)):
+        path = write(tmp_path / f"{name}.jsonl", rows)
+        for objective in ("marginal", "bvpo"):
+            words = [f"objective={objective}", f"data.path={path}", "data=pairs"]
+            if objective == "bvpo":
+                words += ["objective@objective.loss=marginal", "objective.alpha=1"]
+            go(config(tmp_path, *words))
+            assert ("no answer has two traces" in capsys.readouterr().err) is noted

@@ -5,7 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from bvrank.data.refusals import UNUSED, Unfit, check_refused, summarise, write_refused
+from bvrank.data.refusals import (
+    NO_PREFERENCE,
+    UNUSED,
+    Unfit,
+    check_refused,
+    summarise,
+    write_refused,
+)
 from bvrank.errors import DataError
 from bvrank.records import Refused
 
@@ -27,9 +34,14 @@ def test_over_the_limit_the_first_row_and_the_repair_are_told() -> None:
     with pytest.raises(DataError) as caught:
         check_refused(197, BAD, 0.01, "a.jsonl")
     told = str(caught.value)
-    assert told.startswith("a.jsonl: 1.0% of the rows were refused, more than 1.0%")
+    assert told.startswith("a.jsonl: 1.0% of the rows are faulty, more than 1.0%")
     assert "first a:3: both are the same" in told and "data.max_refused=0.02" in told
     check_refused(197, BAD, 0.02, "a.jsonl")
+    level = Refused("a:7", NO_PREFERENCE, "no candidate is better than another")
+    with pytest.raises(
+        DataError, match=r"33\.3% of the rows are faulty, .* \(nothing_to_prefer: no"
+    ):
+        check_refused(4, [*BAD, level], 0.01, "a.jsonl")
 
 
 def test_none_left_is_an_error_whatever_the_limit() -> None:

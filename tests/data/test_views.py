@@ -63,7 +63,7 @@ def test_a_side_of_several_traces_shares_its_answer_and_is_reused_once() -> None
     assert isinstance(both, Example)
     assert [c.answer for c in only(both, BARE).candidates] == ["1", "2"]
     assert only(both, FULL).candidates == example.candidates
-    with pytest.raises(Unfit, match="the same"):
+    with pytest.raises(Unfit, match="share a response"):
         pair("a:1", ASK, [[said("x", "1"), said("y", "1")], [said("y", "1")]], FULL)
 
 

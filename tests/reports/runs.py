@@ -55,6 +55,8 @@ def metrics(step, steps, views, draw, strength=1.0):
             f"{view}/rewards/accuracies": min(1, 0.5 + 0.4 * share + noise(0.04)),
             f"{view}/logps/chosen": -40 - 3 * share + noise(0.3),
             f"{view}/logps/rejected": -42 - 13 * share + noise(0.3),
+            f"{view}/displacement/chosen": -3 * share,
+            f"{view}/displacement/rejected": -13 * share,
         }
     if step % 10 == 0:
         values["eval/loss"] = math.log(2) - 0.2 * share

@@ -40,7 +40,16 @@ def test_views_first_to_last(make_run):
     assert line(text, "full").startswith("full 0.00 → ")
     assert line(text, "training loss").startswith("training loss: 0.6931 → 0.")
     assert line(text, "held-out loss").startswith("held-out loss: 0.6431 → 0.4931")
-    assert line(text, "view") == "view margin ranked right, % held out, % log p chosen rejected"
+    heads = "view margin ranked right, % held out, % chosen moved rejected moved"
+    assert line(text, "view") == heads
+    assert line(text, "full").endswith(" → -3.00 -0.33 → -13.00")
+    assert "a tie counts half" in " ".join(text.split())
+
+
+def test_without_a_reference_log_probs_stand_there(make_run):
+    final = {"full/rewards/margins": 0.5, "full/logps/chosen": -3.0, "full/logps/rejected": -4.0}
+    text = shown(make_run(0, summary={"final": final}))
+    assert line(text, "view") == "view margin log p chosen log p rejected"
 
 
 def test_nothing_is_cut_off_at_80_columns(make_run):
