@@ -187,8 +187,13 @@ def _percent(figure: Any, sign: str = "") -> str:
 
 
 def _change(scale: float, places: int, before: Any, after: Any) -> str:
-    known = [f"{scale * v:.{places}f}" if is_number(v) else MISSING for v in (before, after)]
+    known = [_rounded(scale * v, places) if is_number(v) else MISSING for v in (before, after)]
     return " → ".join(known) if is_number(after) and known[0] != MISSING else known[1]
+
+
+def _rounded(value: float, places: int) -> str:
+    """Without the sign of a zero."""
+    return f"{round(value, places) + 0.0:.{places}f}"
 
 
 def _table(title: str) -> Table:

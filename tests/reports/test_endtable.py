@@ -46,6 +46,12 @@ def test_views_first_to_last(make_run):
     assert "a tie counts half" in " ".join(text.split())
 
 
+def test_a_zero_has_no_sign(make_run):
+    first, final = {"full/rewards/margins": -1e-9}, {"full/rewards/margins": 0.5}
+    text = shown(make_run(0, summary={"first": first, "final": final}))
+    assert line(text, "full") == "full 0.00 → 0.50"
+
+
 def test_without_a_reference_log_probs_stand_there(make_run):
     final = {"full/rewards/margins": 0.5, "full/logps/chosen": -3.0, "full/logps/rejected": -4.0}
     text = shown(make_run(0, summary={"final": final}))
