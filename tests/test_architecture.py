@@ -16,7 +16,7 @@ FLOORS = (
     {"records", "protocols", "errors", "paths", "answers", "hub", "ranks", "secrets"},
     {"objectives"},
     {"scoring", "data", "models", "run", "tracking"},
-    {"engines", "sampling", "evaluation", "checkpoint", "reports", "lab"},
+    {"engines", "sampling", "evaluation", "checkpoint", "reports", "lab", "bench"},
     {"trainer"},
     {"commands", "cli", "__main__"},
 )

@@ -20,6 +20,7 @@ Commands
   inspect   show rendered examples, their scored tokens, and what was refused
   convert   turn files of public data sets into rows that train
   report    make one page of run folders: tables, curves, examples
+  bench     measure what a step costs, arms side by side
   store     list, verify or clean up what runs keep for each other
 
 Try first
@@ -68,7 +69,7 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (
             ["zzz"],
             "error: there is no command 'zzz'. "
-            "Known: convert, doctor, inspect, report, store, train.\n",
+            "Known: bench, convert, doctor, inspect, report, store, train.\n",
         ),
         (
             ["objective=bvpo"],
