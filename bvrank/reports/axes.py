@@ -32,8 +32,9 @@ class Axis:
         """About `count` round values within the range; `whole`: no fractions."""
         step = round_step((self.high - self.low) / count)
         step = max(1.0, step) if whole else step
-        first = math.ceil(self.low / step - 1e-9)
-        last = math.floor(self.high / step + 1e-9)
+        slack = 1e-9 * min(1.0, (self.high - self.low) / step)  # a step may be wider than the range
+        first = math.ceil(self.low / step - slack)
+        last = math.floor(self.high / step + slack)
         return [k * step for k in range(first, last + 1)]
 
 

@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from bvrank.reports.axes import FAR, Axis, labels, limits, round_step
@@ -39,6 +39,7 @@ def test_steps_are_round_and_wide_enough(width):
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-3, 1e6), st.booleans())
+@example(-1.9999999998835847, 0.0078125, True)
 def test_ticks_lie_within_and_their_labels_differ(low, width, whole):
     axis = Axis(low, low + width, 0.0, 100.0)
     assume(axis.high > axis.low)
