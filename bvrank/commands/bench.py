@@ -156,7 +156,8 @@ def _show(found: Sequence[Measured], threads: int) -> None:
             _times(ratios(forest, causal)), str(len(forest.seconds)),
         )  # fmt: skip
     console.print(table)
-    console.print("  times by medians [least, most of the steps' own ratios]", style="dim")
+    told = "  times by medians [least, most of the steps' own ratios]"
+    console.print(told, style="dim", markup=False)
 
 
 def _times(found: tuple[float, float, float]) -> str:

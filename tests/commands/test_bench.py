@@ -29,6 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_table_and_every_second(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *SMALL]) == 0
     told = capfd.readouterr()
+    assert "[least, most of the steps' own ratios]" in told.out
     assert "a row per item" in told.out and "1 threads" in told.out and "outputs/bench" in told.out
     kept = json.loads((here / "outputs/bench/lists.json").read_text())
     keys = ("prompt", "items", "unique_tokens", "row_tokens")
