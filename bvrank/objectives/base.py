@@ -29,6 +29,7 @@ class Preference:
 
     needs_reference: ClassVar[bool] = True
     candidates: ClassVar[int] = 2
+    averaged: ClassVar[bool] = False  # whether scores are means over tokens
 
     def __post_init__(self) -> None:
         kernels.check_choices(self)
@@ -39,15 +40,24 @@ class Preference:
     def views(self) -> tuple[str, ...]:
         return (self.view,)
 
+    @property
+    def per_token(self) -> bool:
+        """Whether scores are of means over tokens, not of sums."""
+        return self.averaged
+
     def scores(self, prefs: Preferences) -> Tensor:
         """s [V,B,K], 0 on padding."""
         return self.beta * kernels.log_ratio(prefs)
+
+    def tie(self, prefs: Preferences) -> Tensor:
+        """Scores [V,B,1] that are nearer than this are level."""
+        return self.beta * kernels.rounding(prefs, per_token=self.per_token)
 
     def _outcome(self, prefs: Preferences, scores: Tensor, loss: Tensor, counts: Tensor,
                  better: Tensor, pairs: Tensor) -> Outcome:  # fmt: skip
         """`loss` [V,B] where `counts` [V,B]; `better` [V,B,K] are the shares of the better side and
         `pairs` [V,B,K,K] the weights of the pairs that metrics speak of."""
-        metrics = kernels.pair_metrics(prefs, scores, pairs)
+        metrics = kernels.pair_metrics(prefs, scores, pairs, self.tie(prefs))
         if not self.needs_reference:  # nothing to have moved from
             metrics = {n: m for n, m in metrics.items() if not n.startswith("displacement/")}
         if self.sft_weight > 0:
@@ -87,8 +97,12 @@ class Listwise(Preference):
     beta: float = 1.0
     reduce: Literal["sum", "mean"] = "sum"
 
+    @property
+    def per_token(self) -> bool:
+        return self.reduce == "mean"
+
     def scores(self, prefs: Preferences) -> Tensor:
-        return self.beta * kernels.log_ratio(prefs, per_token=self.reduce == "mean")
+        return self.beta * kernels.log_ratio(prefs, per_token=self.per_token)
 
     def loss(self, prefs: Preferences, scores: Tensor) -> Tensor:
         """The loss [V,B] of every list, finite also where nothing counts."""
@@ -105,7 +119,7 @@ class Listwise(Preference):
         pairs = kernels.pair_weights(prefs, "whole_list")
         loss, counts = self.loss(prefs, scores), self.counts(prefs)
         outcome = self._outcome(prefs, scores, loss, counts, best, pairs)
-        top = kernels.shares_of_best(kernels.settled(scores), prefs.valid)
+        top = kernels.shares_of_best(kernels.settled(scores, self.tie(prefs)), prefs.valid)
         hit = (top * (best > 0)).sum(-1)  # where several lead, the share of the best among them
         return Outcome(
             outcome.loss, outcome.count, metrics={**outcome.metrics, "rewards/top1": hit}
@@ -134,7 +148,7 @@ class Weighted(Listwise):
 
     def weights(self, prefs: Preferences, scores: Tensor) -> Tensor:
         """w [V,B,K], 0 on padding."""
-        keys = {"shown": -prefs.rank.double(), "model": kernels.settled(scores)}
+        keys = {"shown": -prefs.rank.double(), "model": kernels.settled(scores, self.tie(prefs))}
         return self._by(keys.get(self.ranks, prefs.relevance.double()), prefs)
 
     def ideal(self, prefs: Preferences) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -19,6 +20,8 @@ class IPO(Pairwise):
 
     Use when: DPO drives margins without end; here they aim at 1/(2 beta) nats per token.
     """
+
+    averaged: ClassVar[bool] = True
 
     def scores(self, prefs: Preferences) -> Tensor:
         return self.beta * kernels.log_ratio(prefs, per_token=True)

@@ -16,7 +16,8 @@ Pairs = Literal["best_worst", "random", "whole_list"]
 View = Literal["full", "bare"]
 # Stands for log 0 where a true -inf would turn gradients into NaN; exp of it is 0 in float64.
 LOG_ZERO = -1e30
-TIE = 1e-5  # rewards that are nearer than this are equal: fp32 is not sure of more
+# Nats per token that fp32 is not sure of: one model scored in two layouts differs by up to 5e-7.
+ROUNDING = 2e-6
 
 
 def in_range(name: str, value: float, low: float, high: float = float("inf"), *,
@@ -93,15 +94,17 @@ def logistic(gap: Tensor, smoothing: float) -> Tensor:
     return -(1 - smoothing) * logsigmoid(gap) - smoothing * logsigmoid(-gap)
 
 
-def ranked_right(gap: Tensor) -> Tensor:
-    """1 where the better side leads, 1/2 within TIE of a tie, 0 elsewhere. Before step 1 every gap
-    is rounding noise around 0, and its sign says nothing."""
-    return (gap > TIE).double() + (gap.abs() <= TIE).double() / 2
+def ranked_right(gap: Tensor, tie: Tensor) -> Tensor:
+    """1 where the better side leads, 1/2 within `tie` of a tie, 0 elsewhere. Before step 1 every
+    gap is rounding noise around 0, and its sign says nothing."""
+    return (gap > tie).double() + (gap.abs() <= tie).double() / 2
 
 
-def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor) -> dict[str, Tensor]:
-    """TRL's names: rewards and log-probs of the better and worse side, their gap, its sign; and
-    how far the better side moved from the reference (nats). NaN in a row without a pair."""
+def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor, tie: Tensor
+                 ) -> dict[str, Tensor]:  # fmt: skip
+    """TRL's names: rewards and log-probs of the better and worse side, their gap, its sign (scores
+    within `tie` [V,B,1] are level); and how far the better side moved from the reference (nats).
+    NaN in a row without a pair."""
     scores, policy = scores.detach(), prefs.policy.detach()
     better, worse = weights.sum(-1), weights.sum(-2)  # [V,B,K]
     chosen, rejected = (better * scores).sum(-1), (worse * scores).sum(-1)
@@ -109,7 +112,7 @@ def pair_metrics(prefs: Preferences, scores: Tensor, weights: Tensor) -> dict[st
         "rewards/chosen": chosen,
         "rewards/rejected": rejected,
         "rewards/margins": chosen - rejected,
-        "rewards/accuracies": pair_mean(ranked_right(gaps(scores)), weights),
+        "rewards/accuracies": pair_mean(ranked_right(gaps(scores), tie.unsqueeze(-1)), weights),
         "logps/chosen": (better * policy).sum(-1),
         "logps/rejected": (worse * policy).sum(-1),
         "displacement/chosen": (better * (policy - prefs.reference)).sum(-1),
@@ -148,10 +151,17 @@ def soft_ranks(scores: Tensor, valid: Tensor, steepness: float) -> Tensor:
     return 1 + torch.where(valid.unsqueeze(-2) & ~own, ahead, 0.0).sum(-1)
 
 
-def settled(scores: Tensor) -> Tensor:
-    """Scores, detached, on a grid of TIE: what ranks by them may see. Candidates that differ by
-    fp32's rounding alone, as all do before step 1, tie and do not rank by chance."""
-    return (scores.detach() / TIE).round()
+def settled(scores: Tensor, tie: Tensor) -> Tensor:
+    """Scores, detached, on a grid of `tie` [V,B,1]: what ranks by them may see. Candidates that
+    differ by fp32's rounding alone, as all do before step 1, tie and do not rank by chance."""
+    return (scores.detach() / tie).round()
+
+
+def rounding(prefs: Preferences, *, per_token: bool) -> Tensor:
+    """What fp32 is not sure of in a list's log-probs [V,B,1], nats: of its longest candidate, or
+    of means over tokens."""
+    longest = torch.where(prefs.valid, prefs.length, 1).amax(-1, keepdim=True)
+    return ROUNDING * (torch.ones_like(longest) if per_token else longest).double()
 
 
 def places(key: Tensor, draw: Tensor, valid: Tensor) -> Tensor:

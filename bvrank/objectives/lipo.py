@@ -18,15 +18,15 @@ class LiPO(Listwise):
     """sum_(y_i > y_j) |G_i - G_j| |1/D_i - 1/D_j| log(1 + e^(s_j - s_i)).
 
     G = 2^y - 1, D = ln(1 + tau), tau the rank by current s; the weights carry no gradient. Scores
-    that are level on a grid of 1e-5, as all are before step 1 but in bf16, are ranked by the row's
-    draw. All equal: counts 0.
+    that are level up to fp32's rounding, as all are before step 1, are ranked by the row's draw.
+    All equal: counts 0.
 
     Use when: a swap near the top of the list should weigh more than one below.
     """
 
     def loss(self, prefs: Preferences, scores: Tensor) -> Tensor:
         gain = torch.where(prefs.valid, gain_of(prefs.relevance), 0.0)
-        tau = kernels.places(kernels.settled(scores), prefs.draw, prefs.valid)
+        tau = kernels.places(kernels.settled(scores, self.tie(prefs)), prefs.draw, prefs.valid)
         discount = 1 / torch.log1p(tau.double())
         weights = kernels.gaps(gain).abs() * kernels.gaps(discount).abs()  # [V,B,K,K]
         better = kernels.pair_weights(prefs, "whole_list") > 0

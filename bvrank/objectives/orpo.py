@@ -28,6 +28,7 @@ class ORPO(Pairwise):
     sft_weight: float = 1.0
 
     needs_reference: ClassVar[bool] = False
+    averaged: ClassVar[bool] = True
 
     def scores(self, prefs: Preferences) -> Tensor:
         m = kernels.mean_log_prob(prefs).clamp(max=CERTAIN)

@@ -25,6 +25,7 @@ class SimPO(Pairwise):
     gamma: float = 1.0
 
     needs_reference: ClassVar[bool] = False
+    averaged: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

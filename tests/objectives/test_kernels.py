@@ -115,7 +115,9 @@ def test_log_ratio_is_zero_on_padding_whatever_lies_there() -> None:
 def test_metrics_tell_chosen_from_rejected() -> None:
     prefs = replace(lists([1, 0], [-2.0, -5.0]), reference=torch.tensor([[[-4.0, -4.0]]]).double())
     scores = 0.5 * kernels.log_ratio(prefs)
-    metrics = kernels.pair_metrics(prefs, scores, kernels.pair_weights(prefs, "best_worst"))
+    metrics = kernels.pair_metrics(
+        prefs, scores, kernels.pair_weights(prefs, "best_worst"), torch.full((1, 1, 1), 1e-5)
+    )
     assert {name: float(value) for name, value in metrics.items()} == {
         "rewards/chosen": 1.0, "rewards/rejected": -0.5, "rewards/margins": 1.5,
         "rewards/accuracies": 1.0, "logps/chosen": -2.0, "logps/rejected": -5.0,
@@ -178,8 +180,19 @@ def test_steep_soft_ranks_are_the_ranks() -> None:
 
 def test_settled_scores_tie_within_what_fp32_is_sure_of() -> None:
     s = torch.tensor([1.0, 1.0 + 3e-6, 1.0 - 3e-6, 1.0 + 3e-5], dtype=torch.float64)
-    a, b, c, d = kernels.settled(s.requires_grad_()).tolist()
-    assert a == b == c < d and not kernels.settled(s).requires_grad
+    tie = torch.tensor([1e-5], dtype=torch.float64)
+    a, b, c, d = kernels.settled(s.requires_grad_(), tie).tolist()
+    assert a == b == c < d and not kernels.settled(s, tie).requires_grad
+
+
+def test_what_fp32_is_not_sure_of_grows_with_the_longest_candidate() -> None:
+    prefs = random_prefs(0, least=1)
+    prefs = replace(prefs, length=torch.where(prefs.valid, prefs.length, 999))
+    found = kernels.rounding(prefs, per_token=False)
+    for b in range(prefs.valid.shape[1]):
+        longest = max(i.length for i in seen(prefs, 0, b))
+        assert float(found[0, b, 0]) == pytest.approx(kernels.ROUNDING * longest)
+    assert set(kernels.rounding(prefs, per_token=True).flatten().tolist()) == {kernels.ROUNDING}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -41,10 +41,11 @@ def test_a_swap_near_the_top_weighs_more() -> None:
 
 def test_before_step_1_the_draw_ranks_and_rounding_does_not() -> None:
     prefs = lists([2, 1, 0])
-    prefs = replace(prefs, draw=torch.tensor([[[0.5, 0.9, 0.1]]]).double())  # ranks 2, 3, 1
+    draw = torch.tensor([[[0.5, 0.9, 0.1]]]).double()  # ranks 2, 3, 1
+    prefs = replace(prefs, draw=draw, length=torch.full((1, 1, 3), 60))
     d = [1 / math.log(1 + t) for t in (2, 3, 1)]
     weights = [2 * abs(d[0] - d[1]), 3 * abs(d[0] - d[2]), abs(d[1] - d[2])]
-    for noise in (0.0, 4e-6, -4e-6):  # of fp32
+    for noise in (0.0, 3e-5, -3e-5):  # of fp32 over 60 tokens
         moved = replace(
             prefs, policy=torch.tensor([[[noise, -noise, noise / 2]]], dtype=torch.float64)
         )
