@@ -20,14 +20,6 @@ class Timing:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
-    @property
-    def quartiles(self) -> tuple[float, float]:
-        """The middle half of the steps; twice the median of fewer than two."""
-        if len(self.seconds) < 2:
-            return self.median, self.median
-        low, _, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
-        return low, high
-
 
 def interleaved(
     arms: Mapping[str, Step],
@@ -61,9 +53,7 @@ def interleaved(
 
 
 def ratios(slow: Timing, fast: Timing) -> tuple[float, float, float]:
-    """How many times `fast` is faster: by the medians, and the range of the rounds' own ratios.
-
-    Steps of one place in the order stand beside each other, so a slow moment cancels.
-    """
+    """How many times `fast` is faster: by the medians, and the range over steps of the same round
+    and number."""
     own = [a / b for a, b in zip(slow.seconds, fast.seconds, strict=True)]
     return slow.median / fast.median, min(own), max(own)

@@ -47,7 +47,6 @@ def test_a_limit_ends_after_whole_rounds_and_one_is_always_run() -> None:
 def test_ratios_are_of_medians_and_of_steps_side_by_side() -> None:
     slow, fast = Timing((4.0, 8.0, 6.0)), Timing((2.0, 2.0, 1.0))
     assert ratios(slow, fast) == (3.0, 2.0, 6.0)
-    assert slow.median == 6 and slow.quartiles == (5.0, 7.0)
-    assert Timing((3.0,)).quartiles == (3.0, 3.0)
+    assert slow.median == 6
     with pytest.raises(ValueError):
         ratios(slow, Timing((1.0,)))
