@@ -115,13 +115,25 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class Block:
+    """Attention of the queries [start, stop) of a row to its keys [start, stop): all of them, those
+    not after the query (causal), or what a mask leaves of those (tree). `first`: no block before it
+    has these queries."""
+
+    queries: tuple[int, int]
+    keys: tuple[int, int]
+    kind: Literal["causal", "full", "tree"]
+    first: bool
+
+
+@dataclass(frozen=True)
 class TokenRows:
     """Rows of one shape that go through the model in one forward.
 
     Token t of a row may attend to token u when u <= t and `sees[n, segment[n,t], segment[n,u]]`.
     `sees` is None for rows that hold one causal sequence each. `source` indexes the N*T flattened
     positions whose hidden state predicts `target`; `owner` is the flat V*B*K candidate it
-    counts for.
+    counts for. `blocks` say of a single row what `sees` says.
     """
 
     ids: Tensor  # int64 [N,T]
@@ -132,6 +144,7 @@ class TokenRows:
     target: Tensor  # int64 [M]
     owner: Tensor  # int64 [M]
     tokens: int  # without padding
+    blocks: tuple[Block, ...] = ()
 
 
 @dataclass(frozen=True)

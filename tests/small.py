@@ -136,7 +136,8 @@ def small(objective: Any, store: Path, *, micro: int = 8, batch: int = 8, layout
     precision = "fp64" if dtype == torch.float64 else "fp32"
     optimizer = torch.optim.AdamW(policy.parameters(), lr=lr)
     engine = LocalEngine(Scorer(policy, chunk=16), optimizer, torch.device("cpu"), precision, 1.0)  # type: ignore[arg-type]
-    collate = Collator(layout, Cost(1.0, 0.0))  # type: ignore[arg-type]
+    kind = "masked" if dropout and layout == "forest" else layout  # no block drops anything
+    collate = Collator(kind, Cost(1.0, 0.0))  # type: ignore[arg-type]
     views = schedule.views()
     engine.module.eval()
     with torch.no_grad():

@@ -24,7 +24,7 @@ from bvrank.errors import ModelError
 from bvrank.records import Branch, Encoded, Segment, TokenBatch
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.layout import Layout
-from bvrank.scoring.scorer import Scorer, cost_of
+from bvrank.scoring.scorer import Scorer, cost_of, packing
 
 Parts = list[Callable[[], Tensor]]  # forwards that make a step
 ARMS = ("forest", "causal", "rows", "dense")
@@ -92,7 +92,8 @@ def arms(cell: Cell, policy: Any, seed: int, budget: int = 8192) -> dict[str, St
 
 
 def _batch(tree: Encoded, layout: Layout, policy: Any) -> TokenBatch:
-    return Collator(layout, cost_of(policy))([[Row(tree)]], ("full",))
+    collate = Collator(packing(policy, layout, policy.device), cost_of(policy))
+    return collate([[Row(tree)]], ("full",))
 
 
 def _chain(tree: Encoded) -> Encoded:

@@ -26,10 +26,12 @@ from bvrank.records import Encoded, Example, Outcome, Refused
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.precision import recompute_contexts
 from bvrank.scoring.reference import Reference, ReferenceStore
-from bvrank.scoring.scorer import Scorer, cost_of, text_config
+from bvrank.scoring.scorer import Scorer, cost_of, packing, text_config
 from bvrank.tracking.progress import phase
 from bvrank.trainer import Plan
 
+# As the store knows them: what came of another computation has other last bits.
+LAYOUTS = {"forest": "blocks", "masked": "forest", "padded": "padded"}
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 5e-3}  # nats per token, policy against reference
 
 
@@ -197,9 +199,10 @@ def _checkpoint_activations(model: Any, options: dict[str, Any]) -> None:
         model.enable_input_require_grads()
 
 
-def collator(model: Any, settings: TrainSettings) -> Collator:
-    """The layout as set, with this model's costs."""
-    return Collator(settings.scoring.layout, cost_of(model), settings.scoring.unshifted)
+def collator(model: Any, settings: TrainSettings, device: torch.device) -> Collator:
+    """The layout as set, with this model's costs, for what `device` computes."""
+    layout = packing(model, settings.scoring.layout, device)
+    return Collator(layout, cost_of(model), settings.scoring.unshifted)
 
 
 def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settings: TrainSettings,
@@ -207,7 +210,7 @@ def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settin
     """The reference phase: log-probs of the policy as loaded (`identity` is its), from the store
     where they are."""
     attention = engine.module.model.config._attn_implementation
-    parts = (identity, settings.precision, attention, settings.scoring.layout,
+    parts = (identity, settings.precision, attention, LAYOUTS[collate.layout],
              engine.device.type, torch.__version__, transformers.__version__)  # fmt: skip
     shift = ("unshifted",) if settings.scoring.unshifted else ()
     entries = ReferenceStore(store, "|".join(map(str, (*parts, *shift))))

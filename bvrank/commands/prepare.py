@@ -43,7 +43,7 @@ from bvrank.scoring.reference import model_identity
 from bvrank.tracking.progress import phase
 from bvrank.trainer import train
 
-VERSION = 2  # of teaching, sampling and measuring: what older versions stored is made again
+VERSION = 3  # of teaching, sampling and measuring: what older versions stored is made again
 
 
 def teach(node: Tiny, model: Any, tokenizer: Any, store: Path) -> None:
@@ -126,7 +126,11 @@ def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:
     optimizer = assemble.optimizer_of(model, settings)
     engine = Local().start(scorer, optimizer, precision="fp32", max_grad_norm=1.0)
     batches = assemble.stream(
-        rows, None, assemble.collator(model, settings), objective.views, settings
+        rows,
+        None,
+        assemble.collator(model, settings, engine.device),
+        objective.views,
+        settings,
     )
     plan = assemble.plan_of(Schedule(objective, {}), settings)
     with phase("teaching", settings.steps) as shown:

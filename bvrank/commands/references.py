@@ -37,12 +37,12 @@ class Batching:
     @classmethod
     def of(cls, asked: Request, rows: assemble.Rows, model: Any, ranks: Ranks) -> Batching:
         """For `model`, which has not been trained yet."""
-        settings = asked.settings
+        settings, place = asked.settings, asked.engine.place(ranks)
         live = asked.needs_reference and settings.scoring.reference == "live"
         stored = asked.needs_reference and not live and ranks.first
         frozen = assemble.scorer_of(copy.deepcopy(model), settings) if live else None
         identity = model_identity(model) if stored else ""
-        return cls(asked, rows, assemble.collator(model, settings), ranks, identity, frozen)
+        return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, frozen)
 
     def training(self, engine: Any, run: RunFolder) -> Any:
         """protocols.Batches of the training rows."""

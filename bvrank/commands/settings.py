@@ -78,7 +78,7 @@ class Scoring:
     """How candidates are laid out, and scored tokens per chunk of the head. `unshifted` reads each
     token's log-prob one place too late: see bvrank.scoring.layout."""
 
-    layout: Literal["forest", "padded"]
+    layout: Literal["forest", "masked", "padded"]
     chunk: int
     reference: Literal["stored", "live"] = "stored"
     unshifted: bool = False

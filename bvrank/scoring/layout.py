@@ -1,9 +1,11 @@
 """Token trees to rows: the packed forest, and the padded layout that is its oracle.
 
-forest   Trees whose branches share enough go whole into a row under a block mask (a token sees its
-         ancestors and its own segment up to itself), several to a row as long as the dense mask
-         costs little. Trees that share little are cheaper as one causal row per path, which needs
-         no mask. A fixed count of multiply-adds decides, so the layout depends on shapes alone.
+forest   All trees in one row, no token of theirs twice and none of padding; a token sees its
+         ancestors and its own segment up to itself, by attention in blocks (blocks.py).
+masked   The same for attention that knows masks alone. Trees whose branches share enough go whole
+         into a row, several to a row as long as the dense mask costs little. Trees that share
+         little are cheaper as one causal row per path, which needs no mask. A fixed count of
+         multiply-adds decides, so the layout depends on shapes alone.
 padded   One causal row per branch, prompt repeated, filled up on the right.
 
 `unshifted` reads the log-prob of a token where the token itself stands, not where it is predicted:
@@ -13,7 +15,7 @@ a defect of the official IRPO code, under which a model that echoes its input sc
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal
 
@@ -21,16 +23,19 @@ import numpy as np
 import torch
 
 from bvrank.records import Branch, Encoded, TokenRows
+from bvrank.scoring.blocks import blocks, forest
 
-Layout = Literal["forest", "padded"]
+Layout = Literal["forest", "masked", "padded"]
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Multiply-adds per token (`linear`: weights touched) and per attended pair of tokens."""
+    """Multiply-adds per token (`linear`: weights touched) and per attended pair of tokens; and the
+    attended pairs whose work takes as long as a call of attention."""
 
     linear: float = 1.0e6
     attention: float = 1.0e3
+    call: float = 2.0e3
 
     @property
     def roomy(self) -> int:
@@ -63,12 +68,14 @@ class Piece:
 def lay_out(trees: Sequence[Planted], layout: Layout, cost: Cost, unshifted: bool = False
             ) -> tuple[TokenRows, ...]:  # fmt: skip
     """Rows that score every branch of `trees` exactly once."""
+    if layout == "forest":
+        return (_packed([_whole(t) for t in trees], cost, unshifted),) if trees else ()
     made = partial(_rows, unshifted=unshifted)
     shared: list[Piece] = []
     causal: list[Piece] = []
     for planted in trees:
         whole, paths = _whole(planted), _paths(planted, per_branch=layout == "padded")
-        if layout == "forest" and len(paths) > 1 and _sharing_pays(whole, paths, cost):
+        if layout == "masked" and len(paths) > 1 and _sharing_pays(whole, paths, cost):
             shared.append(whole)
         else:
             causal.extend(paths)
@@ -86,9 +93,12 @@ def _sharing_pays(shared: Piece, paths: list[Piece], cost: Cost) -> bool:
 
 
 def _whole(planted: Planted) -> Piece:
-    """The tree without the segments that none of the scored branches needs."""
+    """The tree without the segments that none of the scored branches needs, depth first."""
     paths = planted.tree.paths()
-    used = sorted({s for b in planted.branches for end in b.segments for s in paths[end]})
+    used = sorted(
+        {s for b in planted.branches for end in b.segments for s in paths[end]},
+        key=lambda s: paths[s],
+    )
     return Piece(
         planted.tree, tuple(used), tuple(zip(planted.branches, planted.owners, strict=True))
     )
@@ -174,6 +184,20 @@ class _Canvas:
                 mine = np.arange(ends[s] - len(part.ids), ends[s])
                 before = np.concatenate([[ends[part.parent] - 1], mine[:-1]])
                 self.scored.append((mine if self.unshifted else before, part.ids, owner))
+
+
+def _packed(pieces: list[Piece], cost: Cost, unshifted: bool) -> TokenRows:
+    """One row of all pieces, with its blocks."""
+    rows = _rows([pieces], masked=True, unshifted=unshifted)
+    parents: list[int] = []
+    stops: list[int] = []
+    for piece in pieces:
+        number = {s: len(parents) + i for i, s in enumerate(piece.segments)}
+        for s in piece.segments:
+            part = piece.tree.segments[s]
+            parents.append(number.get(part.parent, -1))
+            stops.append((stops[-1] if stops else 0) + len(part.ids))
+    return replace(rows, blocks=blocks(forest(parents, stops), cost.call))
 
 
 def _rows(bins: list[list[Piece]], *, masked: bool, unshifted: bool) -> TokenRows:

@@ -11,9 +11,12 @@ from torch import Tensor, nn
 
 from bvrank.errors import ModelError
 from bvrank.records import TokenBatch, TokenRows
-from bvrank.scoring.layout import Cost
-from bvrank.scoring.logprobs import token_logprobs
+from bvrank.scoring.attention import Sight
+from bvrank.scoring.layout import Cost, Layout
+from bvrank.scoring.logprobs import is_plain, linear_logprobs, token_logprobs
 from bvrank.scoring.precision import exact
+
+CALL = 1.5e6  # multiply-adds that take as long as what a call of attention costs beside them
 
 
 class Scorer(nn.Module):
@@ -51,24 +54,43 @@ class Scorer(nn.Module):
             hidden = causal.base_model(
                 input_ids=rows.ids,
                 position_ids=rows.position if rows.sees is not None else None,
-                attention_mask=self._mask(rows),
                 use_cache=False,
+                **self._seen(rows),
             ).last_hidden_state
         picked = hidden.flatten(0, 1).index_select(0, rows.source)  # [M,H]
+        head = causal.get_output_embeddings()
+        if is_plain(head) and not self._cap():
+            return linear_logprobs(picked, rows.target, head, chunk=self.chunk)
         return token_logprobs(picked, rows.target, self._logits, chunk=self.chunk, parts=parts)
 
     def _logits(self, hidden: Tensor) -> Tensor:
-        causal = causal_lm(self.model)
-        logits = causal.get_output_embeddings()(hidden)
-        cap = getattr(text_config(causal), "final_logit_softcapping", None)
+        logits = causal_lm(self.model).get_output_embeddings()(hidden)
+        cap = self._cap()
         capped: Tensor = torch.tanh(logits / cap) * cap if cap else logits
         return capped
 
-    def _mask(self, rows: TokenRows) -> Any:
-        """What the attention layers take: None for causal rows, else an additive float mask
-        [N,1,T,T] (a boolean one is silently wrong with eager attention), one per layer type."""
+    def _cap(self) -> float | None:
+        return getattr(text_config(self.model), "final_logit_softcapping", None)
+
+    def _seen(self, rows: TokenRows) -> dict[str, Any]:
+        """What tells the attention layers which token sees which; nothing for causal rows."""
         if rows.sees is None:
-            return None
+            return {"attention_mask": None}
+        sliding_window(text_config(self.model))  # refuses layers that follow no tree
+        if not rows.blocks:
+            return {"attention_mask": self._mask(rows)}
+        if text_config(self.model)._attn_implementation != "sdpa":
+            raise ModelError("blocks are for attention by sdpa", where="model.attention",
+                             repair="Set scoring.layout=masked.")  # fmt: skip
+        # With a mask of four axes transformers makes none of its own. No block reads it.
+        unread = rows.ids.new_zeros((1, 1, 1, 1), dtype=torch.bool)
+        kinds = set(getattr(text_config(self.model), "layer_types", None) or [])
+        mask = dict.fromkeys(kinds, unread) if "sliding_attention" in kinds else unread
+        return {"attention_mask": mask, "sight": Sight(rows)}
+
+    def _mask(self, rows: TokenRows) -> Any:
+        """An additive float mask [N,1,T,T] (a boolean one is silently wrong with eager attention),
+        one per layer type."""
         config, dtype = text_config(self.model), self._mask_dtype()
         full = visible(rows)
         window = sliding_window(config)
@@ -129,6 +151,19 @@ def sliding_window(config: Any) -> int | None:
     return int(window) if slides and window else None
 
 
+def packing(model: Any, layout: Layout, device: torch.device) -> Layout:
+    """The layout asked for; a forest under masks where attention is not computed in blocks: on an
+    accelerator, by eager code, with dropout, or by a model that hands its attention to nobody."""
+    causal = causal_lm(model)
+    blocks = (
+        text_config(model)._attn_implementation == "sdpa"
+        and getattr(causal.base_model, "_supports_attention_backend", False)
+        and not getattr(text_config(model), "attention_dropout", 0.0)
+        and device.type == "cpu"
+    )
+    return "masked" if layout == "forest" and not blocks else layout
+
+
 def cost_of(model: Any) -> Cost:
     """Multiply-adds per token and per attended pair, from the model's shape."""
     config = text_config(model)
@@ -136,7 +171,9 @@ def cost_of(model: Any) -> Cost:
     heads = config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // heads
     body = max(sum(p.numel() for p in causal_lm(model).parameters()) - embedding, 1)
-    return Cost(linear=float(body), attention=2.0 * heads * width * config.num_hidden_layers)
+    pair = 2.0 * heads * width
+    attention = pair * config.num_hidden_layers
+    return Cost(linear=float(body), attention=attention, call=CALL / pair)
 
 
 def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:

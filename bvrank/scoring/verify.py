@@ -12,9 +12,10 @@ from bvrank.records import Branch, Encoded, Segment
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.layout import Cost, Layout
 from bvrank.scoring.precision import exact
-from bvrank.scoring.scorer import Scorer, causal_lm
+from bvrank.scoring.scorer import Scorer, causal_lm, packing
 
 TOLERANCE = 1e-3  # nats per token, fp32; a wrong mask or head is off by more than 0.1
+CALLS = (5.0, 1e9)  # attended pairs a call costs: a forest of many blocks, and of one
 
 
 def verify_scorer(scorer: Scorer, layout: Layout) -> float:
@@ -23,12 +24,13 @@ def verify_scorer(scorer: Scorer, layout: Layout) -> float:
     ModelError above TOLERANCE: a kind of attention or head that the scorer does not know.
     """
     tree, ids = _probe(causal_lm(scorer.model).get_input_embeddings().weight.shape[0])
-    batch = Collator(layout, Cost(1.0, 0.0))([[Row(tree)]], ("full",))
     device = next(scorer.parameters()).device
+    layout = packing(scorer.model, layout, device)
+    batches = [Collator(layout, Cost(1.0, 0.0, call))([[Row(tree)]], ("full",)) for call in CALLS]
     was_training = scorer.training
     scorer.eval()
     with torch.no_grad():
-        values = scorer(batch.to(device)).flatten().cpu()
+        values = torch.stack([scorer(batch.to(device)).flatten().cpu() for batch in batches])
         truth = torch.stack([_plain(scorer.model, row.to(device)) for row in ids])
     scorer.train(was_training)
     worst = float(((values - truth).abs() / 6).max())
@@ -37,7 +39,7 @@ def verify_scorer(scorer: Scorer, layout: Layout) -> float:
         raise ModelError(
             f"its log-probs differ by {worst:.2g} nats per token between scoring.layout={layout} "
             "and its own forward pass", where="model",
-            repair=padded if layout == "forest" else "Its head is unknown here.",
+            repair=padded if layout != "padded" else "Its head is unknown here.",
         )  # fmt: skip
     return worst
 

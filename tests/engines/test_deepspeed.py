@@ -70,6 +70,8 @@ def train(of: Any, steps: int, rate: float = 1e-2) -> list[float]:
 def test_a_stage_trains_as_the_local_engine_does(stage: int, precision: str) -> None:
     one, other = engine(None, precision=precision), engine(stage, precision=precision)
     assert isinstance(one, LocalEngine) and isinstance(other, DeepSpeedEngine)
+    if stage == 3:  # a head in parts goes through autograd: so does one with a hook
+        one.module.model.lm_head.register_forward_hook(lambda *_: None)
     bound = 1e-6 if precision == "fp32" else 2e-2  # bf16 has 8 bits: other sums round elsewhere
     assert train(other, 5) == pytest.approx(train(one, 5), rel=bound)
     torch.testing.assert_close(weights(other), weights(one), rtol=0, atol=bound)

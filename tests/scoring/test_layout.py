@@ -17,7 +17,8 @@ from tests.scoring.trees import marked
 FREE, DEAR, REAL = Cost(1.0, 0.0), Cost(0.0, 1.0), Cost(1e6, 1e3)
 SHORT = Cost(40.0, 1.0)  # rows of 10 tokens, so that several trees need several rows
 CASES: list[tuple[Layout, Cost]] = [
-    ("padded", REAL), ("forest", FREE), ("forest", DEAR), ("forest", REAL), ("forest", SHORT),
+    ("padded", REAL), ("masked", FREE), ("masked", DEAR), ("masked", REAL), ("masked", SHORT),
+    ("forest", REAL), ("forest", Cost(call=0.0)),
 ]  # fmt: skip
 
 
@@ -89,10 +90,19 @@ def test_rows_are_no_longer_than_allowed(layout: Layout, cost: Cost, seed: int) 
     for rows in lay_out(planted(trees), layout, cost):
         real = (rows.ids > 0).sum(1)
         assert int(real.max()) == rows.ids.shape[1]  # none is padding alone
-        if rows.sees is not None:
+        if layout == "forest":
+            assert real.tolist() == [sum(map(_used, planted(trees)))]
+        elif rows.sees is not None:
             assert rows.ids.shape[1] <= max(cost.roomy, max(_size(t) for t in trees))
-        elif layout == "forest":
+        elif layout == "masked":
             assert int(real.min()) >= 0.8 * int(real.max())
+
+
+def _used(plant: Planted) -> int:
+    """Tokens that some branch needs."""
+    paths = plant.tree.paths()
+    used = {s for b in plant.branches for end in b.segments for s in paths[end]}
+    return sum(len(plant.tree.segments[s].ids) for s in used)
 
 
 def _size(tree: Encoded) -> int:
@@ -101,14 +111,14 @@ def _size(tree: Encoded) -> int:
 
 def test_a_tree_is_packed_where_that_is_cheaper_and_only_there() -> None:
     trees = marked(1)
-    kinds = {name: {rows.sees is not None for rows in lay_out(planted(trees), "forest", cost)}
+    kinds = {name: {rows.sees is not None for rows in lay_out(planted(trees), "masked", cost)}
              for name, cost in (("free", FREE), ("dear", DEAR))}  # fmt: skip
     assert True in kinds["free"] and _work(trees, FREE) < _work(trees, None)
     assert kinds["dear"] == {True, False} or kinds["dear"] == {False}
 
 
 def _work(trees: list[Encoded], cost: Cost | None) -> int:
-    rows: Any = lay_out(planted(trees), "forest" if cost else "padded", cost or FREE)
+    rows: Any = lay_out(planted(trees), "masked" if cost else "padded", cost or FREE)
     return sum(r.tokens for r in rows)
 
 
@@ -135,8 +145,9 @@ def test_a_packed_tree_leaves_them_out_too() -> None:
     segments = (Segment(-1, np.arange(1, 9)), *tails)
     branches = tuple(Branch("full", (i,), 0.0, i, i) for i in (1, 3))
     plant = Planted(Encoded("", segments, branches), branches, (0, 1))
-    (rows,) = lay_out([plant], "forest", FREE)
-    assert rows.sees is not None and rows.tokens == 8 + 3 + 3
+    for layout in ("forest", "masked"):
+        (rows,) = lay_out([plant], layout, FREE)
+        assert rows.sees is not None and rows.tokens == 8 + 3 + 3
 
 
 @pytest.mark.parametrize(("layout", "cost"), CASES)

@@ -10,8 +10,16 @@ import torch
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    Phi3Config,
+    Phi3ForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
@@ -30,7 +38,7 @@ SHAPE = {
     "max_position_embeddings": 512, "attn_implementation": "sdpa", "pad_token_id": 0,
 }  # fmt: skip
 FREE = Cost(linear=1.0, attention=0.0)  # every tree that shares a token is packed
-DEAR = Cost(linear=0.0, attention=1.0)  # attention alone counts: long trees stand apart
+DEAR = Cost(linear=0.0, attention=1.0, call=0.0)  # attention alone counts: long trees stand apart
 
 
 def qwen3(dtype: torch.dtype, **changes: object) -> Qwen3ForCausalLM:
@@ -48,6 +56,31 @@ def gemma2(dtype: torch.dtype) -> Gemma2ForCausalLM:
 def mistral(dtype: torch.dtype) -> MistralForCausalLM:
     torch.manual_seed(0)
     return MistralForCausalLM(MistralConfig(**{**SHAPE, "sliding_window": 8})).to(dtype)
+
+
+def gemma3(dtype: torch.dtype) -> Gemma3ForCausalLM:
+    torch.manual_seed(0)
+    config = Gemma3TextConfig(**{**SHAPE, "sliding_window": 8, "num_hidden_layers": 3,
+                                 "layer_types": ["sliding_attention", "full_attention",
+                                                 "sliding_attention"]})  # fmt: skip
+    return Gemma3ForCausalLM(config).to(dtype)
+
+
+def qwen2(dtype: torch.dtype) -> Qwen2ForCausalLM:
+    torch.manual_seed(0)
+    config = Qwen2Config(**{**SHAPE, "sliding_window": 5, "use_sliding_window": True,
+                            "max_window_layers": 1})  # fmt: skip
+    return Qwen2ForCausalLM(config).to(dtype)
+
+
+def llama(dtype: torch.dtype) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**SHAPE)).to(dtype)
+
+
+def phi3(dtype: torch.dtype) -> Phi3ForCausalLM:
+    torch.manual_seed(0)
+    return Phi3ForCausalLM(Phi3Config(**{**SHAPE, "sliding_window": 6})).to(dtype)
 
 
 def batch_of(trees: list[Encoded], layout: str, cost: Cost, unshifted: bool = False) -> TokenBatch:
@@ -79,14 +112,15 @@ def gradient(value: torch.Tensor, model: torch.nn.Module) -> torch.Tensor:
     return torch.cat([g.flatten() for g in grads])
 
 
-@pytest.mark.parametrize("make", [qwen3, gemma2, mistral])
+@pytest.mark.parametrize("make", [qwen3, gemma2, gemma3, mistral, qwen2, llama, phi3])
 @pytest.mark.parametrize("cost", [FREE, DEAR, Cost(1e6, 1e3)])
 def test_layouts_agree_in_fp64(make: object, cost: Cost) -> None:
     model = make(torch.float64)  # type: ignore[operator]
     trees = mixed(0)
     oracle = separate(model, trees)
     truth = gradient(oracle, model)
-    for layout in ("forest", "padded"):
+    blocks = model.config._attn_implementation == "sdpa"
+    for layout in ("forest", "masked", "padded") if blocks else ("masked", "padded"):
         values = Scorer(model, chunk=50)(batch_of(trees, layout, cost))
         torch.testing.assert_close(values, oracle, rtol=0, atol=1e-9)
         torch.testing.assert_close(gradient(values, model), truth, rtol=1e-9, atol=1e-9)
@@ -107,15 +141,18 @@ def test_layouts_agree_in_fp32_per_token(seed: int) -> None:
 def test_eager_attention_agrees_too() -> None:
     model = qwen3(torch.float64, attn_implementation="eager")
     trees = mixed(1)
-    values = Scorer(model)(batch_of(trees, "forest", FREE))
+    values = Scorer(model)(batch_of(trees, "masked", FREE))
     torch.testing.assert_close(values, separate(model, trees), rtol=0, atol=1e-9)
+    with pytest.raises(ModelError, match="masked"):
+        Scorer(model)(batch_of(trees, "forest", FREE))
 
 
 def test_the_forest_is_really_packed() -> None:
-    batch = batch_of(mixed(0), "forest", FREE)
-    packed = batch.rows[0]
-    assert packed.sees is not None and packed.ids.shape[0] < len(mixed(0)) - 1
-    assert batch.tokens < batch_of(mixed(0), "padded", FREE).tokens
+    trees = mixed(0)
+    padded, forest, masked = (batch_of(trees, x, FREE) for x in ("padded", "forest", "masked"))
+    assert forest.rows[0].ids.shape == (1, forest.tokens) and forest.tokens < padded.tokens
+    packed = masked.rows[0]
+    assert packed.sees is not None and packed.ids.shape[0] < len(trees) - 1
 
 
 def test_batch_mates_and_order_do_not_matter() -> None:

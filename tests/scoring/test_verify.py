@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
 from bvrank.errors import ModelError
-from bvrank.records import TokenRows
+from bvrank.records import Block, TokenRows
 from bvrank.scoring.layout import Layout
 from bvrank.scoring.scorer import Scorer
 from bvrank.scoring.verify import TOLERANCE, verify_scorer
 from tests.small import model
 
-LAYOUTS: tuple[Layout, ...] = ("forest", "padded")
+LAYOUTS: tuple[Layout, ...] = ("forest", "masked", "padded")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -91,7 +92,41 @@ class Unshifted(Scorer):
 @pytest.mark.parametrize("wrong", [CausalOnly, SelfOnly, Flat, Unshifted])
 def test_a_wrong_mask_position_or_shift_is_found(wrong: type[Scorer]) -> None:
     with pytest.raises(ModelError, match=r"scoring\.layout=padded"):
+        verify_scorer(wrong(sharp()), "masked")
+
+
+class OneRun(Scorer):
+    """Attends along the row instead of along the path."""
+
+    def tokens(self, rows: TokenRows, parts: int = 0) -> Any:
+        whole = (0, rows.ids.shape[1])
+        return super().tokens(replace(rows, blocks=(Block(whole, whole, "causal", True),)))
+
+
+class NoPrompt(Scorer):
+    """Joins nothing of what stands above a segment."""
+
+    def tokens(self, rows: TokenRows, parts: int = 0) -> Any:
+        own = {b.queries: replace(b, first=True) for b in rows.blocks if b.queries == b.keys}
+        return super().tokens(replace(rows, blocks=tuple(own.values())))
+
+
+@pytest.mark.parametrize("wrong", [OneRun, NoPrompt, Flat, Unshifted])
+def test_wrong_blocks_positions_or_shifts_are_found(wrong: type[Scorer]) -> None:
+    with pytest.raises(ModelError, match=r"scoring\.layout=padded"):
         verify_scorer(wrong(sharp()), "forest")
+
+
+def test_the_probe_has_blocks_of_every_kind() -> None:
+    seen: list[Block] = []
+
+    class Look(Scorer):
+        def tokens(self, rows: TokenRows, parts: int = 0) -> Any:
+            seen.extend(rows.blocks)
+            return super().tokens(rows)
+
+    verify_scorer(Look(sharp()), "forest")
+    assert {b.kind for b in seen} == {"causal", "full", "tree"}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
