@@ -25,7 +25,10 @@ COMMANDS = {
     "store": "list, verify or clean up what runs keep for each other",
 }
 
-ACTIONS = {"store": ("ls", "verify", "gc")}  # words that stand for action=word
+ACTIONS = {
+    "store": ("ls", "verify", "gc"),
+    "bench": ("report",),
+}  # words that stand for action=word
 
 FIRST = {
     "bvrank train objective=bvpo": "trains a tiny reasoning model: no network, no file",

@@ -16,8 +16,8 @@ FLOORS = (
     {"records", "protocols", "errors", "paths", "answers", "hub", "ranks", "secrets"},
     {"objectives"},
     {"scoring", "data", "models", "run", "tracking"},
-    {"engines", "sampling", "evaluation", "checkpoint", "reports", "lab", "bench"},
-    {"trainer"},
+    {"engines", "sampling", "evaluation", "checkpoint", "reports", "lab"},
+    {"trainer", "bench"},
     {"commands", "cli", "__main__"},
 )
 NARROW = {

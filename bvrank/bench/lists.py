@@ -21,7 +21,7 @@ from torch import Tensor
 
 from bvrank.bench.rounds import Step
 from bvrank.errors import ModelError
-from bvrank.records import Branch, Encoded, Segment, TokenBatch
+from bvrank.records import FULL, Branch, Encoded, Segment, TokenBatch
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.layout import Layout
 from bvrank.scoring.scorer import Scorer, cost_of, packing
@@ -50,24 +50,20 @@ class Cell:
         return self.items * (self.prompt + self.item_tokens)
 
     def tree(self, vocabulary: int, seed: int) -> Encoded:
-        """Random ids; the first item is the relevant one."""
-        rng = np.random.default_rng((seed, self.items, self.prompt))
-
-        def segment(parent: int, tokens: int) -> Segment:
-            return Segment(parent, rng.integers(0, vocabulary, tokens).astype(np.int32))
-
-        items = [segment(0, self.item_tokens) for _ in range(self.items)]
-        branches = [Branch("full", (k + 1,), float(k == 0), k + 1, k) for k in range(self.items)]
-        return Encoded("list", (segment(-1, self.prompt), *items), tuple(branches))
+        """The list."""
+        return list_of(vocabulary, self.items, self.prompt, self.item_tokens, seed)
 
 
-def model(shape: dict[str, Any], seed: int) -> Any:
-    """A Qwen3 of random weights."""
-    from transformers import Qwen3Config, Qwen3ForCausalLM
+def list_of(vocabulary: int, items: int, prompt: int, item: int, seed: int) -> Encoded:
+    """Random ids; the first item is the relevant one."""
+    rng = np.random.default_rng((seed, items, prompt))
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return Qwen3ForCausalLM(Qwen3Config(**shape))
+    def segment(parent: int, tokens: int) -> Segment:
+        return Segment(parent, rng.integers(0, vocabulary, tokens).astype(np.int32))
+
+    segments = (segment(-1, prompt), *(segment(0, item) for _ in range(items)))
+    branches = tuple(Branch(FULL, (k + 1,), float(k == 0), k + 1, k) for k in range(items))
+    return Encoded("list", segments, branches)
 
 
 def arms(cell: Cell, policy: Any, seed: int, budget: int = 8192) -> dict[str, Step]:

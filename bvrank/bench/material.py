@@ -1,0 +1,96 @@
+"""What the arms of a suite share: a model of random weights, and rows of token ids, in files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from bvrank.data.encoding import encode
+from bvrank.data.pairs import Pairs
+from bvrank.data.templates import Template
+from bvrank.errors import ConfigError, DataError
+from bvrank.models.corpus import Corpus
+from bvrank.models.scratch import Scratch
+from bvrank.records import BARE, FULL, Encoded, Example
+
+Row = dict[str, list[list[int]]]  # view -> ids of prompt, chosen, rejected
+
+
+def model(shape: dict[str, Any], seed: int) -> Any:
+    """A Qwen3 of random weights. ConfigError when the shape is none."""
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        try:
+            return Qwen3ForCausalLM(Qwen3Config(**shape))
+        except Exception as error:  # transformers checks a shape in many ways of its own
+            why = " ".join(str(error).split())
+            raise ConfigError(f"makes no model ({why})", where="shape") from error
+
+
+def saved_model(shape: dict[str, Any], seed: int, tokenizer: Any, folder: Path) -> str:
+    """The folder, with weights and tokenizer."""
+    made = model(shape, seed)
+    if tokenizer is not None:
+        made.config.pad_token_id = tokenizer.pad_token_id
+        tokenizer.save_pretrained(folder)
+    made.save_pretrained(folder)
+    return str(folder)
+
+
+def real_rows(path: str, vocabulary: int, views: Sequence[str], max_length: int, seed: int,
+              count: int, store: Path) -> tuple[list[Row], Any]:  # fmt: skip
+    """`count` rows of a file of pairs in an order drawn by `seed`, and a BPE trained on the file.
+    The bare view is the answers without their traces. DataError when there are too few."""
+    bare: Any = "reuse" if BARE in views else None
+    source = Pairs(path, bare_from=bare)
+    examples = [row for row in source.rows() if isinstance(row, Example)]
+
+    def texts() -> Any:
+        for example in examples:
+            yield from (m.content for m in example.prompt)
+            yield from (t for c in example.candidates for t in (c.trace, c.answer) if t)
+
+    tokenizer = Scratch(vocabulary=vocabulary).tokenizer(Corpus(texts, store))
+    kept, _ = encode(examples, Template(tokenizer), views=views, max_length=max_length,
+                     overlong="truncate_trace_middle", seed=seed)  # fmt: skip
+    whole = [tree for tree in kept if {b.view for b in tree.branches} == set(views)]
+    if not whole:
+        raise DataError(f"has no pair with {' and '.join(views)}", where=path)
+    order = np.random.default_rng(seed).permutation(len(whole))[:count]
+    return [row_of(whole[i], views) for i in order], tokenizer
+
+
+def random_rows(count: int, vocabulary: int, prompt: int, answer: int, seed: int) -> list[Row]:
+    """Pairs of random ids, all of one size."""
+    rng = np.random.default_rng(seed)
+
+    def ids(tokens: int) -> list[int]:
+        found: list[int] = rng.integers(3, vocabulary, tokens).tolist()
+        return found
+
+    return [{FULL: [ids(prompt), ids(answer), ids(answer)]} for _ in range(count)]
+
+
+def row_of(tree: Encoded, views: Sequence[str]) -> Row:
+    """Prompt, chosen and rejected of each view; what both answers begin with is no prompt."""
+    paths, row = tree.paths(), {}
+    for view in views:
+        own = sorted((b for b in tree.branches if b.view == view), key=lambda b: -b.relevance)[:2]
+        (leaf,), *_ = (b.segments for b in own)
+        prompt = [int(i) for s in paths[leaf][:-1] for i in tree.segments[s].ids]
+        row[view] = [prompt, *(tree.segments[b.segments[0]].ids.tolist() for b in own)]
+    return row
+
+
+def saved_rows(rows: Sequence[Row], folder: Path) -> str:
+    """The file."""
+    path = folder / "rows.json"
+    path.write_text(json.dumps(rows), encoding="utf-8")
+    return str(path)

@@ -1,0 +1,99 @@
+"""The settings of the suites; conf/bench.yaml says what each means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bvrank.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Sizes of lists."""
+
+    items: list[int]
+    prompts: list[int]
+    item_tokens: int
+    budget: int
+
+    def __post_init__(self) -> None:
+        _positive(self)
+
+
+@dataclass(frozen=True)
+class OnPairs:
+    """A suite on a file of pairs."""
+
+    path: str | None
+    batch: int
+
+    def file(self, section: str) -> str:
+        """The file. ConfigError when there is none."""
+        if self.path is None:
+            raise ConfigError("needs a file of pairs", where=f"{section}.path",
+                              repair="Name one with prompt, chosen and rejected.")  # fmt: skip
+        return self.path
+
+
+@dataclass(frozen=True)
+class Versus(OnPairs):
+    """Steps on pairs, beside TRL's."""
+
+    rows: int
+    micro: list[int]
+    screen: list[int]
+    max_length: int
+
+    def __post_init__(self) -> None:
+        _positive(self)
+        for name in ("micro", "screen"):
+            odd = [n for n in getattr(self, name) if self.batch % n]
+            if odd:
+                raise ConfigError(f"must divide batch={self.batch}, got {odd[0]}", where=name)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Vocabularies, scored tokens of a pair, and tokens of its prompt."""
+
+    vocabularies: list[int]
+    scored: list[int]
+    prompt: int
+
+    def __post_init__(self) -> None:
+        _positive(self)
+
+
+@dataclass(frozen=True)
+class Growth:
+    """Items of a list, tokens of a trace, rows of the data."""
+
+    items: list[int]
+    traces: list[int]
+    rows: list[int]
+
+    def __post_init__(self) -> None:
+        _positive(self)
+
+
+@dataclass(frozen=True)
+class Ranks(OnPairs):
+    """Runs of so many steps."""
+
+    steps: int
+
+    def __post_init__(self) -> None:
+        _positive(self)
+        if self.steps < 2:
+            raise ConfigError("must be at least 2: the first does not count", where="steps")
+
+
+def _positive(section: Any) -> None:
+    """ConfigError unless every number is one from 1."""
+    for name in (f.name for f in fields(section)):
+        value = getattr(section, name)
+        if isinstance(value, list) and (not value or min(value) < 1):
+            raise ConfigError("must be one or more whole numbers from 1", where=name)
+        if isinstance(value, int) and value < 1:
+            raise ConfigError(f"must be at least 1, got {value}", where=name)

@@ -1,0 +1,220 @@
+"""The suites: which settings are measured, and with which arms."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from bvrank.bench import cost, outside, versus
+from bvrank.bench.lists import Cell as ListCell
+from bvrank.bench.lists import arms as list_arms
+from bvrank.bench.material import model, random_rows, real_rows, saved_model, saved_rows
+from bvrank.bench.options import Growth, Lists, Memory, Ranks, Versus
+from bvrank.bench.own import tree_of
+from bvrank.bench.result import Arm, Cell
+from bvrank.bench.rounds import interleaved
+from bvrank.bench.work import Work, flops, matmul_rate
+from bvrank.records import BARE, FULL
+from bvrank.tracking.progress import Phase, phase
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all suites share: the keys of conf/bench.yaml outside their sections."""
+
+    shape: dict[str, Any]
+    seed: int
+    rounds: int
+    steps: int
+    limit: float
+    threads: int
+    device: str
+    precision: Literal["fp32", "bf16"]
+    peer: bool
+    store: Path
+
+    @property
+    def vocabulary(self) -> int:
+        """Tokens of the shape."""
+        return int(self.shape["vocab_size"])
+
+    def job(self, rows: str, weights: str, batch: int, views: tuple[str, ...]) -> dict[str, Any]:
+        """What every arm is told."""
+        return {"rows": rows, "model": weights, "batch": batch, "views": list(views), "beta": 0.1,
+                "lr": 1e-5, "threads": self.threads, "device": self.device,
+                "precision": self.precision, "store": str(Path(weights).parent / "store"),
+                }  # fmt: skip
+
+    def timed(self, arms: dict[str, Any], shown: Phase) -> dict[str, Arm]:
+        """Arms in this process, in turn; `shown` advances by `rounds`."""
+        found = interleaved(arms, rounds=self.rounds, steps=self.steps, limit=self.limit,
+                            on_round=lambda _: shown.advance(1))  # fmt: skip
+        shown.advance(self.rounds - len(next(iter(found.values())).seconds) // self.steps)
+        return {name: Arm(timing.seconds) for name, timing in found.items()}
+
+
+def lists(bench: Bench, asked: Lists) -> Iterator[Cell]:
+    """A packed tree against a row for each item."""
+    longest = max(asked.prompts) + max(asked.items) * asked.item_tokens
+    policy = model({"max_position_embeddings": longest, **bench.shape}, bench.seed)
+    cells = [ListCell(n, p, asked.item_tokens) for p in asked.prompts for n in asked.items]
+    with phase("lists", len(cells) * bench.rounds) as shown:
+        for cell in cells:
+            arms = bench.timed(list_arms(cell, policy, bench.seed, asked.budget), shown)
+            facts = {"unique_tokens": cell.unique, "row_tokens": cell.repeated}
+            yield Cell({"prompt": cell.prompt, "items": cell.items}, arms, facts)
+
+
+def pairs(bench: Bench, asked: Versus, views: tuple[str, ...] = (FULL,)) -> Iterator[Cell]:
+    """DPO on the full view, or BVPO on both, against TRL's DPO on each."""
+    path = asked.file("pairs" if len(views) == 1 else "views")
+    if bench.peer:
+        versus.check_peer()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows, tokenizer = real_rows(path, bench.vocabulary, views, asked.max_length,
+                                    bench.seed, asked.rows, bench.store)  # fmt: skip
+        shape = {"max_position_embeddings": 2 * asked.max_length, **bench.shape}
+        weights = saved_model(shape, bench.seed, tokenizer, folder / "model")
+        job = bench.job(saved_rows(rows, folder), weights, asked.batch, views)
+        jobs = {n: {n: j} for n, j in versus.own_jobs(job, asked.micro).items()}
+        facts: dict[str, float] = {}
+        for setting, seconds in _screen(bench, job, asked, folder):
+            facts[f"screen/{setting.name}"] = seconds
+        jobs |= {s.name: versus.peer_jobs(job, s) for s in _settings(facts, asked.batch)}
+        with phase("rounds", bench.rounds) as shown:
+            arms = versus.measured(
+                jobs, folder, rounds=bench.rounds, steps=bench.steps, limit=bench.limit,
+                on_round=lambda _: shown.advance(1),
+            )  # fmt: skip
+        count = len(next(iter(arms.values())).seconds)
+        steps = versus.work_of(rows, asked.batch, count + 1)
+        facts |= _speed(bench, shape, steps)
+        yield Cell({"views": " ".join(views), "batch": asked.batch}, arms, facts)
+
+
+def _screen(bench: Bench, job: dict[str, Any], asked: Versus, folder: Path
+            ) -> list[tuple[versus.Setting, float]]:  # fmt: skip
+    if not bench.peer:
+        return []
+    with phase("screening TRL", 2 * len(asked.screen)) as shown:
+        return versus.screened(job, asked.screen, folder, lambda: shown.advance(1))
+
+
+def _settings(facts: dict[str, float], batch: int) -> list[versus.Setting]:
+    screen = []
+    for name, seconds in facts.items():
+        _, _, micro, reference = name.split()
+        screen.append((versus.Setting(int(micro), reference), seconds))
+    return versus.chosen(screen, batch)
+
+
+def _speed(bench: Bench, shape: dict[str, Any], steps: list[Work]) -> dict[str, float]:
+    """Work of the measured steps, and how fast this machine multiplies matrices."""
+    policy, total = model(shape, bench.seed), sum(steps, Work())
+    device = torch.device(bench.device)
+    rates = [matmul_rate(device, versus.precision_of(bench.precision)) for _ in range(5)]
+    return {"tokens": total.tokens, "scored": total.scored, "flops": flops(total, policy),
+            "matmul": outside.middle(rates)}  # fmt: skip
+
+
+def views(bench: Bench, asked: Versus) -> Iterator[Cell]:
+    """BVPO against two passes of TRL."""
+    return pairs(bench, asked, (FULL, BARE))
+
+
+def memory(bench: Bench, asked: Memory) -> Iterator[Cell]:
+    """One pair a step: what it takes beside the weights, by vocabulary and scored tokens."""
+    if bench.peer:
+        versus.check_peer()
+    cells = [(v, n) for v in asked.vocabularies for n in asked.scored]
+    with phase("memory", len(cells)) as shown:
+        for vocabulary, scored in cells:
+            with tempfile.TemporaryDirectory() as name:
+                yield _memory(bench, asked, vocabulary, scored, Path(name))
+            shown.advance(1)
+
+
+def _memory(bench: Bench, asked: Memory, vocabulary: int, scored: int, folder: Path) -> Cell:
+    long = {"max_position_embeddings": asked.prompt + scored}
+    shape = {**long, **bench.shape, "vocab_size": vocabulary}
+    rows = random_rows(1, vocabulary, asked.prompt, scored // 2, bench.seed)
+    tokenizer = _any_tokenizer()
+    weights = saved_model(shape, bench.seed, tokenizer, folder / "model")
+    job = bench.job(saved_rows(rows, folder), weights, 1, (FULL,))
+    arms: dict[str, Arm] = {}
+    every = versus.own_jobs(job, [1])
+    if bench.peer:
+        every |= versus.peer_jobs(job, versus.Setting(1, "precomputed"))
+    for name, one in every.items():  # alone: memory does not have to be shared
+        arms |= versus.measured({name: {name: one}}, folder, rounds=1, steps=2,
+                                limit=bench.limit, on_round=lambda _: None)  # fmt: skip
+    work = Work.of(tree_of(rows[0]))
+    return Cell({"vocabulary": vocabulary, "scored": scored}, arms, {"tokens": work.tokens})
+
+
+def _any_tokenizer() -> Any:
+    """TRL wants one, though rows are ids already."""
+    from bvrank.models.tiny import tiny_tokenizer
+
+    return tiny_tokenizer()
+
+
+def growth(bench: Bench, asked: Growth) -> Iterator[Cell]:
+    """Seconds by size, of lists, traces and data sets."""
+    longest = max(512 + 8 * max(asked.items), 256 + max(asked.traces) + 64)
+    policy = model({"max_position_embeddings": longest, **bench.shape}, bench.seed)
+    points = [*cost.lists(policy, asked.items, 512, 8, bench.seed),
+              *cost.traces(policy, asked.traces, 128, 64, bench.seed),
+              *cost.rows(policy, asked.rows, 64, bench.seed)]  # fmt: skip
+    with phase("sizes", bench.rounds) as shown:
+        arms = bench.timed({str(n): point.step for n, point in enumerate(points)}, shown)
+    for number, point in enumerate(points):
+        facts = {"tokens": point.work.tokens, "pairs": point.work.pairs}
+        yield Cell(point.setting, {"step": arms[str(number)]}, facts)
+
+
+def start(bench: Bench) -> Iterator[Cell]:
+    """How soon commands answer; the default run from a warm store."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        warm = ["objective=bvpo", f"store={folder / 'store'}"]
+        outside.first_step(warm, folder)
+        found: dict[str, list[float]] = {"--help": [], "train --cfg job": [], "first step": []}
+        with phase("commands", bench.rounds) as shown:
+            for _ in range(bench.rounds):
+                found["--help"].append(outside.answered(["--help"], folder))
+                found["train --cfg job"].append(outside.answered(["train", "--cfg", "job"], folder))
+                found["first step"].append(outside.first_step(warm, folder))
+                shown.advance(1)
+        for command, seconds in found.items():
+            yield Cell({"command": command}, {"bvrank": Arm(tuple(seconds))})
+
+
+def ranks(bench: Bench, asked: Ranks) -> Iterator[Cell]:
+    """One rank against two, a thread each, on the same pairs."""
+    path = asked.file("ranks")
+    shape = {k: v for k, v in bench.shape.items() if k != "vocab_size"}
+    words = [
+        "objective=dpo", "data=pairs", f"data.path={Path(path).resolve()}", "data.max_refused=1",
+        "model=scratch", f"model.vocabulary={bench.vocabulary}", "engine=zero1",
+        "engine.device=cpu",
+        *(f"++model.shape.{k}={v}" for k, v in shape.items()), "examples.count=0",
+        f"steps={asked.steps}", f"batch={asked.batch}", f"seed={bench.seed}",
+    ]  # fmt: skip
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        words.append(f"store={folder / 'store'}")
+        found: dict[int, list[float]] = {1: [], 2: []}
+        with phase("ranks", 2 * bench.rounds) as shown:
+            for count in list(found) * bench.rounds:
+                own = [*words, f"launcher.processes={count}"]
+                found[count] += outside.steps(own, folder, threads=1)
+                shown.advance(1)
+        arms = {f"{n} rank{'s' if n > 1 else ''}": Arm(tuple(s)) for n, s in found.items()}
+        yield Cell({"batch": asked.batch}, arms)

@@ -1,0 +1,66 @@
+"""The work in token trees: tokens, attended pairs, and the operations a model cannot do without."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from bvrank.records import Encoded
+from bvrank.scoring.scorer import causal_lm, cost_of
+
+SIDE = 2048  # of the square matrices whose product is a machine's peak
+
+
+@dataclass(frozen=True)
+class Work:
+    """Unique tokens, pairs of a token and one it may see, and scored tokens."""
+
+    tokens: int = 0
+    pairs: int = 0
+    scored: int = 0
+
+    @classmethod
+    def of(cls, tree: Encoded) -> Work:
+        """Of a tree, each of its tokens once."""
+        ends: list[int] = []
+        pairs = 0
+        for s in tree.segments:
+            start, own = ends[s.parent] if s.parent >= 0 else 0, len(s.ids)
+            ends.append(start + own)
+            pairs += own * start + own * (own + 1) // 2
+        scored = sum(len(tree.segments[s].ids) for b in tree.branches for s in b.segments)
+        return cls(sum(len(s.ids) for s in tree.segments), pairs, scored)
+
+    def __add__(self, other: Work) -> Work:
+        return Work(self.tokens + other.tokens, self.pairs + other.pairs,
+                    self.scored + other.scored)  # fmt: skip
+
+
+def flops(work: Work, model: Any) -> float:
+    """Operations of forward and backward: 6 per weight and token, 12 per layer, width and attended
+    pair of which the scores and the sums each have a half, and the head on scored tokens. Nothing
+    that is computed again counts."""
+    cost = cost_of(model)
+    head = causal_lm(model).get_input_embeddings().weight.numel()
+    multiply_adds = work.tokens * cost.linear + work.pairs * cost.attention + work.scored * head
+    return float(6.0 * multiply_adds)
+
+
+def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
+    """Operations per second of a product of two square matrices."""
+    one, other = (torch.randn(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
+    one @ other
+    _settle(device)
+    start = time.perf_counter()
+    for _ in range(repeats):
+        one @ other
+    _settle(device)
+    return 2.0 * SIDE**3 * repeats / (time.perf_counter() - start)
+
+
+def _settle(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
