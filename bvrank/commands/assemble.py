@@ -24,9 +24,8 @@ from bvrank.objectives.schedule import Schedule
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Encoded, Example, Outcome, Refused
 from bvrank.scoring.collate import Collator, Row
-from bvrank.scoring.precision import recompute_contexts
 from bvrank.scoring.reference import Reference, ReferenceStore
-from bvrank.scoring.scorer import Scorer, cost_of, packing, text_config
+from bvrank.scoring.scorer import cost_of, packing, text_config
 from bvrank.tracking.progress import phase
 from bvrank.trainer import Plan
 
@@ -177,28 +176,6 @@ def _check_views(rows: Sequence[Encoded], views: tuple[str, ...], where: str) ->
             )  # fmt: skip
 
 
-def ready_model(model: Any, settings: TrainSettings, seed: int, lora: Any, tokenizer: Any) -> Any:
-    """Adapter, dtype and activation checkpointing as set; the tokenizer goes with the weights."""
-    if settings.precision == "fp64":
-        model = model.double()
-    model = lora.wrap(model, seed)
-    model.bvrank_tokenizer = tokenizer
-    if settings.activation_checkpointing:
-        options: dict[str, Any] = {"use_reentrant": False}
-        if settings.precision == "fp64":
-            options["context_fn"] = recompute_contexts
-        _checkpoint_activations(model, options)
-    return model
-
-
-def _checkpoint_activations(model: Any, options: dict[str, Any]) -> None:
-    # transformers 6 drops the older name.
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    (enable or model.gradient_checkpointing_enable)(options)
-    if hasattr(model, "enable_input_require_grads") and hasattr(model, "peft_config"):
-        model.enable_input_require_grads()
-
-
 def collator(model: Any, settings: TrainSettings, device: torch.device) -> Collator:
     """The layout as set, with this model's costs, for what `device` computes."""
     layout = packing(model, settings.scoring.layout, device)
@@ -265,18 +242,3 @@ def learning_rate(settings: TrainSettings) -> Callable[[int], float]:
         return peak * (1 - gone if shape == "linear" else (1 + math.cos(math.pi * gone)) / 2)
 
     return rate
-
-
-def optimizer_of(model: Any, settings: TrainSettings) -> torch.optim.Optimizer:
-    """The optimizer as set, over the weights that train."""
-    kind: Any = settings.optimizer.kind()
-    weights = [p for p in model.parameters() if p.requires_grad]
-    optimizer: torch.optim.Optimizer = kind(
-        weights, lr=settings.optimizer.lr, **settings.optimizer.options
-    )
-    return optimizer
-
-
-def scorer_of(model: Any, settings: TrainSettings) -> Scorer:
-    """The module that engines wrap."""
-    return Scorer(model, chunk=settings.scoring.chunk)

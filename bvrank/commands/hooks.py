@@ -16,7 +16,7 @@ import torch
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.commands.guard import STOPS, heeded
-from bvrank.commands.settings import Checkpoint
+from bvrank.commands.sections import Checkpoint
 from bvrank.protocols import Tracker
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import StepReport

@@ -58,7 +58,8 @@ def main(config: dict[str, Any]) -> int:
 
 def _found(config: dict[str, Any]) -> Found:
     from bvrank.commands.assemble import teaching, texts_of
-    from bvrank.commands.settings import Rendering, split_intake
+    from bvrank.commands.sections import Rendering
+    from bvrank.commands.settings import split_intake
     from bvrank.data.encoding import encode
     from bvrank.models.corpus import Corpus
     from bvrank.objectives.schedule import Schedule

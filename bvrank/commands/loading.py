@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from bvrank.commands import assemble, prepare
+from bvrank.commands import assemble, policy, prepare
 from bvrank.data.mix import worlds
 from bvrank.data.templates import Template
 from bvrank.errors import ConfigError, did_you_mean
@@ -74,7 +74,7 @@ def _parts(asked: Request) -> tuple[Template, Callable[[], Any]]:
         model = asked.model.model(tokenizer, settings.seed)
         if isinstance(asked.model, Tiny):
             prepare.teach(asked.model, model, tokenizer, asked.store)
-        return assemble.ready_model(model, settings, settings.seed, asked.model.lora, tokenizer)
+        return policy.ready_model(model, settings, settings.seed, asked.model.lora, tokenizer)
 
     return settings.template.template(tokenizer), fresh
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import bvrank.data.arithmetic as world
 from bvrank.checkpoint import TrainState
-from bvrank.commands import assemble
-from bvrank.commands.settings import (
+from bvrank.commands import assemble, policy
+from bvrank.commands.sections import (
     Checkpoint,
     Eval,
     Examples,
@@ -23,8 +23,8 @@ from bvrank.commands.settings import (
     Scheduler,
     Scoring,
     Trainer,
-    TrainSettings,
 )
+from bvrank.commands.settings import TrainSettings
 from bvrank.data.encoding import encode
 from bvrank.data.mix import with_worlds
 from bvrank.data.templates import Template
@@ -35,6 +35,7 @@ from bvrank.models.saving import load_weights, save_policy
 from bvrank.models.tiny import Tiny
 from bvrank.objectives.schedule import Schedule
 from bvrank.objectives.sft import SFT
+from bvrank.ranks import ALONE
 from bvrank.records import Message, Mode
 from bvrank.run import kept
 from bvrank.sampling import pairs as sampled
@@ -122,9 +123,10 @@ def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:
     except ValueError as error:
         raise ConfigError(str(error), where="model.teach.problems") from error
     rows, _ = encode(taught, template, views=objective.views, max_length=4096)
-    scorer = assemble.scorer_of(model, settings)
-    optimizer = assemble.optimizer_of(model, settings)
-    engine = Local().start(scorer, optimizer, precision="fp32", max_grad_norm=1.0)
+    scorer = policy.scorer_of(model, settings)
+    here = Local()
+    optimizer = policy.optimizer_of(model, settings, here.place(ALONE))
+    engine = here.start(scorer, optimizer, precision="fp32", max_grad_norm=1.0)
     batches = assemble.stream(
         rows,
         None,
@@ -144,6 +146,7 @@ def _teaching(node: Tiny) -> TrainSettings:
         optimizer=Optimizer("AdamW", node.teach.lr, {"betas": (0.9, 0.95)}),
         scheduler=Scheduler("cosine", 0.067),
         schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,
+        compile=False,
         template=Rendering(), scoring=Scoring("forest", 16_384), trainer=Trainer(),
         eval=Eval(0, None),
         checkpoint=Checkpoint(0, 1, None),

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bvrank.commands import assemble
+from bvrank.commands import assemble, policy
 from bvrank.data.batches import Stream
 from bvrank.engines.live import Live
 from bvrank.errors import RunError
@@ -40,7 +40,7 @@ class Batching:
         settings, place = asked.settings, asked.engine.place(ranks)
         live = asked.needs_reference and settings.scoring.reference == "live"
         stored = asked.needs_reference and not live and ranks.first
-        frozen = assemble.scorer_of(copy.deepcopy(model), settings) if live else None
+        frozen = policy.scorer_of(copy.deepcopy(model), settings) if live else None
         identity = model_identity(model) if stored else ""
         return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, frozen)
 

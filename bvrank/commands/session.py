@@ -15,7 +15,7 @@ import torch
 
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
-from bvrank.commands import assemble, prepare
+from bvrank.commands import assemble, policy, prepare
 from bvrank.commands.hooks import Recorder, Saver, Stopping
 from bvrank.commands.loading import Loaded, load
 from bvrank.commands.references import Batching
@@ -185,10 +185,11 @@ class Session:
 
 def _engine(asked: Request, model: Any, ranks: Ranks) -> Any:
     settings = asked.settings
-    scorer = assemble.scorer_of(model, settings).to(asked.engine.place(ranks))
+    place = asked.engine.place(ranks)
+    scorer = policy.scorer_of(model, settings).to(place)
     verify_scorer(scorer, settings.scoring.layout)  # while its weights are whole
     return asked.engine.start(
-        scorer, assemble.optimizer_of(model, settings), precision=settings.precision,
+        scorer, policy.optimizer_of(model, settings, place), precision=settings.precision,
         max_grad_norm=settings.max_grad_norm, ranks=ranks,
         forwards=settings.forwards(ranks.world),
     )  # fmt: skip

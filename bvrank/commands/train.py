@@ -107,8 +107,10 @@ def request(config: dict[str, Any]) -> Request:
     settings.optimizer.kind()
     engine, launcher = build(config["engine"], "engine", trusted), _launcher(config)
     settings.forwards(launcher.world)
-    engine.check(precision=settings.precision, optimizer=settings.optimizer.name,
-                 processes=max(launcher.here, launcher.nodes))  # fmt: skip
+    engine.check(
+        precision=settings.precision, optimizer=settings.optimizer.name,
+        processes=max(launcher.here, launcher.nodes), compiled=settings.compile,
+    )  # fmt: skip
     trackers = trackers_of(config.get("tracker") or {}, trusted)
     content, name = _identity(config, settings)
     return Request(

@@ -36,7 +36,9 @@ from bvrank.records import TokenBatch, TokenRows
 
 @dataclass(frozen=True)
 class DeepSpeed:
-    """Settings of a DeepSpeed engine. `ds` holds keys of DeepSpeed's own, under its names.
+    """Settings of a DeepSpeed engine. `offload`: what rests in the host's memory between uses: the
+    optimizer's states, or (stage 3) weights as well. `ds` holds keys of DeepSpeed's own, under its
+    names.
 
     ConfigError when the package is missing, for a key that DeepSpeed does not know, that bvrank
     sets itself, or that has no effect at this stage.
@@ -45,6 +47,7 @@ class DeepSpeed:
     stage: Literal[0, 1, 2, 3]
     device: Literal["auto", "cpu", "cuda"] = "auto"
     ds: Mapping[str, Any] = field(default_factory=dict)
+    offload: Literal["none", "optimizer", "all"] = "none"
 
     def __post_init__(self) -> None:
         if importlib.util.find_spec("deepspeed") is None:
@@ -54,11 +57,28 @@ class DeepSpeed:
             )
         device(self.device)
         check_keys(self.ds)
-        zero = self.ds.get("zero_optimization", {})
-        if zero:
+        self._check_offload()
+        if zero := self.zero():
             _check_zero(zero, self.stage, self.device)
 
-    def check(self, *, precision: Precision, processes: int, optimizer: str) -> None:
+    def zero(self) -> dict[str, Any]:
+        """DeepSpeed's zero_optimization, less the stage."""
+        parts = {"none": (), "optimizer": ("optimizer",), "all": ("optimizer", "param")}
+        there = {f"offload_{part}": {"device": "cpu"} for part in parts[self.offload]}
+        return {**there, **self.ds.get("zero_optimization", {})}
+
+    def _check_offload(self) -> None:
+        given = [k for k in self.ds.get("zero_optimization", {}) if k.startswith("offload_")]
+        if self.offload != "none" and given:
+            raise ConfigError(f"is said by ds.zero_optimization.{given[0]} as well",
+                              where="offload", repair="Leave one of the two out.")  # fmt: skip
+        if self.stage < {"none": 0, "optimizer": 1, "all": 3}[self.offload]:
+            least = "zero3" if self.offload == "all" else "zero1, zero2 or zero3"
+            raise ConfigError(f"{self.offload} has no effect at stage {self.stage}",
+                              where="offload", repair=f"Set engine={least}.")  # fmt: skip
+
+    def check(self, *, precision: Precision, processes: int, optimizer: str,
+              compiled: bool = False) -> None:  # fmt: skip
         """ConfigError when a run of this precision, with this optimizer or so many processes of a
         machine, cannot be had."""
         if self.stage and optimizer not in ELEMENTWISE:
@@ -72,6 +92,11 @@ class DeepSpeed:
             raise ConfigError(
                 f"{processes} on a machine with {there} GPUs", where="launcher.processes",
                 repair="Set launcher.processes=auto.",
+            )  # fmt: skip
+        if compiled and self.stage == 3:
+            raise ConfigError(
+                "a layer that is compiled does not gather its weights", where="compile",
+                repair="Set compile=false, or engine=zero2.",
             )  # fmt: skip
         if precision == "fp64":
             raise ConfigError(
@@ -90,7 +115,7 @@ class DeepSpeed:
         clipping = max_grad_norm if self.stage and math.isfinite(max_grad_norm) else 0.0
         config = {
             **self.ds,
-            "zero_optimization": {**self.ds.get("zero_optimization", {}), "stage": self.stage},
+            "zero_optimization": {**self.zero(), "stage": self.stage},
             "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": forwards,
             "gradient_clipping": clipping, "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False, "steps_per_print": None,

@@ -31,7 +31,8 @@ class Local:
     def __post_init__(self) -> None:
         device(self.device)
 
-    def check(self, *, precision: Precision, processes: int, optimizer: str) -> None:
+    def check(self, *, precision: Precision, processes: int, optimizer: str,
+              compiled: bool = False) -> None:  # fmt: skip
         """ConfigError for more than one process."""
         if processes > 1:
             raise ConfigError(
@@ -132,9 +133,10 @@ def clip(module: nn.Module, limit: float) -> float:
     A norm that is not finite leaves them as they are."""
     weights = [p for p in module.parameters() if p.grad is not None]
     norm = nn.utils.get_total_norm([p.grad for p in weights if p.grad is not None])
-    if torch.isfinite(norm):
+    found = float(norm)
+    if limit <= found + 1e-6 < math.inf:  # else the factor is 1
         nn.utils.clip_grads_with_norm_(weights, limit, norm)
-    return float(norm)
+    return found
 
 
 def device(name: str) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -33,6 +33,14 @@ class Float64(TorchFunctionMode):
 def exact(dtype: torch.dtype) -> contextlib.AbstractContextManager[Any]:
     """Float64() for a float64 model, nothing for any other."""
     return Float64() if dtype == torch.float64 else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def both(one: contextlib.AbstractContextManager[Any], other: contextlib.AbstractContextManager[Any]
+         ) -> Iterator[None]:  # fmt: skip
+    """Two contexts as one."""
+    with one, other:
+        yield
 
 
 def recompute_contexts() -> tuple[contextlib.AbstractContextManager[Any], Float64]:

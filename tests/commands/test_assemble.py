@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from bvrank.commands.assemble import learning_rate, plan_of, texts_of
 from bvrank.commands.compose import composed, frozen
-from bvrank.commands.settings import Scheduler, TrainSettings, train_settings
+from bvrank.commands.sections import Scheduler
+from bvrank.commands.settings import TrainSettings, train_settings
 from bvrank.data.lists import Lists
 from bvrank.data.pairs import Pairs
 from bvrank.errors import DataError

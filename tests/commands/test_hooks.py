@@ -16,7 +16,7 @@ from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.commands.guard import STOPS
 from bvrank.commands.hooks import Recorder, Saver, Stopping
-from bvrank.commands.settings import Checkpoint
+from bvrank.commands.sections import Checkpoint
 from bvrank.ranks import ALONE
 from bvrank.records import StepReport
 

@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 from bvrank.commands.build import build
 from bvrank.commands.compose import COMPOSING, composed, flat_keys, frozen
 from bvrank.commands.hydra_errors import explain
+from bvrank.commands.sections import Optimizer
 from bvrank.commands.settings import (
     GROUPS,
     Intake,
-    Optimizer,
     TrainSettings,
     split_intake,
     train_settings,

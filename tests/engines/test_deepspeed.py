@@ -301,3 +301,33 @@ def test_an_elementwise_optimizer_trains_alike_on_flat_slices(name: str) -> None
 def test_the_local_engine_is_of_one_process() -> None:
     with pytest.raises(ConfigError, match=r"engine: is of one process.*engine=zero0"):
         Local("cpu").check(precision="fp32", processes=2, optimizer="AdamW")
+
+
+def test_offload_is_short_for_deepspeeds_own_keys() -> None:
+    rests = {"device": "cpu"}
+    assert DeepSpeed(2, "cpu", offload="optimizer").zero() == {"offload_optimizer": rests}
+    both = {"offload_optimizer": rests, "offload_param": rests}
+    assert DeepSpeed(3, "cpu", offload="all").zero() == both
+    assert DeepSpeed(0, "cpu").zero() == {}
+
+
+@pytest.mark.parametrize(
+    ("stage", "offload", "ds", "said"),
+    [
+        (0, "optimizer", {}, "engine=zero1"), (2, "all", {}, "engine=zero3"),
+        (3, "all", {"zero_optimization": OFFLOAD}, "as well"),
+    ],
+)  # fmt: skip
+def test_an_offload_without_effect_or_said_twice_is_refused(
+    stage: Any, offload: Any, ds: Any, said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        DeepSpeed(stage, "cpu", ds, offload)
+    assert caught.value.where == "offload"
+
+
+def test_a_compiled_layer_is_no_part_of_stage_3() -> None:
+    words: dict[str, Any] = {"precision": "fp32", "processes": 1, "optimizer": "AdamW"}
+    DeepSpeed(2, "cpu").check(**words, compiled=True)
+    with pytest.raises(ConfigError, match="compiled"):
+        DeepSpeed(3, "cpu").check(**words, compiled=True)
