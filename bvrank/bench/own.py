@@ -42,7 +42,7 @@ def steps(job: Mapping[str, Any], turns: Turns) -> None:
         with torch.no_grad(), autocast(device, job["precision"]):
             engine.module.eval()
             reference = store.fill(rows, engine.score, collate).values
-    order = Order((tuple(range(len(rows))),), 0, job["batch"])
+    order = Order((np.arange(len(rows)),), 0, job["batch"])
     stream = InOrder(rows, reference, order, collate, job["micro"])
     engine.module.train()
     number = 0

@@ -10,15 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
+from bvrank.commands import intake
+from bvrank.commands.intake import Material, chunks, encoded, representatives
 from bvrank.commands.settings import Intake, TrainSettings
 from bvrank.data.batches import Stream
-from bvrank.data.encoding import AT_ONCE, Listing, encode
 from bvrank.data.loader import Order, streams_of
 from bvrank.data.refusals import NO_PREFERENCE, check_refused
-from bvrank.data.templates import Template
+from bvrank.data.shelf import has_view, longest_of, taken
+from bvrank.data.split import divided
 from bvrank.errors import DataError
 from bvrank.objectives.schedule import Schedule
 from bvrank.ranks import ALONE, Ranks
@@ -30,7 +33,8 @@ from bvrank.tracking.progress import phase
 from bvrank.trainer import Plan
 
 # As the store knows them: what came of another computation has other last bits.
-LAYOUTS = {"forest": "blocks", "masked": "forest", "padded": "padded"}
+LAYOUTS = {"forest": "blocks", "masked": "masked", "padded": "branches"}
+NO_PREFERENCE_TOLD = "no candidate is better than another"
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 5e-3}  # nats per token, policy against reference
 
 
@@ -38,17 +42,17 @@ TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 5e-3}  # nats per token, policy
 class Rows:
     """Encoded rows, what was refused, and whether views are drawn as separate streams."""
 
-    train: list[Encoded]
-    held_out: list[Encoded]
+    train: Sequence[Encoded]
+    held_out: Sequence[Encoded]
     refused: list[Refused]
     independent: bool
 
-    def some_held_out(self, views: tuple[str, ...], limit: int | None) -> list[Encoded]:
+    def some_held_out(self, views: tuple[str, ...], limit: int | None) -> Sequence[Encoded]:
         """The first `limit` held-out rows; of each view, where views are drawn apart."""
         if limit is None or not self.independent:
             return self.held_out[:limit]
-        by_view = [[r for r in self.held_out if r.branches[0].view == v] for v in views]
-        return [row for rows in by_view for row in rows[:limit]]
+        numbers = [np.flatnonzero(has_view(self.held_out, view))[:limit] for view in views]
+        return taken(self.held_out, np.concatenate(numbers))
 
 
 def texts_of(source: Any) -> Iterator[str]:
@@ -69,48 +73,54 @@ def texts_of(source: Any) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Half:
-    """What trains, or what is held out: rows as found, those that count, those that do not."""
+    """What trains, or what is held out: how many rows were found, those that count, those that do
+    not; `examples` only where they were asked for."""
 
-    found: Sequence[Example | Refused]
-    kept: list[Encoded]
+    found: int
+    kept: Sequence[Encoded]
     refused: list[Refused]
+    examples: Sequence[Example | Refused] = ()
 
 
-def encoded_rows(source: Any, held_source: Any, intake: Intake, template: Template,
-                 schedule: Schedule, settings: TrainSettings, where: str) -> Rows:  # fmt: skip
+def encoded_rows(material: Material, schedule: Schedule, where: str, store: Path,
+                 content: str | None) -> Rows:  # fmt: skip
     """Tree by tree what trains and what is held out. DataError when too much was refused."""
-    train, held = halves(source, held_source, intake, template, schedule, settings)
-    check_half(train, intake, schedule, where)
+    train, held = (_counting(half, schedule) for half in encoded(material, store, content))
+    check_half(train, material.intake, schedule, where)
     if held.found:
-        check_half(held, intake, schedule, f"{where} (held out)")
-    independent = getattr(source, "pairing", None) == "independent"
+        check_half(held, material.intake, schedule, f"{where} (held out)")
+    independent = getattr(material.source, "pairing", None) == "independent"
     apart = independent and len(schedule.views()) > 1
     return Rows(train.kept, held.kept, [*train.refused, *held.refused], apart)
 
 
-def halves(source: Any, held_source: Any, intake: Intake, template: Template,
-           schedule: Schedule, settings: TrainSettings) -> tuple[Half, Half]:  # fmt: skip
-    """(train, held out), whatever was refused."""
-    from bvrank.data.split import held_out_split, without_leaks
-
-    train: Sequence[Example | Refused] = list(source.rows())
-    held: Sequence[Example | Refused] = []
-    if held_source is not None:
-        held = list(held_source.rows())
-        train = without_leaks(train, held)
-    elif intake.eval_fraction > 0:
-        train, held = held_out_split(train, intake.eval_fraction, settings.seed)
+def halves(material: Material, schedule: Schedule) -> tuple[Half, Half]:
+    """(train, held out), with their examples, whatever was refused."""
+    sides: tuple[list[Example | Refused], ...] = ([], [])
+    fraction = material.intake.eval_fraction
+    for held, row in divided(material.source, material.held_source, fraction, material.seed):
+        sides[held].append(row)
 
     def half(rows: Sequence[Example | Refused]) -> Half:
-        found, refused = encode(
-            rows, template, views=schedule.views(), max_length=intake.max_length,
-            overlong=intake.overlong, listing=getattr(source, "listing", Listing()),
-            seed=settings.seed,
-        )  # fmt: skip
-        useful, useless = teaching(found, schedule)
-        return Half(rows, useful, [*refused, *useless])
+        found = [item for part in chunks(rows) for item in material.encoder().chunk(part)]
+        refused = [item for item in found if isinstance(item, Refused)]
+        useful, useless = teaching([i for i in found if isinstance(i, Encoded)], schedule)
+        return Half(len(rows), useful, [*refused, *useless], rows)
 
-    return half(train), half(held)
+    return half(sides[0]), half(sides[1])
+
+
+def _counting(half: intake.Half, schedule: Schedule) -> Half:
+    """Rows that count for the objective somewhere along the run, and those that never do. One row
+    of a kind says it for all."""
+    first, place = representatives(half.rows)
+    counts = np.asarray(_counts(first, schedule), bool)[place] if len(first) else np.zeros(0, bool)
+    never = [
+        Refused(half.rows.where(i), NO_PREFERENCE, NO_PREFERENCE_TOLD)
+        for i in np.flatnonzero(~counts).tolist()
+    ]
+    rows = half.rows if counts.all() else half.rows.take(np.flatnonzero(counts))
+    return Half(half.found, rows, [*half.refused, *never])
 
 
 def check_half(half: Half, intake: Intake, schedule: Schedule, where: str) -> None:
@@ -124,17 +134,22 @@ def teaching(rows: Sequence[Encoded], schedule: Schedule
     """Rows that count for the objective somewhere along the run, and those that never do."""
     kept: list[Encoded] = []
     refused: list[Refused] = []
-    for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
+    for row, counts in zip(rows, _counts(rows, schedule), strict=True):
+        if counts:
+            kept.append(row)
+        else:
+            refused.append(Refused(row.where, NO_PREFERENCE, NO_PREFERENCE_TOLD))
+    return kept, refused
+
+
+def _counts(rows: Sequence[Encoded], schedule: Schedule) -> list[bool]:
+    """Of each row, whether the objective ever counts it."""
+    found: list[bool] = []
+    for part in chunks(rows):
         outcomes = [_outcome(objective, part) for objective in schedule.variants()]
         counts = torch.stack([o.count.sum(0) for o in outcomes]).sum(0)
-        for row, count in zip(part, counts.tolist(), strict=True):
-            if count > 0:
-                kept.append(row)
-            else:
-                why = "no candidate is better than another"
-                refused.append(Refused(row.where, NO_PREFERENCE, why))
-    return kept, refused
+        found += (counts > 0).tolist()
+    return found
 
 
 def _outcome(objective: Any, rows: Sequence[Encoded]) -> Outcome:
@@ -157,7 +172,8 @@ def metric_names(schedule: Schedule, rows: Rows) -> set[str]:
 def check_positions(rows: Rows, model: Any) -> None:
     """DataError when a row is longer than the model's positions reach."""
     most = getattr(text_config(model), "max_position_embeddings", None)
-    longest = max([*rows.train, *rows.held_out], key=lambda row: row.longest)
+    halves = [longest_of(half) for half in (rows.train, rows.held_out) if len(half)]
+    longest = max(halves, key=lambda row: row.longest)
     if most is not None and longest.longest > most:
         raise DataError(
             f"{longest.longest:,} tokens, but the model has {most:,} positions",
@@ -166,9 +182,8 @@ def check_positions(rows: Rows, model: Any) -> None:
 
 
 def _check_views(rows: Sequence[Encoded], views: tuple[str, ...], where: str) -> None:
-    present = {branch.view for row in rows for branch in row.branches}
     for view in views:
-        if view not in present:
+        if not has_view(rows, view).any():
             raise DataError(
                 f"the objective reads the view {view}, but no row has it", where=where,
                 repair="Choose an objective of the other view alone; with data=pairs the bare view "

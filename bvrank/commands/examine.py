@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bvrank.commands import assemble, bias
 from bvrank.commands.assemble import Half, Rows
 from bvrank.commands.diagnosis import Check
+from bvrank.commands.loading import material_of
 from bvrank.data import checks
 from bvrank.data.arithmetic import Demonstrations
 from bvrank.data.checks import Rendered, rendered
@@ -76,9 +77,8 @@ def _seen(asked: Request, template: Template) -> Seen:
     intake = asked.intake
     if intake.overlong == "error":
         intake = replace(intake, overlong="drop")  # to count them all
-    train, held = assemble.halves(
-        asked.source, asked.held_source, intake, template, asked.schedule, asked.settings
-    )
+    material = replace(material_of(asked, asked.source, template), intake=intake)
+    train, held = assemble.halves(material, asked.schedule)
     kept = [*_kept(train), *_kept(held)]
     sizes = {
         (view, part): pairs
@@ -90,7 +90,7 @@ def _seen(asked: Request, template: Template) -> Seen:
 
 def _kept(half: Half) -> list[Example]:
     where = {row.where for row in half.kept}
-    return [row for row in half.found if isinstance(row, Example) and row.where in where]
+    return [row for row in half.examples if isinstance(row, Example) and row.where in where]
 
 
 def _read(examples: Sequence[Example], views: Sequence[str], template: Template) -> list[Rendered]:

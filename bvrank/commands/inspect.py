@@ -94,7 +94,7 @@ def _rows(
 ) -> tuple[Sequence[Example | Refused], Sequence[Example | Refused]]:
     """What would train and what would be held out."""
     from bvrank.data.mix import worlds
-    from bvrank.data.split import held_out_split, without_leaks
+    from bvrank.data.split import divided
 
     if any(world.path is None for world in worlds(source)):
         raise ConfigError(
@@ -103,13 +103,11 @@ def _rows(
             repair="Train first; then look at data=pairs "
             "data.path=<store>/pairs/<name>/pairs.jsonl",
         )
-    rows = list(source.rows())
-    if intake.eval_path is not None:
-        held = list(source.held(intake.eval_path).rows())
-        return without_leaks(rows, held), held
-    if intake.eval_fraction > 0:
-        return held_out_split(rows, intake.eval_fraction, seed)
-    return rows, []
+    held_source = None if intake.eval_path is None else source.held(intake.eval_path)
+    sides: tuple[list[Example | Refused], ...] = ([], [])
+    for held, row in divided(source, held_source, intake.eval_fraction, seed):
+        sides[held].append(row)
+    return sides[0], sides[1]
 
 
 def _verdict(found: Found) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transformers.utils.logging import disable_progress_bar
 
 from bvrank.commands import assemble, policy, prepare
+from bvrank.commands.intake import Material
 from bvrank.data.mix import worlds
 from bvrank.data.templates import Template
 from bvrank.errors import ConfigError, did_you_mean
@@ -80,10 +81,15 @@ def _parts(asked: Request) -> tuple[Template, Callable[[], Any]]:
 
 
 def _rows(asked: Request, source: Any, template: Template) -> assemble.Rows:
-    return assemble.encoded_rows(
-        source, asked.held_source, asked.intake, template, asked.schedule,
-        asked.settings, asked.where,
-    )  # fmt: skip
+    content = asked.content if source is asked.source else None
+    material = material_of(asked, source, template)
+    return assemble.encoded_rows(material, asked.schedule, asked.where, asked.store, content)
+
+
+def material_of(asked: Request, source: Any, template: Template) -> Material:
+    """What the run's rows are made of."""
+    views, seed = asked.schedule.views(), asked.settings.seed
+    return Material(source, asked.held_source, asked.intake, template, views, seed)
 
 
 def _check_best(asked: Request, rows: assemble.Rows) -> None:

@@ -8,8 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bvrank.commands import assemble, policy
 from bvrank.data.batches import Stream
+from bvrank.data.shelf import taken
 from bvrank.engines.live import Live
 from bvrank.errors import RunError
 from bvrank.ranks import Ranks
@@ -52,14 +55,14 @@ class Batching:
         if self.frozen is not None:
             return self._live(self._stream(rows, None, self.rows.independent), engine)
         drawn = self.drawn()
-        own = self._own(engine, [rows[i] for i in drawn], run)
+        own = self._own(engine, taken(rows, drawn), run)
         return self._stream(rows, own.at(drawn, len(rows)), self.rows.independent)
 
     def held_out(self, engine: Any) -> Callable[[int], dict[str, float]] | None:
         """step -> figures on the held-out rows; None when there are none."""
         settings = self.asked.settings
         rows = self.rows.some_held_out(self.asked.views, settings.eval.rows)
-        if not rows:
+        if not len(rows):
             return None
         reference, live = None, self.frozen is not None
         if self.asked.needs_reference and not live:
@@ -74,10 +77,10 @@ class Batching:
 
         return figures
 
-    def drawn(self) -> list[int]:
+    def drawn(self) -> np.ndarray:
         """The rows that the run's steps draw, in file order: no other needs a reference."""
         stream = self._stream(self.rows.train, None, self.rows.independent)
-        return sorted(stream.order.drawn(self.asked.settings.steps))
+        return stream.order.drawn(self.asked.settings.steps)
 
     def _stream(self, rows: Any, reference: Reference | None, independent: bool) -> Stream:
         return assemble.stream(

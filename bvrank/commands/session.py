@@ -21,13 +21,13 @@ from bvrank.commands.loading import Loaded, load
 from bvrank.commands.references import Batching
 from bvrank.data.mix import worlds
 from bvrank.data.refusals import summarise
+from bvrank.data.shelf import has_view, keys_of
 from bvrank.errors import Interrupted, Stopped, TrainingError
 from bvrank.evaluation.arithmetic import compared
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Encoded
 from bvrank.run import RunFolder, read_jsonl
 from bvrank.sampling import examples
-from bvrank.scoring.reference import branch_keys
 from bvrank.scoring.verify import verify_scorer
 from bvrank.tracking.jsonl import Jsonl
 from bvrank.tracking.progress import Progress
@@ -133,7 +133,7 @@ class Session:
 
     def _prompts(self) -> list[examples.Prompt]:
         loaded, count = self.loaded, self.asked.settings.examples.count
-        rows = loaded.rows.held_out or loaded.rows.train
+        rows = loaded.rows.held_out if len(loaded.rows.held_out) else loaded.rows.train
         return examples.prompts_of(loaded.source, rows, self.asked.views, loaded.template, count)
 
     def _accuracy(self, model: Any, title: str) -> Any:
@@ -164,8 +164,10 @@ class Session:
         rows = self.loaded.rows
         if not self.ranks.first:
             return
-        keys = [key for row in rows.train for key in branch_keys(row)]
-        content = hashlib.sha256(repr(keys).encode()).hexdigest()[:16]
+        digest = hashlib.sha256()
+        for number in range(len(rows.train)):
+            digest.update(keys_of(rows.train, number).tobytes())
+        content = digest.hexdigest()[:16]
         run.record_data(fingerprint=self.asked.content, kept=len(rows.train), refused=rows.refused)
         run.update(rows_digest=content)
         held = f", {len(rows.held_out):,} held out" if rows.held_out else ""
@@ -174,8 +176,8 @@ class Session:
                 "marginal: no answer has two traces, so that it is dpo here. Raise data.traces, or "
                 "give lists of {think, answer} as chosen and rejected.", file=sys.stderr,
             )  # fmt: skip
-        views = Counter(v for r in rows.train for v in {b.view for b in r.branches})
-        told = ", ".join(f"{view} {n:,}" for view, n in sorted(views.items(), reverse=True))
+        views = {view: int(has_view(rows.train, view).sum()) for view in self.asked.views}
+        told = ", ".join(f"{view} {n:,}" for view, n in sorted(views.items(), reverse=True) if n)
         print(
             f"rows: {summarise(len(rows.train), rows.refused)}{held}; views: {told}; "
             f"{len(self.batching.drawn()):,} are drawn in {self.asked.settings.steps} steps",

@@ -14,7 +14,7 @@ from bvrank.commands.settings import TrainSettings
 from bvrank.commands.surroundings import AREA, size
 from bvrank.data.flaws import Finding
 from bvrank.run.shelf import entries, left_behind
-from bvrank.scoring.reference import torn_files
+from bvrank.scoring.values import torn_files
 
 PROBE = 64  # rows and columns of the weight whose moments are counted
 

@@ -68,7 +68,7 @@ def _listed(store: Path, found: Sequence[Entry], asked: Options) -> Iterator[Lin
 
 
 def _verified(store: Path, found: Sequence[Entry], asked: Options) -> Iterator[Line]:
-    from bvrank.scoring.reference import torn_files
+    from bvrank.scoring.values import torn_files
 
     with phase("verifying", max(len(found), 1)) as shown:
         for entry in found:
@@ -80,7 +80,7 @@ def _verified(store: Path, found: Sequence[Entry], asked: Options) -> Iterator[L
 def _collected(store: Path, found: Sequence[Entry], asked: Options) -> Iterator[Line]:
     """What goes: damaged entries, what dead writers left, and what was unused for too long. Of
     reference log-probs the torn files go, not the others, which may have cost hours."""
-    from bvrank.scoring.reference import torn_files
+    from bvrank.scoring.values import torn_files
 
     for entry, line in zip(found, _verified(store, found, asked), strict=True):
         idle = (time.time() - line.used) / DAY

@@ -70,11 +70,7 @@ def encode(
     in tokens: a longer view is dropped, raises DataError, or has the middle of its traces cut out.
     `seed` and the row's address fix the order of a list that brings none.
     """
-    if overlong not in OVERLONG:
-        raise ConfigError(f"is one of {', '.join(OVERLONG)}, not {overlong!r}", where="overlong")
-    if max_length < 2:
-        raise ConfigError(f"must be at least 2 tokens, got {max_length}", where="max_length")
-    encoder = _Encoder(template, tuple(views), max_length, overlong, listing or Listing(), seed)
+    encoder = Encoder(template, tuple(views), max_length, overlong, listing or Listing(), seed)
     kept: list[Encoded] = []
     refused: list[Refused] = []
     rows = iter(examples)
@@ -88,13 +84,23 @@ def encode(
 
 
 @dataclass(frozen=True)
-class _Encoder:
+class Encoder:
+    """What `encode` does, a chunk at a time. ConfigError for a setting out of range."""
+
     template: Template
     views: tuple[str, ...]
     max_length: int
     overlong: Overlong
     listing: Listing
     seed: int
+
+    def __post_init__(self) -> None:
+        if self.overlong not in OVERLONG:
+            told = f"is one of {', '.join(OVERLONG)}, not {self.overlong!r}"
+            raise ConfigError(told, where="overlong")
+        if self.max_length < 2:
+            told = f"must be at least 2 tokens, got {self.max_length}"
+            raise ConfigError(told, where="max_length")
 
     def chunk(self, rows: Sequence[Example | Refused]) -> Iterator[Encoded | Refused]:
         """Encodes some rows with one tokenizer call for all of their texts."""

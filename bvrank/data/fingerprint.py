@@ -25,6 +25,17 @@ def fingerprint(node: Mapping[str, Any]) -> str:
     return digest.hexdigest()[:16]
 
 
+def all_local(node: Mapping[str, Any]) -> bool:
+    """Whether everything that a node names under such a key is a file or folder here, so that
+    `fingerprint` says all there is to its content."""
+    for key, value in node.items():
+        if isinstance(value, Mapping) and not all_local(value):
+            return False
+        if key.endswith(("path", "file")) and isinstance(value, str) and not _there(value):
+            return False
+    return True
+
+
 def _files(folder: Path) -> list[Path]:
     """All of a saved data set or model; the first floor of any other, which may be a home."""
     saved = any((folder / mark).is_file() for mark in MARKS)

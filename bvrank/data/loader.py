@@ -8,6 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from bvrank.data.shelf import has_view
 from bvrank.records import Encoded
 
 
@@ -28,7 +29,7 @@ class Order:
     pairing): an example takes one row of each stream, and each stream has its own passes.
     """
 
-    streams: tuple[tuple[int, ...], ...]
+    streams: tuple[np.ndarray, ...]
     seed: int
     batch: int
 
@@ -37,22 +38,18 @@ class Order:
         for at in range((number - 1) * self.batch, number * self.batch):
             yield tuple(self._place(s, at, trees) for s in range(len(self.streams)))
 
-    def drawn(self, steps: int) -> set[int]:
-        """The rows that the first `steps` steps draw."""
-        rows: set[int] = set()
+    def drawn(self, steps: int) -> np.ndarray:
+        """The rows that the first `steps` steps draw, in the order of their numbers."""
+        parts = []
         for stream, numbers in enumerate(self.streams):
-            whole, rest = divmod(steps * self.batch, len(numbers))
-            if whole:
-                rows |= set(numbers)
-                continue
             order = _permutation(self.seed, stream, 0, len(numbers))
-            rows |= {numbers[i] for i in order[:rest]}
-        return rows
+            parts.append(numbers[order[: steps * self.batch]])
+        return np.unique(np.concatenate(parts))
 
     def _place(self, stream: int, at: int, trees: Sequence[Encoded]) -> Place:
         rows = self.streams[stream]
         turn, index = divmod(at, len(rows))
-        row = rows[_permutation(self.seed, stream, turn, len(rows))[index]]
+        row = int(rows[_permutation(self.seed, stream, turn, len(rows))[index]])
         rng = np.random.default_rng((self.seed, stream, turn, row, 1))
         return Place(stream, row, rng.random(len(trees[row].branches)))
 
@@ -63,10 +60,8 @@ def _permutation(seed: int, stream: int, turn: int, size: int) -> np.ndarray:
 
 
 def streams_of(trees: Sequence[Encoded], views: Sequence[str], *, independent: bool
-               ) -> tuple[tuple[int, ...], ...]:  # fmt: skip
+               ) -> tuple[np.ndarray, ...]:  # fmt: skip
     """Row numbers of the streams: all rows, or (independent pairing) the rows of each view."""
     if not independent:
-        return (tuple(range(len(trees))),)
-    return tuple(
-        tuple(i for i, t in enumerate(trees) if any(b.view == v for b in t.branches)) for v in views
-    )
+        return (np.arange(len(trees)),)
+    return tuple(np.flatnonzero(has_view(trees, v)) for v in views)

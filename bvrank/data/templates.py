@@ -20,6 +20,8 @@ setting; a BOS then leads if the tokenizer puts one before any text.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -106,6 +108,16 @@ class Template:
             list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False
         )["input_ids"]
         return found
+
+    def identity(self) -> str:
+        """Hash of everything that decides which ids a text becomes."""
+        backend = getattr(self.tokenizer, "backend_tokenizer", None)
+        words = (
+            backend.to_str() if backend is not None else sorted(self.tokenizer.get_vocab().items())
+        )
+        parts = [words, str(type(self.tokenizer)), self._jinja, str(self._date), repr(self.style),
+                 self.end_id, self._bos, str(self.tokenizer.special_tokens_map)]  # fmt: skip
+        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:
         """The text of each run of ids, special tokens included."""

@@ -20,6 +20,7 @@ KINDS = {
     "pairs": "pairs that a policy sampled",
     "accuracy": "accuracy of a policy on test problems",
     "tokenizers": "tokenizers trained on a file",
+    "rows": "encoded rows of a file",
     "reference": "reference log-probs",
 }
 OPEN = "reference"  # the kind whose entries grow file by file and have no seal

@@ -16,12 +16,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bvrank.data.arithmetic import Arithmetic, problems
 from bvrank.data.mix import worlds
+from bvrank.data.shelf import has_view
 from bvrank.data.templates import Template
 from bvrank.records import Encoded, Message
 from bvrank.run import read_jsonl, to_json, write_atomic
@@ -51,8 +54,8 @@ def prompts_of(source: Any, rows: Sequence[Encoded], views: Sequence[str], templ
     """`count` prompts of each view: test problems of the arithmetic world, else the first rows."""
     if found := worlds(source):
         return _of_problems(found[0], template, count)
-    having = {view: [r for r in rows if any(b.view == view for b in r.branches)] for view in views}
-    return [_of_row(r, view, template) for view in views for r in islice(having[view], count)]
+    having = {view: np.flatnonzero(has_view(rows, view))[:count].tolist() for view in views}
+    return [_of_row(rows[i], view, template) for view in views for i in having[view]]
 
 
 def before(folder: Path, model: Any, template: Template, prompts: Sequence[Prompt],

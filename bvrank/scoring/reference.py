@@ -2,8 +2,8 @@
 
 A branch's key covers every token id before it, its own ids and which of them are scored; entries
 lie below the identity of the reference (weights, dtype, attention, layout). Beta, alpha, learning
-rate, seed and folder are no part of either, so no sweep computes a value twice. The rows that
-a run draws are scored in fixed partitions, in the file's order; one that was cut short leaves
+rate, seed and folder are no part of either, so no sweep computes a value twice. The rows of a run
+that miss a value are scored in partitions, in the file's order; one that was cut short leaves
 nothing and is computed again as a whole, which keeps its values bit-equal. A key that exists keeps
 the value it has, so the last bits depend on which run came first: each run keeps its own values.
 """
@@ -14,7 +14,6 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,6 +29,7 @@ from bvrank.records import Branch, Encoded, TokenBatch
 from bvrank.run import write_atomic
 from bvrank.run.folder import told
 from bvrank.scoring.collate import Collator, Row
+from bvrank.scoring.values import KeyedFiles, Values, mapped_floats
 
 PARTITION = 64  # rows
 BUDGET = 16_384  # tokens per forward, at least one row
@@ -37,113 +37,76 @@ BUDGET = 16_384  # tokens per forward, at least one row
 
 @dataclass(frozen=True)
 class Reference:
-    """What the phase yields: one float64 array per row (one value per branch), and its cost."""
+    """What the phase yields: float64 [branches] of each row, and its cost."""
 
-    values: tuple[np.ndarray, ...]
+    values: Values
     computed: int  # rows scored now
     found: int  # rows that lay in the store
     digest: str  # of all values
 
-    def at(self, numbers: Sequence[int], size: int) -> Reference:
+    def at(self, numbers: Sequence[int] | np.ndarray, size: int) -> Reference:
         """The same for `size` rows, where these stand at `numbers`; the others have no values."""
-        spread = [np.zeros(0)] * size
-        for number, values in zip(numbers, self.values, strict=True):
-            spread[number] = values
-        return replace(self, values=tuple(spread))
+        return replace(self, values=self.values.at(numbers, size))
 
 
 class ReferenceStore:
     """The entries of one reference, below `<folder>/reference/<hash of identity>`. `damaged` lists
-    those that are not whole; what was in them is computed again."""
+    files that are not whole; what was in them is computed again."""
 
     def __init__(self, folder: Path, identity: str) -> None:
         self.folder = folder / "reference" / hashlib.sha256(identity.encode()).hexdigest()[:24]
         with contextlib.suppress(OSError):  # the day of its last use, for `bvrank store gc`
             os.utime(self.folder)
-        found = {path: _read(path) for path in sorted(self.folder.glob("*.values"))}
-        parts = [p for p in found.values() if p is not None]
-        self.damaged = [path for path, part in found.items() if part is None]
-        keys = np.concatenate([k for k, _ in parts]) if parts else np.zeros(0, np.uint64)
-        values = np.concatenate([v for _, v in parts]) if parts else np.zeros(0)
-        self.keys, first = np.unique(keys, return_index=True)
-        self.known = values[first]
-        self.fresh: dict[int, float] = {}
+        self.files = KeyedFiles(self.folder)
+        self.damaged = self.files.damaged
 
     def fill(self, rows: Sequence[Encoded], score: Callable[[TokenBatch], Tensor],
              collate: Collator, on_progress: Callable[[int], None] = lambda _: None,
              ranks: Ranks = ALONE) -> Reference:  # fmt: skip
         """Reference log-probs of every row, from the store where they are there.
 
-        Partitions go round the ranks. The first rank's store is the one that counts: it says what
-        is missing, keeps what was scored, and hands the values to all.
+        Partitions of the rows that miss a value go round the ranks. The first rank's store is the
+        one that counts: it says what is missing, keeps what was scored, and hands the values to
+        all.
         """
-        parts = [rows[i : i + PARTITION] for i in range(0, len(rows), PARTITION)]
-        keys = [np.asarray([k for row in p for k in branch_keys(row)], np.uint64) for p in parts]
-        missing = ranks.agree(self._missing(keys) if ranks.first else [])
-        computed = sum(len(parts[n]) for n in missing)
-        if len(rows) > computed:
-            on_progress(len(rows) - computed)
-        for start in range(0, len(missing), ranks.world):
-            numbers = missing[start : start + ranks.world]
-            scored = _scored([parts[n] for n in numbers], score, collate, ranks)
+        keys, ends = _all_keys(rows)
+        missing = ranks.agree(self._missing(keys, ends) if ranks.first else np.zeros(0, int))
+        if len(rows) > len(missing):
+            on_progress(len(rows) - len(missing))
+        parts = [missing[i : i + PARTITION] for i in range(0, len(missing), PARTITION)]
+        for start in range(0, len(parts), ranks.world):
+            turn = parts[start : start + ranks.world]
+            scored = _scored([[rows[int(i)] for i in p] for p in turn], score, collate, ranks)
             if ranks.first:
-                for number, values in zip(numbers, scored, strict=True):
-                    self._keep(keys[number], values)
-            on_progress(sum(len(parts[n]) for n in numbers))
-        found = self._all(parts, keys, computed) if ranks.first else None
+                for numbers, values in zip(turn, scored, strict=True):
+                    self._keep(np.concatenate([_of(keys, ends, i) for i in numbers]), values)
+            on_progress(sum(map(len, turn)))
+        found = None
+        if ranks.first:
+            _, flat = self.files.look_up(keys)
+            digest = hashlib.sha256(flat.tobytes()).hexdigest()[:16]
+            found = Reference(Values(flat, ends), len(missing), len(rows) - len(missing), digest)
         return ranks.agree(found)  # type: ignore[return-value]
 
-    def _missing(self, keys: Sequence[np.ndarray]) -> list[int]:
-        """The partitions that hold a key which neither the store nor one before them has."""
-        missing, coming = [], set[int]()
-        for number, own in enumerate(keys):
-            new = set(own[~self._look_up(own)[0]].tolist()) - coming
-            if new:
-                missing.append(number)
-                coming |= new
-        return missing
-
-    def _all(self, parts: Sequence[Sequence[Encoded]], keys: Sequence[np.ndarray], computed: int
-             ) -> Reference:  # fmt: skip
-        values: list[np.ndarray] = []
-        for part, own in zip(parts, keys, strict=True):
-            found, flat = self._look_up(own)
-            for i in np.flatnonzero(~found):
-                flat[i] = self.fresh[int(own[i])]
-            values.extend(np.split(flat, np.cumsum([len(r.branches) for r in part])[:-1]))
-        whole = np.concatenate(values) if values else np.zeros(0)
-        digest = hashlib.sha256(whole.tobytes()).hexdigest()[:16]
-        return Reference(tuple(values), computed, len(values) - computed, digest)
-
-    def _look_up(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Which keys are known (bool) and their values (0 where unknown)."""
-        if not len(self.keys):
-            return np.zeros(len(keys), bool), np.zeros(len(keys))
-        at = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
-        found = self.keys[at] == keys
-        return found, np.where(found, self.known[at], 0.0)
+    def _missing(self, keys: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """The rows that hold a key which neither the store nor a row before them has."""
+        known, _ = self.files.look_up(keys)
+        _, first = np.unique(keys, return_index=True)
+        new = np.zeros(len(keys), bool)
+        new[first] = True
+        new &= ~known
+        row = np.repeat(np.arange(len(ends)), np.diff(ends, prepend=0))
+        return np.unique(row[new])
 
     def _keep(self, keys: np.ndarray, values: np.ndarray) -> None:
         """Adds what is new. Equal branches (one title twice, say) share the first one's value."""
-        found, _ = self._look_up(keys)
-        added = {}
-        for key, value, known in zip(keys.tolist(), values.tolist(), found, strict=True):
-            if not known and key not in self.fresh:
-                self.fresh[key] = added[key] = value
-        self._write(np.asarray(list(added), np.uint64), np.asarray(list(added.values())))
-
-    def _write(self, keys: np.ndarray, values: np.ndarray) -> None:
+        known, _ = self.files.look_up(keys)
+        _, first = np.unique(keys, return_index=True)
+        new = np.zeros(len(keys), bool)
+        new[first] = True
+        new &= ~known
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.folder, suffix=".tmp")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(_packed(keys, values))
-                name = hashlib.sha256(keys.tobytes()).hexdigest()[:24]
-                if _read(self.folder / f"{name}.values") is None:  # else another run was first
-                    os.replace(temporary, self.folder / f"{name}.values")
-            finally:
-                Path(temporary).unlink(missing_ok=True)
+            self.files.add(keys[new], values[new])
         except OSError as error:
             raise RunError(
                 f"reference log-probs could not be written ({error.strerror or error})",
@@ -151,27 +114,35 @@ class ReferenceStore:
             ) from error  # fmt: skip
 
 
-def torn_files(folder: Path) -> list[Path]:
-    """The files of one reference that are not what was written."""
-    return [p for p in sorted(folder.glob("*.values")) if _read(p) is None]
-
-
 def write_values(path: Path, reference: Reference) -> None:
     """Keeps a run's own values beside it. RunError when the disk does not take them."""
-    content = np.concatenate([np.zeros(0), *reference.values]).astype("<f8").tobytes()
+    content = reference.values.flat.astype("<f8").tobytes()
     with told(path.parent):
         write_atomic(path, content)
 
 
 def read_values(path: Path, rows: Sequence[Encoded], digest: str) -> Reference | None:
-    """What `write_values` kept of these rows; None when it is gone or not what `digest` says."""
-    sizes = [len(row.branches) for row in rows]
-    if not path.is_file() or hashlib.sha256(path.read_bytes()).hexdigest()[:16] != digest:
+    """What `write_values` kept of these rows, mapped; None when it is gone or not what `digest`
+    says."""
+    _, ends = _all_keys(rows)
+    flat = mapped_floats(path, digest)
+    if flat is None or len(flat) != (ends[-1] if len(ends) else 0):
         return None
-    flat = np.frombuffer(path.read_bytes(), "<f8")
-    if len(flat) != sum(sizes):
-        return None
-    return Reference(tuple(np.split(flat, np.cumsum(sizes)[:-1])), 0, len(rows), digest)
+    return Reference(Values(flat, ends), 0, len(rows), digest)
+
+
+def _all_keys(rows: Sequence[Encoded]) -> tuple[np.ndarray, np.ndarray]:
+    """uint64 keys of all branches, row after row, and int64 [rows] where each row's end. Rows that
+    were kept with their keys are not hashed again."""
+    own = getattr(rows, "keys", None) or (lambda i: np.asarray(branch_keys(rows[i]), np.uint64))
+    parts = [own(i) for i in range(len(rows))]
+    ends = np.cumsum([len(p) for p in parts], dtype=np.int64)
+    return np.concatenate([np.zeros(0, np.uint64), *parts]), ends
+
+
+def _of(values: np.ndarray, ends: np.ndarray, row: int) -> np.ndarray:
+    """The part of a row."""
+    return values[ends[row - 1] if row else 0 : ends[row]]
 
 
 def branch_keys(row: Encoded) -> list[int]:
@@ -255,23 +226,3 @@ def _score(group: list[Encoded], score: Callable[[TokenBatch], Tensor], collate:
             out.append(values[views.index(branch.view), b, seen[branch.view]])
             seen[branch.view] += 1
     return np.asarray(out, np.float64)
-
-
-def _packed(keys: np.ndarray, values: np.ndarray) -> bytes:
-    """SHA-256 of the rest, then the keys (uint64), then as many values (float64), little-endian.
-    An .npz would let some flipped bits through, or raise nearly anything."""
-    content = keys.astype("<u8").tobytes() + values.astype("<f8").tobytes()
-    return hashlib.sha256(content).digest() + content
-
-
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """What `_packed` made, or None when it is not whole: the values are computed again."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
-    digest, content = data[:32], data[32:]
-    if len(content) % 16 or hashlib.sha256(content).digest() != digest:
-        return None
-    middle = len(content) // 2
-    return np.frombuffer(content[:middle], "<u8"), np.frombuffer(content[middle:], "<f8")

@@ -20,7 +20,7 @@ from bvrank.commands.session import Session
 from bvrank.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
 from bvrank.run import read_jsonl
-from bvrank.scoring import reference
+from bvrank.scoring import values
 from tests.commands.fast import (
     config,
     folder,
@@ -41,8 +41,9 @@ def stored(tmp_path: Path) -> list[Path]:
 def test_a_store_that_holds_another_models_values_stops_before_step_one(tmp_path: Path) -> None:
     go(on_pairs(tmp_path, "objective=dpo"))
     for path in stored(tmp_path):
-        keys, values = reference._read(path) or (np.zeros(0, np.uint64), np.zeros(0))
-        path.write_bytes(reference._packed(keys, values - 1.0))
+        keys, found = (np.array(a) for a in values.read(path) or ())
+        path.unlink()
+        values.KeyedFiles(path.parent).add(keys, found - 1.0)
     with pytest.raises(ModelError, match="nats per token"):
         train.main(on_pairs(tmp_path, "objective=dpo", "force=true"))
 

@@ -39,7 +39,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         kept(store / name, lambda: lambda part: (part / "file").write_text("x"))
     reference = ReferenceStore(store, "identity")
     for key in (1, 2):
-        reference._write(np.asarray([key], np.uint64), np.asarray([-1.5]))
+        reference.files.add(np.asarray([key], np.uint64), np.asarray([-1.5]))
     monkeypatch.setenv("BVRANK_STORE", str(store))
     return store
 

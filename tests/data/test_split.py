@@ -1,14 +1,53 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bvrank.data.split import held_out_split, prompt_key, without_leaks
+from bvrank.data.split import Found, _hash, divided, prompt_key
 from bvrank.errors import DataError
 from bvrank.records import Candidate, Example, Message, Refused
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows that can be read more than once."""
+
+    given: Sequence[Found]
+
+    def rows(self) -> Iterator[Found]:
+        return iter(self.given)
+
+
+def sides(pairs: Iterator[tuple[bool, Found]]) -> tuple[list[Found], list[Found]]:
+    found: tuple[list[Found], list[Found]] = ([], [])
+    for held, item in pairs:
+        found[held].append(item)
+    return found
+
+
+def held_out_split(rows: Sequence[Found], fraction: float, seed: int
+                   ) -> tuple[list[Found], list[Found]]:  # fmt: skip
+    return sides(divided(Source(rows), None, fraction, seed))
+
+
+def without_leaks(train: Sequence[Found], held: Sequence[Found]) -> list[Found]:
+    return sides(divided(Source(train), Source(held), 0.0, 0))[0]
+
+
+def with_texts(rows: Sequence[Found], fraction: float, seed: int
+               ) -> tuple[list[Found], list[Found]]:  # fmt: skip
+    """The oracle: whole prompts are compared, and all of them sorted."""
+    prompts = {prompt_key(r) for r in rows if isinstance(r, Example)}
+    count = min(max(1, round(fraction * len(prompts))), len(prompts) - 1)
+    chosen = set(sorted(prompts, key=lambda p: (_hash(p, seed), p))[:count])
+    out = [isinstance(r, Example) and prompt_key(r) in chosen for r in rows]
+    return ([r for r, o in zip(rows, out, strict=True) if not o],
+            [r for r, o in zip(rows, out, strict=True) if o])  # fmt: skip
 
 
 def row(number: int, prompt: str) -> Example:
@@ -32,6 +71,7 @@ def test_no_prompt_is_on_both_sides_whatever_the_order(
         return
     rows = [row(i, f"p{p}") for i, p in enumerate(prompts)]
     train, held = held_out_split(rows, fraction, seed)
+    assert (train, held) == with_texts(rows, fraction, seed)
     assert sorted([*train, *held], key=rows.index) == rows
     assert not keys(train) & keys(held) and train and held
     wanted = round(fraction * len(set(prompts)))
@@ -71,3 +111,14 @@ def test_a_system_turn_does_not_make_another_prompt() -> None:
     assert prompt_key(told) == prompt_key(row(0, "p")) != prompt_key(row(0, "p2"))
     turns = (Message("user", "p"), Message("assistant", "q"))
     assert prompt_key(Example("a", turns, ())) != prompt_key(Example("a", (*turns[:1],) * 2, ()))
+
+
+def test_what_is_held_out_by_a_file_comes_with_it() -> None:
+    held = [row(7, "p"), Refused("a:9", "x", "y")]
+    train, found = sides(divided(Source([row(0, "q")]), Source(held), 0.0, 0))
+    assert found == held and train == [row(0, "q")]
+
+
+def test_nothing_is_held_out_unless_asked() -> None:
+    rows = [row(0, "p"), row(1, "p")]
+    assert held_out_split(rows, 0.0, 0) == (rows, [])

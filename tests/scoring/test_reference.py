@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from torch import Tensor
 
 from bvrank.errors import RunError
 from bvrank.records import Branch, Encoded, TokenBatch
-from bvrank.scoring import reference
+from bvrank.scoring import reference, values
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.layout import Cost
 from bvrank.scoring.reference import Reference, ReferenceStore, branch_keys, model_digest
@@ -54,8 +56,8 @@ def assert_equal(one: Reference, two: Reference) -> None:
 
 def test_values_are_the_scorers_in_branch_order(tmp_path: Path) -> None:
     rows = mixed(0)
-    for row, values in zip(rows, fill(tmp_path, rows).values, strict=True):
-        for branch, value in zip(row.branches, values, strict=True):
+    for row, own in zip(rows, fill(tmp_path, rows).values, strict=True):
+        for branch, value in zip(row.branches, own, strict=True):
             alone = replace(row, branches=(branch,))
             expected = float(SCORER(COLLATE([[Row(alone)]], (branch.view,))).detach())
             assert value == pytest.approx(expected, abs=1e-4)
@@ -178,6 +180,74 @@ def test_a_key_keeps_the_value_it_has_when_new_ones_come_with_it(tmp_path: Path)
     assert np.array_equal(first, with_new) and np.array_equal(first, read_again)
 
 
+def test_rows_drawn_by_another_seed_are_computed_once_too(tmp_path: Path) -> None:
+    rows = mixed(1)
+    some, others = rows[::2], rows[1:6]
+    first = fill(tmp_path, some)
+    second = fill(tmp_path, others)
+    new = [r for r in others if all(r is not s for s in some)]
+    assert (first.computed, second.computed) == (len(some), len(new))
+    every = fill(tmp_path, rows)
+    assert first.computed + second.computed + every.computed == len(rows)
+    assert_equal(fill(tmp_path, some, never), first)
+
+
+SAME = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from bvrank.scoring.values import KeyedFiles
+folder, number = Path(sys.argv[1]), int(sys.argv[2])
+for part in range(40):
+    files = KeyedFiles(folder)
+    keys = np.arange(part * 50, part * 50 + 100, dtype=np.uint64)
+    known, values = files.look_up(keys)
+    assert np.array_equal(values[known], -keys[known].astype(float)), "another's value was torn"
+    files.add(keys[~known], -keys[~known].astype(float))
+"""
+
+
+def test_processes_that_fill_and_merge_one_folder_at_once_lose_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = [
+        subprocess.Popen([sys.executable, "-c", SAME.replace("import numpy", "import bvrank.scoring"
+                          ".values as v; v.MANY = 5; import numpy"), str(tmp_path), str(n)])
+        for n in range(3)
+    ]  # fmt: skip
+    assert [process.wait(120) for process in running] == [0, 0, 0]
+    files = values.KeyedFiles(tmp_path)
+    keys = np.arange(2050, dtype=np.uint64)
+    known, found = files.look_up(keys)
+    assert known.all() and np.array_equal(found, -keys.astype(float)) and not files.damaged
+
+
+def test_many_files_become_one_and_who_has_the_old_ones_goes_on_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = mixed(1)
+    for at in range(len(rows)):
+        whole = fill(tmp_path, rows[: at + 1])
+    before = ReferenceStore(tmp_path, "model")
+    assert len(entries(tmp_path)) == len(rows)
+    monkeypatch.setattr(values, "MANY", 3)
+    assert_equal(fill(tmp_path, rows, never), whole)
+    assert len(entries(tmp_path)) == 1
+    assert_equal(before.fill(rows, never, COLLATE), whole)
+    assert_equal(fill(tmp_path, rows, never), whole)
+
+
+def test_values_are_one_flat_array_by_rows(tmp_path: Path) -> None:
+    found = fill(tmp_path, mixed(0)).values
+    again = [found[i] for i in range(len(found))]
+    assert np.array_equal(np.concatenate(again), found.flat)
+    for part, own in zip(found[2:5], again[2:5], strict=True):
+        assert np.array_equal(part, own)
+    assert np.array_equal(found[-1], again[-1])
+    with pytest.raises(IndexError):
+        found[len(found)]
+
+
 def entries(folder: Path) -> list[Path]:
     return sorted(p for p in folder.rglob("*") if p.is_file())
 
@@ -214,21 +284,21 @@ def test_every_flipped_bit_is_noticed(tmp_path: Path) -> None:
     fill(tmp_path, marked(0)[:1])
     (path,) = entries(tmp_path)
     sound = path.read_bytes()
-    assert reference._read(path) is not None
+    assert values.read(path) is not None
     for bit in range(8 * len(sound)):
         flipped = bytearray(sound)
         flipped[bit // 8] ^= 1 << bit % 8
         path.write_bytes(flipped)
-        assert reference._read(path) is None
+        assert values.read(path) is None
     path.unlink()
-    assert reference._read(path) is None
+    assert values.read(path) is None
 
 
 def test_a_disk_that_takes_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: object, target: object) -> None:
         raise OSError(28, os.strerror(28))
 
-    monkeypatch.setattr(reference.os, "replace", full)
+    monkeypatch.setattr(values.os, "replace", full)
     with pytest.raises(RunError, match=r"No space left on device.*store="):
         fill(tmp_path, mixed(0))
     assert not [p for p in tmp_path.rglob("*") if p.is_file()]
@@ -250,7 +320,7 @@ def test_at_spreads_the_values_to_their_rows(tmp_path: Path) -> None:
 
 def test_no_rows_are_no_values(tmp_path: Path) -> None:
     empty = fill(tmp_path, [])
-    assert (empty.values, empty.computed, empty.found) == ((), 0, 0)
+    assert (len(empty.values), empty.computed, empty.found) == (0, 0, 0)
 
 
 def test_the_digest_of_a_model_is_its_weights() -> None:
