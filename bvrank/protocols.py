@@ -59,6 +59,9 @@ class Engine(Protocol):
     def ranks(self) -> Ranks:
         """The processes it works in."""
 
+    def expect(self, forwards: int) -> None:
+        """Says how many backwards the coming step has; as many on every rank."""
+
     def score(self, batch: TokenBatch) -> Tensor:
         """Log-probs float64 [V,B,K] of the batch's candidates, with gradient in train mode."""
 

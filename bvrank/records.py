@@ -157,13 +157,17 @@ class TokenBatch:
     views: tuple[str, ...]  # [V]
 
     def to(self, device: torch.device) -> TokenBatch:
-        """The same batch on `device`."""
-        return TokenBatch(
-            tuple(_moved(r, device) for r in self.rows),
-            _moved(self.labels, device),
-            self.where,
-            self.views,
-        )
+        """The same batch on `device`; out of pinned memory the copy does not wait."""
+        return self._each("to", device, non_blocking=True)
+
+    def pinned(self) -> TokenBatch:
+        """The same batch in page-locked memory."""
+        return self._each("pin_memory")
+
+    def _each(self, method: str, *args: Any, **options: Any) -> TokenBatch:
+        rows = tuple(_done(r, method, *args, **options) for r in self.rows)
+        labels = _done(self.labels, method, *args, **options)
+        return TokenBatch(rows, labels, self.where, self.views)
 
     @property
     def tokens(self) -> int:
@@ -223,6 +227,10 @@ class TaskResult:
     details: Mapping[str, float] = field(default_factory=dict)
 
 
-def _moved(record: Any, device: torch.device) -> Any:
-    values = {k: v.to(device) if hasattr(v, "to") else v for k, v in vars(record).items()}
+def _done(record: Any, method: str, *args: Any, **options: Any) -> Any:
+    """The record with what `method` makes of each of its tensors."""
+    values = {
+        k: getattr(v, method)(*args, **options) if hasattr(v, method) else v
+        for k, v in vars(record).items()
+    }
     return type(record)(**values)

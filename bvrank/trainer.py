@@ -70,6 +70,7 @@ def optimise(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]
     counts = global_counts(engine, objective, batches)
     parts = counts if reduction == "global" else present_forwards(engine, objective, batches)
     totals = Totals(objective.views)
+    engine.expect(len(batches))
     for batch in batches:
         if stop():
             raise Interrupted("stopped", repair="Continue with resume=true.")

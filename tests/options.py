@@ -73,7 +73,7 @@ LEAKY = ("true", "objective.form=official", "objective.beta=0.01")
 HELD, FEW = "data.eval_path=held.jsonl", "model.teach.problems=20"
 OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "": {
-        "seed": ("1",), "steps": ("3",), "batch": ("3",), "micro": ("1",),
+        "seed": ("1",), "steps": ("3",), "batch": ("3",), "micro": ("1",), "micro_tokens": ("40",),
         "optimizer.name": ("SGD",), "optimizer.lr": ("0.02",),
         "optimizer.options": ("{weight_decay: 0.5}",),
         "scheduler.shape": ("linear", "steps=4"), "scheduler.warmup": ("1.0",),

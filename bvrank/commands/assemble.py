@@ -225,7 +225,8 @@ def stream(rows: Sequence[Encoded], reference: Reference | None, collate: Collat
     order = Order(streams, settings.seed, settings.batch)
     values = None if reference is None else reference.values
     micro = settings.per_forward(ranks.world)
-    return Stream(rows, values, order, collate, micro, ranks.rank, ranks.world)
+    return Stream(rows, values, order, collate, micro, ranks.rank, ranks.world,
+                  settings.micro_tokens)  # fmt: skip
 
 
 def plan_of(schedule: Schedule, settings: TrainSettings) -> Plan:

@@ -11,6 +11,7 @@ import hashlib
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -104,7 +105,9 @@ def _write(material: Material, part: Path) -> None:
     rows = divided(
         material.source, material.held_source, material.intake.eval_fraction, material.seed
     )
-    with _shown(total) as advance:
+    with ExitStack() as files, _shown(total) as advance:
+        for side in sides.values():
+            files.enter_context(side.writer)
         for held, row in rows:
             advance(sides[HELD if held else TRAIN].add(row))
         for side in sides.values():

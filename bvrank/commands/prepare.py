@@ -142,7 +142,8 @@ def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:
 
 def _teaching(node: Tiny) -> TrainSettings:
     return TrainSettings(
-        seed=node.teach.seed, steps=node.teach.steps, batch=node.teach.batch, micro=None,
+        seed=node.teach.seed, steps=node.teach.steps, batch=node.teach.batch,
+        micro=None, micro_tokens=None,
         optimizer=Optimizer("AdamW", node.teach.lr, {"betas": (0.9, 0.95)}),
         scheduler=Scheduler("cosine", 0.067),
         schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,

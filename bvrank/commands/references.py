@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bvrank.commands import assemble, policy
-from bvrank.data.batches import Stream
+from bvrank.data.batches import Ahead, Stream
 from bvrank.data.shelf import taken
 from bvrank.engines.live import Live
 from bvrank.errors import RunError
@@ -48,15 +48,14 @@ class Batching:
         return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, frozen)
 
     def training(self, engine: Any, run: RunFolder) -> Any:
-        """protocols.Batches of the training rows."""
-        rows = self.rows.train
-        if not self.asked.needs_reference:
-            return self._stream(rows, None, self.rows.independent)
-        if self.frozen is not None:
-            return self._live(self._stream(rows, None, self.rows.independent), engine)
-        drawn = self.drawn()
-        own = self._own(engine, taken(rows, drawn), run)
-        return self._stream(rows, own.at(drawn, len(rows)), self.rows.independent)
+        """protocols.Batches of the training rows, laid out a step ahead."""
+        rows, apart, reference = self.rows.train, self.rows.independent, None
+        if self.asked.needs_reference and self.frozen is None:
+            drawn = self.drawn()
+            own = self._own(engine, taken(rows, drawn), run)
+            reference = own.at(drawn, len(rows))
+        ahead = Ahead(self._stream(rows, reference, apart))
+        return self._live(ahead, engine) if self.frozen is not None else ahead
 
     def held_out(self, engine: Any) -> Callable[[int], dict[str, float]] | None:
         """step -> figures on the held-out rows; None when there are none."""
@@ -88,7 +87,7 @@ class Batching:
             independent=independent, ranks=self.ranks,
         )  # fmt: skip
 
-    def _live(self, stream: Stream, engine: Any) -> Live:
+    def _live(self, stream: Stream | Ahead, engine: Any) -> Live:
         return Live(stream, self.frozen, engine.device, self.asked.settings.precision)
 
     def _own(self, engine: Any, rows: Any, run: RunFolder) -> Reference:

@@ -21,13 +21,14 @@ from bvrank.commands.loading import Loaded, load
 from bvrank.commands.references import Batching
 from bvrank.data.mix import worlds
 from bvrank.data.refusals import summarise
-from bvrank.data.shelf import has_view, keys_of
+from bvrank.data.shelf import has_view
 from bvrank.errors import Interrupted, Stopped, TrainingError
 from bvrank.evaluation.arithmetic import compared
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Encoded
 from bvrank.run import RunFolder, read_jsonl
 from bvrank.sampling import examples
+from bvrank.scoring.reference import all_keys
 from bvrank.scoring.verify import verify_scorer
 from bvrank.tracking.jsonl import Jsonl
 from bvrank.tracking.progress import Progress
@@ -164,10 +165,7 @@ class Session:
         rows = self.loaded.rows
         if not self.ranks.first:
             return
-        digest = hashlib.sha256()
-        for number in range(len(rows.train)):
-            digest.update(keys_of(rows.train, number).tobytes())
-        content = digest.hexdigest()[:16]
+        content = hashlib.sha256(all_keys(rows.train)[0].tobytes()).hexdigest()[:16]
         run.record_data(fingerprint=self.asked.content, kept=len(rows.train), refused=rows.refused)
         run.update(rows_digest=content)
         held = f", {len(rows.held_out):,} held out" if rows.held_out else ""

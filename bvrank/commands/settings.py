@@ -59,6 +59,7 @@ class TrainSettings:
     steps: int
     batch: int
     micro: int | None
+    micro_tokens: int | None
     optimizer: Optimizer
     scheduler: Scheduler
     schedule: dict[str, Any]
@@ -87,7 +88,13 @@ class TrainSettings:
         if self.compile and self.precision == "fp64":
             raise ConfigError("fp64 is exact only as torch runs it eagerly", where="compile",
                               repair="Set compile=false, or precision=fp32.")  # fmt: skip
-        for name in ("steps", "batch", "micro"):
+        if self.micro is not None and self.micro_tokens is not None:
+            raise ConfigError("says the same as micro", where="micro_tokens",
+                              repair="Leave one of the two out.")  # fmt: skip
+        if self.micro_tokens is not None and self.trainer.reduction != "global":
+            raise ConfigError("needs micro-batches of one size", where="trainer.reduction",
+                              repair="Use micro in place of micro_tokens.")  # fmt: skip
+        for name in ("steps", "batch", "micro", "micro_tokens"):
             at_least(name, getattr(self, name), 1)
         if not self.max_grad_norm > 0:  # infinity is allowed: it clips nothing
             raise ConfigError(
@@ -106,7 +113,10 @@ class TrainSettings:
         return self.batch // ranks if self.micro is None else self.micro
 
     def forwards(self, ranks: int) -> int:
-        """Forwards per step of each of `ranks` processes. ConfigError when they cannot share."""
+        """Forwards per step of each of `ranks` processes; 0 where each step has its own number.
+        ConfigError when they cannot share."""
+        if self.micro_tokens is not None:
+            return 0
         if self.batch % ranks or self.batch % (ranks * self.per_forward(ranks)):
             asked = f"micro={self.micro} x " if self.micro else ""
             raise ConfigError(

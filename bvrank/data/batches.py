@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
+from bvrank.data.cutting import Groups, dealt, slices, within
 from bvrank.data.loader import Order, Place
 from bvrank.records import Encoded, TokenBatch
 from bvrank.scoring.collate import Collator, Row
@@ -16,8 +18,9 @@ from bvrank.scoring.collate import Collator, Row
 @dataclass(frozen=True)
 class Stream:
     """protocols.Batches over encoded rows. `reference` holds a value per branch of each row (None:
-    the objective needs none); `micro` examples make a micro-batch. Micro-batches go round the
-    ranks, and `rank` of `world` takes its own."""
+    the objective needs none); `micro` examples make a micro-batch, or as many as put at most
+    `budget` tokens through the model. Micro-batches go round the ranks, and `rank` of `world` takes
+    its own."""
 
     rows: Sequence[Encoded]
     reference: Sequence[np.ndarray] | None
@@ -26,14 +29,29 @@ class Stream:
     micro: int
     rank: int = 0
     world: int = 1
+    budget: int | None = None
 
     def step(self, number: int, views: tuple[str, ...]) -> Iterator[TokenBatch]:
-        """This rank's micro-batches of optimiser step `number` (1-based)."""
-        places = list(self.order.step(number, self.rows))
-        for start in range(self.rank * self.micro, len(places), self.world * self.micro):
-            yield self.collate(
-                [self._example(p) for p in places[start : start + self.micro]], views
-            )
+        """This rank's micro-batches of optimiser step `number` (1-based); as many on every rank,
+        the last one perhaps of rows that do not count."""
+        examples = [self._example(p) for p in self.order.step(number, self.rows)]
+        for group in self._groups(examples, views)[self.rank :: self.world]:
+            if group:
+                yield self.collate([examples[i] for i in group], views)
+            else:
+                yield _uncounted(self.collate(examples[:1], views))
+
+    def _groups(self, examples: Sequence[Sequence[Row]], views: tuple[str, ...]) -> Groups:
+        if self.budget is None and self.world == 1:
+            return slices(len(examples), self.micro)
+        sizes = [self.collate.tokens([e], views) for e in examples]
+        if self.budget is None:
+            return dealt(sizes, self.micro, self.world)
+
+        def cost(group: list[int]) -> int:
+            return self.collate.tokens([examples[i] for i in group], views)
+
+        return within(sizes, cost, self.budget, self.world)
 
     def _example(self, places: Sequence[Place]) -> list[Row]:
         return [self.row(p.row, p.draw) for p in places]
@@ -46,18 +64,72 @@ class Stream:
     def once(self, views: tuple[str, ...], limit: int | None = None) -> Iterator[TokenBatch]:
         """Every row once, in file order, for held-out figures; at most `limit` rows. Ranks get as
         many micro-batches each, the last ones perhaps of rows that do not count."""
-        numbers = range(len(self.rows))[:limit]
-        parts = [numbers[i : i + self.micro] for i in range(0, len(numbers), self.micro)]
-        for turn in range(0, len(parts), self.world):
-            mine = turn + self.rank
-            part = parts[min(mine, len(parts) - 1)]
-            batch = self.collate([[self.row(i, self._held_draw(i))] for i in part], views)
-            yield batch if mine < len(parts) else _uncounted(batch)
+        waiting: list[list[list[Row]]] = []
+        first: list[list[Row]] = []
+        for part in self._parts(len(self.rows[:limit]), views):
+            first, waiting = first or part, [*waiting, part]
+            if len(waiting) == self.world:
+                yield self.collate(waiting[self.rank], views)
+                waiting = []
+        if waiting:
+            mine = self.rank < len(waiting)
+            batch = self.collate(waiting[self.rank] if mine else first, views)
+            yield batch if mine else _uncounted(batch)
+
+    def _parts(self, count: int, views: tuple[str, ...]) -> Iterator[list[list[Row]]]:
+        """Rows one after another, in micro-batches."""
+        part: list[list[Row]] = []
+        for number in range(count):
+            row = [self.row(number, self._held_draw(number))]
+            if part and self._full(part, row, views):
+                yield part
+                part = []
+            part.append(row)
+        if part:
+            yield part
+
+    def _full(self, part: list[list[Row]], row: list[Row], views: tuple[str, ...]) -> bool:
+        if self.budget is None:
+            return len(part) == self.micro
+        return self.collate.tokens([*part, row], views) > self.budget
 
     def _held_draw(self, number: int) -> np.ndarray:
         """The same at every evaluation."""
         rng = np.random.default_rng((self.order.seed, 0, 0, number, 2))
         return rng.random(len(self.rows[number].branches))
+
+
+class Ahead:
+    """protocols.Batches that lays out the next step while the current one computes. A step is a
+    function of its number and views: what was laid out for others is left lying."""
+
+    def __init__(self, batches: Stream) -> None:
+        self.batches = batches
+        self._thread = ThreadPoolExecutor(1, "batches")
+        self._next: tuple[tuple[int, tuple[str, ...]], Future[list[TokenBatch]]] | None = None
+
+    def step(self, number: int, views: tuple[str, ...]) -> Iterator[TokenBatch]:
+        """As of `batches`; an error of the thread is raised here."""
+        expected, self._next = self._next, None
+        if expected is not None and expected[0] == (number, views):
+            found = expected[1].result()
+        else:
+            found = self._made(number, views)
+        coming = (number + 1, views)
+        self._next = (coming, self._thread.submit(self._made, *coming))
+        return iter(found)
+
+    def once(self, views: tuple[str, ...], limit: int | None = None) -> Iterator[TokenBatch]:
+        """As of `batches`."""
+        return self.batches.once(views, limit)
+
+    def _made(self, number: int, views: tuple[str, ...]) -> list[TokenBatch]:
+        return [_pinned(batch) for batch in self.batches.step(number, views)]
+
+
+def _pinned(batch: TokenBatch) -> TokenBatch:
+    """In memory that a GPU can fetch from while it computes, where there is one."""
+    return batch.pinned() if torch.cuda.is_available() else batch
 
 
 def _uncounted(batch: TokenBatch) -> TokenBatch:

@@ -15,7 +15,7 @@ from bvrank.data.refusals import UNUSED, Unfit
 from bvrank.data.templates import Template
 from bvrank.data.trees import Ids, Leaf, chains, tree
 from bvrank.errors import ConfigError, DataError
-from bvrank.records import Candidate, Encoded, Example, Refused
+from bvrank.records import Candidate, Encoded, Example, Mode, Refused
 
 Overlong = Literal["drop", "error", "truncate_trace_middle"]
 OVERLONG = ("drop", "error", "truncate_trace_middle")
@@ -121,19 +121,24 @@ class Encoder:
         wanted = [v for v in self.views if any(c.view == v for c in example.candidates)]
         if not wanted:
             yield Refused(example.where, UNUSED, f"has no view {' or '.join(self.views)}")
+        prompts: dict[Mode, str] = {}  # one rendering for all candidates of a mode
         for view in wanted:
             chosen = [(i, c) for i, c in enumerate(example.candidates) if c.view == view]
             ranks = self._ranks(example, [i for i, _ in chosen], view)
             try:
                 yield [
-                    self._leaf(example, c, rank) for (_, c), rank in zip(chosen, ranks, strict=True)
+                    self._leaf(example, c, rank, prompts)
+                    for (_, c), rank in zip(chosen, ranks, strict=True)
                 ]
             except Unfit as error:
                 yield Refused(example.where, error.reason, f"view {view}: {error.detail}")
 
-    def _leaf(self, example: Example, candidate: Candidate, rank: int) -> Leaf:
-        prompt = self.template.prompt_text(example.prompt, candidate.mode)
-        return Leaf(candidate, prompt, self.template.completion_text(candidate), rank)
+    def _leaf(self, example: Example, candidate: Candidate, rank: int, prompts: dict[Mode, str]
+              ) -> Leaf:  # fmt: skip
+        mode = candidate.mode
+        if mode not in prompts:
+            prompts[mode] = self.template.prompt_text(example.prompt, mode)
+        return Leaf(candidate, prompts[mode], self.template.completion_text(candidate), rank)
 
     def _ranks(self, example: Example, rows: Sequence[int], view: str) -> list[int]:
         """1-based positions within the view: as shown, else a permutation of (seed, row)."""

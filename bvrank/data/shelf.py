@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, overload
+from typing import Any, BinaryIO, Self, overload
 
 import numpy as np
 
@@ -30,7 +30,8 @@ TYPES = {"ids": "<i4", "segments": "<i8", "branches": "<i8", "relevance": "<f8",
 
 
 class Writer:
-    """Puts rows into a folder, one after another; `close` before they are read."""
+    """Puts rows into a folder, one after another; `close` before they are read. As a context it
+    lets go of its files whatever happens."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,6 +42,13 @@ class Writer:
         self._views: dict[str, int] = {}
         self._alike: dict[tuple[Any, ...], int] = {}
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for file in self._files.values():
+            file.close()
+
     def add(self, rows: Iterable[Encoded]) -> None:
         """Appends rows."""
         for row in rows:
@@ -48,8 +56,7 @@ class Writer:
 
     def close(self) -> None:
         """Ends the files."""
-        for file in self._files.values():
-            file.close()
+        self.__exit__()
         told = {"views": list(self._views)}
         (self.folder / "shelf.json").write_text(json.dumps(told), encoding="utf-8")
 
@@ -130,10 +137,15 @@ class Shelf(Sequence[Encoded]):
         """The place of the row with the longest path."""
         return int(np.argmax(self._data["rows"][self.numbers, 3]))
 
-    def keys(self, number: int) -> np.ndarray:
-        """uint64 [branches] of a row: see bvrank.scoring.reference.branch_keys."""
-        start, stop = self._span(int(self.numbers[number]), 1)
-        return np.asarray(self._data["keys"][start:stop])
+    def all_keys(self) -> tuple[np.ndarray, np.ndarray]:
+        """The keys of all rows in one array, and int64 [rows] where each row's end."""
+        stops = np.asarray(self._data["rows"][:, 1])
+        starts = np.concatenate([[0], stops[:-1]]).astype(np.int64)
+        starts, stops = starts[self.numbers], stops[self.numbers]
+        ends = np.cumsum(stops - starts)
+        at = np.arange(ends[-1] if len(ends) else 0)
+        at += np.repeat(starts - np.concatenate([[0], ends[:-1]]).astype(np.int64), stops - starts)
+        return np.asarray(self._data["keys"][at], np.uint64), ends
 
     def where(self, number: int) -> str:
         """The address of a row."""
@@ -181,13 +193,6 @@ def longest_of(rows: Sequence[Encoded]) -> Encoded:
 def taken(rows: Sequence[Encoded], numbers: Sequence[int] | np.ndarray) -> Sequence[Encoded]:
     """The rows at these places."""
     return rows.take(numbers) if isinstance(rows, Shelf) else [rows[int(i)] for i in numbers]
-
-
-def keys_of(rows: Sequence[Encoded], number: int) -> np.ndarray:
-    """uint64 [branches] of a row."""
-    if isinstance(rows, Shelf):
-        return rows.keys(number)
-    return np.asarray(branch_keys(rows[number]), np.uint64)
 
 
 def _mapped(folder: Path, name: str) -> np.ndarray:

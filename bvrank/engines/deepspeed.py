@@ -116,7 +116,7 @@ class DeepSpeed:
         config = {
             **self.ds,
             "zero_optimization": {**self.zero(), "stage": self.stage},
-            "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": forwards,
+            "train_micro_batch_size_per_gpu": 1, "gradient_accumulation_steps": max(1, forwards),
             "gradient_clipping": clipping, "zero_allow_untested_optimizer": True,
             "zero_force_ds_cpu_optimizer": False, "steps_per_print": None,
         }  # fmt: skip
@@ -142,6 +142,10 @@ class DeepSpeedEngine:
                  forwards: int) -> None:  # fmt: skip
         self.inner, self.module, self.device = inner, module, device
         self.ranks, self.forwards, self._done = ranks, forwards, 0
+
+    def expect(self, forwards: int) -> None:
+        """The last of so many backwards brings the ranks together."""
+        self.forwards = forwards
 
     def score(self, batch: TokenBatch) -> Tensor:
         """Log-probs [V,B,K] of the batch's candidates."""

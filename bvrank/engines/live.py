@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from bvrank.data.batches import Stream
+from bvrank.data.batches import Ahead, Stream
 from bvrank.engines.local import Precision, autocast
 from bvrank.records import TokenBatch
 from bvrank.scoring.scorer import Scorer
@@ -20,7 +20,7 @@ class Live:
     It costs the memory of the model once more on every rank, and a forward pass per batch.
     """
 
-    batches: Stream
+    batches: Stream | Ahead
     frozen: Scorer
     device: torch.device
     precision: Precision

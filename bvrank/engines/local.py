@@ -60,6 +60,9 @@ class LocalEngine:
         self.precision, self.max_grad_norm = precision, max_grad_norm
         self.ranks = ALONE
 
+    def expect(self, forwards: int) -> None:
+        """Nothing here depends on it."""
+
     def score(self, batch: TokenBatch) -> Tensor:
         """Log-probs [V,B,K] of the batch's candidates."""
         with autocast(self.device, self.precision):

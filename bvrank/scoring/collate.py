@@ -34,6 +34,15 @@ class Collator:
         """All that is known of `examples` before a model has scored them."""
         return self._labelled(examples, views)[0].preferences()
 
+    def tokens(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> int:
+        """Tokens that `examples` put through the model, padding included (layout masked: but for
+        what fills up its rows)."""
+        found = [size for rows in examples for row in rows if (size := _sizes(row.tree, views))]
+        if self.layout != "padded":
+            return sum(unique for unique, _, _ in found)
+        longest = max((longest for _, longest, _ in found), default=0)
+        return longest * sum(paths for *_, paths in found)
+
     def __call__(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> TokenBatch:
         """The micro-batch of `examples` with V = len(views), B = len(examples)."""
         labels, trees = self._labelled(examples, views)
@@ -64,6 +73,18 @@ def _seats(rows: Sequence[Row], views: Sequence[str]) -> list[list[tuple[Row, in
         [(r, i) for r in rows for i, b in enumerate(r.tree.branches) if b.view == view]
         for view in views
     ]
+
+
+def _sizes(tree: Encoded, views: Sequence[str]) -> tuple[int, int, int] | None:
+    """Tokens of the segments that branches of `views` need, of the longest path among them, and how
+    many branches there are; None for a tree without any."""
+    ends = [b.segments for b in tree.branches if b.view in views]
+    if not ends:
+        return None
+    paths, own = tree.paths(), [len(s.ids) for s in tree.segments]
+    lines = [max((paths[s] for s in segments), key=len) for segments in ends]
+    unique = sum(own[s] for s in {s for line in lines for s in line})
+    return unique, max(sum(own[s] for s in line) for line in lines), len(ends)
 
 
 class _Labels:

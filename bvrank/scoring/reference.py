@@ -69,7 +69,7 @@ class ReferenceStore:
         one that counts: it says what is missing, keeps what was scored, and hands the values to
         all.
         """
-        keys, ends = _all_keys(rows)
+        keys, ends = all_keys(rows)
         missing = ranks.agree(self._missing(keys, ends) if ranks.first else np.zeros(0, int))
         if len(rows) > len(missing):
             on_progress(len(rows) - len(missing))
@@ -124,18 +124,20 @@ def write_values(path: Path, reference: Reference) -> None:
 def read_values(path: Path, rows: Sequence[Encoded], digest: str) -> Reference | None:
     """What `write_values` kept of these rows, mapped; None when it is gone or not what `digest`
     says."""
-    _, ends = _all_keys(rows)
+    _, ends = all_keys(rows)
     flat = mapped_floats(path, digest)
     if flat is None or len(flat) != (ends[-1] if len(ends) else 0):
         return None
     return Reference(Values(flat, ends), 0, len(rows), digest)
 
 
-def _all_keys(rows: Sequence[Encoded]) -> tuple[np.ndarray, np.ndarray]:
+def all_keys(rows: Sequence[Encoded]) -> tuple[np.ndarray, np.ndarray]:
     """uint64 keys of all branches, row after row, and int64 [rows] where each row's end. Rows that
     were kept with their keys are not hashed again."""
-    own = getattr(rows, "keys", None) or (lambda i: np.asarray(branch_keys(rows[i]), np.uint64))
-    parts = [own(i) for i in range(len(rows))]
+    if hasattr(rows, "all_keys"):
+        found: tuple[np.ndarray, np.ndarray] = rows.all_keys()
+        return found
+    parts = [np.asarray(branch_keys(row), np.uint64) for row in rows]
     ends = np.cumsum([len(p) for p in parts], dtype=np.int64)
     return np.concatenate([np.zeros(0, np.uint64), *parts]), ends
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from bvrank.data.batches import Stream
+from bvrank.data.batches import Ahead, Stream
 from bvrank.data.loader import Order, streams_of
+from bvrank.records import TokenBatch
 from bvrank.scoring.collate import Collator
 from bvrank.scoring.layout import Cost
 from tests.scoring.trees import marked
@@ -68,3 +74,94 @@ def test_held_out_draws_are_the_same_each_time_and_differ_between_rows() -> None
 def test_only_the_wanted_views_are_scored() -> None:
     (both,), (full,) = (stream(6).step(1, v) for v in (VIEWS, ("full",)))
     assert full.labels.valid.shape[0] == 1 and full.tokens < both.tokens
+
+
+def counted(batches: list[TokenBatch]) -> list[str]:
+    return sorted(w for b in batches for w in b.where)
+
+
+@pytest.mark.parametrize("layout", ["forest", "masked", "padded"])
+@pytest.mark.parametrize("world", [1, 2, 3])
+@pytest.mark.parametrize("budget", [1, 30, 60, 10_000])
+def test_a_budget_cuts_the_same_examples(budget: int, world: int, layout: Any) -> None:
+    plain = replace(stream(6), collate=Collator(layout, Cost(1.0, 0.0)))
+    (whole,) = plain.step(3, VIEWS)
+    ranks = [
+        list(replace(plain, budget=budget, rank=r, world=world).step(3, VIEWS))
+        for r in range(world)
+    ]
+    assert counted([b for own in ranks for b in own]) == sorted(whole.where)
+    assert len({len(own) for own in ranks}) == 1  # as many forwards on every rank
+    for batch in (b for own in ranks for b in own):
+        size = sum(r.ids.numel() if layout == "padded" else r.tokens for r in batch.rows)
+        assert size <= budget or len(batch.where) <= 1
+        assert bool(batch.labels.valid.any()) == bool(batch.where)
+    if budget == 10_000:
+        assert len(ranks[0]) == 1
+
+
+@pytest.mark.parametrize("layout", ["forest", "padded"])
+def test_tokens_are_what_the_layout_puts_through_the_model(layout: Any) -> None:
+    collate = Collator(layout, Cost(1.0, 0.0))
+    given = replace(stream(6), collate=collate)
+    examples = [[given.row(i)] for i in range(len(TREES))]
+    for views in (VIEWS, VIEWS[:1], VIEWS[1:]):
+        batch = collate(examples, views)
+        assert collate.tokens(examples, views) == sum(r.ids.numel() for r in batch.rows)
+    assert collate.tokens(examples, ("elsewhere",)) == 0
+
+
+@pytest.mark.parametrize("micro", [1, 3])
+def test_ranks_share_a_step_by_tokens(micro: int) -> None:
+    (whole,) = stream(6).step(2, VIEWS)
+    ranks = [list(replace(stream(micro), rank=r, world=2).step(2, VIEWS)) for r in range(2)]
+    assert counted([b for own in ranks for b in own]) == sorted(whole.where)
+    assert [len(own) for own in ranks] == [3 // micro] * 2
+    load = [sum(b.tokens for b in own) for own in ranks]
+    assert max(load) - min(load) <= max(sum(len(s.ids) for s in t.segments) for t in TREES)
+
+
+@pytest.mark.parametrize("budget", [1, 40, 10_000])
+@pytest.mark.parametrize("world", [1, 2])
+def test_once_within_a_budget_is_every_row_once(budget: int, world: int) -> None:
+    ranks = [
+        list(replace(stream(3), budget=budget, rank=r, world=world).once(VIEWS))
+        for r in range(world)
+    ]
+    assert counted([b for own in ranks for b in own]) == sorted(t.where for t in TREES)
+    assert len({len(own) for own in ranks}) == 1
+    assert all(b.tokens <= budget or len(b.where) <= 1 for own in ranks for b in own)
+
+
+def same(one: Iterator[TokenBatch], other: Iterator[TokenBatch]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(
+        a.where == b.where and torch.equal(a.rows[0].ids, b.rows[0].ids)
+        and torch.equal(a.labels.draw, b.labels.draw) for a, b in pairs
+    )  # fmt: skip
+
+
+def test_what_is_laid_out_ahead_is_what_would_be_laid_out_now() -> None:
+    ahead = Ahead(stream(2))
+    for number, views in [(1, VIEWS), (2, VIEWS), (3, VIEWS[:1]), (4, VIEWS[:1]), (9, VIEWS),
+                          (2, VIEWS)]:  # fmt: skip
+        assert same(ahead.step(number, views), stream(2).step(number, views))
+    assert same(ahead.once(VIEWS), stream(2).once(VIEWS))
+
+
+def test_the_next_step_is_laid_out_in_another_thread_and_its_error_raised_here() -> None:
+    threads: dict[int, int] = {}
+
+    class Seen(Stream):
+        def step(self, number: int, views: tuple[str, ...]) -> Iterator[TokenBatch]:
+            threads[number] = threading.get_ident()
+            if number == 3:
+                raise ValueError("row 3 is broken")
+            return super().step(number, views)
+
+    ahead = Ahead(Seen(**vars(stream(6))))
+    for number in (1, 2):
+        list(ahead.step(number, VIEWS))
+    with pytest.raises(ValueError, match="row 3 is broken"):
+        ahead.step(3, VIEWS)
+    assert threads[1] == threading.get_ident() != threads[2] == threads[3]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bvrank.data.shelf import Shelf, Writer, has_view, keys_of, longest_of, taken
+from bvrank.data.shelf import Shelf, Writer, has_view, longest_of, taken
 from bvrank.records import Encoded
 from bvrank.scoring.reference import branch_keys
 from tests.scoring.trees import marked, mixed
@@ -49,7 +49,9 @@ def test_a_part_of_a_shelf_is_a_shelf(numbers: list[int], tmp_path: Path) -> Non
     for at, other in enumerate(listed):
         assert_same(part[at], other)
         assert part.where(at) == other.where
-        assert keys_of(part, at).tolist() == keys_of(listed, at).tolist() == branch_keys(other)
+    keys, ends = part.all_keys()
+    assert keys.tolist() == [k for row in listed for k in branch_keys(row)]
+    assert ends.tolist() == np.cumsum([len(row.branches) for row in listed]).tolist()
     sliced = part[1:3]
     assert [r.where for r in sliced] == [r.where for r in listed[1:3]]
 
