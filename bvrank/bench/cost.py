@@ -16,9 +16,10 @@ from bvrank.bench.lists import list_of
 from bvrank.bench.material import random_rows
 from bvrank.bench.own import tree_of
 from bvrank.bench.rounds import Step
-from bvrank.bench.work import Work
+from bvrank.bench.work import Work, settle
 from bvrank.data.batches import Stream
 from bvrank.data.loader import Order, streams_of
+from bvrank.engines.local import Precision, autocast
 from bvrank.records import BARE, FULL, Encoded
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.scorer import Scorer, cost_of, packing
@@ -33,14 +34,17 @@ class Point:
     work: Work
 
 
-def lists(policy: Any, sizes: list[int], prompt: int, item: int, seed: int) -> Iterator[Point]:
+def lists(policy: Any, sizes: list[int], prompt: int, item: int, seed: int,
+          precision: Precision) -> Iterator[Point]:  # fmt: skip
     """Lists of so many items of `item` tokens below a prompt."""
     for size in sizes:
         tree = list_of(policy.config.vocab_size, size, prompt, item, seed)
-        yield Point({"grows": "items", "size": size}, scoring(policy, [tree]), Work.of(tree))
+        step = scoring(policy, [tree], precision)
+        yield Point({"grows": "items", "size": size}, step, Work.of(tree))
 
 
-def traces(policy: Any, sizes: list[int], prompt: int, answer: int, seed: int) -> Iterator[Point]:
+def traces(policy: Any, sizes: list[int], prompt: int, answer: int, seed: int,
+           precision: Precision) -> Iterator[Point]:  # fmt: skip
     """BVPO's four branches: two traces of so many tokens with their answers, and two answers."""
     vocabulary = policy.config.vocab_size
     for size in sizes:
@@ -48,7 +52,8 @@ def traces(policy: Any, sizes: list[int], prompt: int, answer: int, seed: int) -
         (bare,) = random_rows(1, vocabulary, prompt, answer, seed + 1)
         both = {FULL: full[FULL], BARE: [full[FULL][0], *bare[FULL][1:]]}
         tree = tree_of(both)
-        yield Point({"grows": "trace tokens", "size": size}, scoring(policy, [tree]), Work.of(tree))
+        step = scoring(policy, [tree], precision)
+        yield Point({"grows": "trace tokens", "size": size}, step, Work.of(tree))
 
 
 def rows(policy: Any, sizes: list[int], batch: int, seed: int) -> Iterator[Point]:
@@ -63,16 +68,20 @@ def rows(policy: Any, sizes: list[int], batch: int, seed: int) -> Iterator[Point
         yield Point({"grows": "rows", "size": size}, _drawing(stream), Work())
 
 
-def scoring(policy: Any, trees: list[Encoded]) -> Step:
+def scoring(policy: Any, trees: list[Encoded], precision: Precision) -> Step:
     """Forward and backward of the trees' candidates."""
+    bf16 = precision == "bf16"
     scorer = Scorer(policy)
     views = tuple(dict.fromkeys(b.view for tree in trees for b in tree.branches))
-    collate = Collator(packing(policy, "forest", policy.device), cost_of(policy))
+    collate = Collator(packing(policy, "forest", policy.device, bf16=bf16), cost_of(policy))
     batch = collate([[Row(tree)] for tree in trees], views).to(policy.device)
 
     def step() -> None:
         policy.zero_grad(set_to_none=True)
-        scorer(batch).sum().backward()
+        with autocast(policy.device, precision):
+            value = scorer(batch).sum()
+        value.backward()
+        settle(policy.device)
 
     return step
 

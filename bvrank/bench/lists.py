@@ -20,6 +20,8 @@ import torch
 from torch import Tensor
 
 from bvrank.bench.rounds import Step
+from bvrank.bench.work import settle
+from bvrank.engines.local import Precision, autocast
 from bvrank.errors import ModelError
 from bvrank.records import FULL, Branch, Encoded, Segment, TokenBatch
 from bvrank.scoring.collate import Collator, Row
@@ -29,6 +31,7 @@ from bvrank.scoring.scorer import Scorer, cost_of, packing
 Parts = list[Callable[[], Tensor]]  # forwards that make a step
 ARMS = ("forest", "causal", "rows", "dense")
 TOLERANCE = 1e-4  # nats per token in fp32, between the arms that score the same
+NARROW_TOLERANCE = 0.1  # the same in bf16
 
 
 @dataclass(frozen=True)
@@ -66,30 +69,34 @@ def list_of(vocabulary: int, items: int, prompt: int, item: int, seed: int) -> E
     return Encoded("list", segments, branches)
 
 
-def arms(cell: Cell, policy: Any, seed: int, budget: int = 8192) -> dict[str, Step]:
+def arms(cell: Cell, policy: Any, seed: int, budget: int = 8192, precision: Precision = "fp32"
+         ) -> dict[str, Step]:  # fmt: skip
     """A step of every arm; rows go through the model in parts of at most `budget` tokens (one row
     at least). ModelError when arms that score the same list disagree."""
+    bf16 = precision == "bf16"
     scorer = Scorer(policy)
     tree = cell.tree(policy.config.vocab_size, seed)
     each = max(1, budget // (cell.prompt + cell.item_tokens))
     parts = [
-        _batch(replace(tree, branches=tree.branches[i : i + each]), "padded", policy)
+        _batch(replace(tree, branches=tree.branches[i : i + each]), "padded", policy, bf16)
         for i in range(0, cell.items, each)
     ]
-    forest, causal = _batch(tree, "forest", policy), _batch(_chain(tree), "padded", policy)
+    forest = _batch(tree, "forest", policy, bf16)
+    causal = _batch(_chain(tree), "padded", policy, bf16)
     scored: dict[str, Parts] = {
         "forest": [lambda: scorer(forest)],
         "causal": [lambda: scorer(causal)],
         "rows": [lambda part=part: scorer(part) for part in parts],  # type: ignore[misc]
         "dense": [lambda part=part: _dense(policy, part) for part in parts],  # type: ignore[misc]
     }
-    _check(scored, cell)
-    return {name: _step(policy, found) for name, found in scored.items()}
+    with autocast(policy.device, precision):
+        _check(scored, cell, NARROW_TOLERANCE if bf16 else TOLERANCE)
+    return {name: _step(policy, found, precision) for name, found in scored.items()}
 
 
-def _batch(tree: Encoded, layout: Layout, policy: Any) -> TokenBatch:
-    collate = Collator(packing(policy, layout, policy.device), cost_of(policy))
-    return collate([[Row(tree)]], ("full",))
+def _batch(tree: Encoded, layout: Layout, policy: Any, bf16: bool) -> TokenBatch:
+    collate = Collator(packing(policy, layout, policy.device, bf16=bf16), cost_of(policy))
+    return collate([[Row(tree)]], ("full",)).to(policy.device)
 
 
 def _chain(tree: Encoded) -> Encoded:
@@ -109,19 +116,22 @@ def _dense(policy: Any, batch: TokenBatch) -> Tensor:
     return flat.view(batch.labels.valid.shape)
 
 
-def _step(policy: Any, parts: Parts) -> Step:
+def _step(policy: Any, parts: Parts, precision: Precision) -> Step:
     def step() -> None:
         policy.zero_grad(set_to_none=True)
         for score in parts:
-            score().sum().backward()  # type: ignore[no-untyped-call]
+            with autocast(policy.device, precision):
+                value = score().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+        settle(policy.device)
 
     return step
 
 
-def _check(scored: dict[str, Parts], cell: Cell) -> None:
+def _check(scored: dict[str, Parts], cell: Cell, tolerance: float) -> None:
     with torch.no_grad():
         values = {n: torch.cat([s() for s in scored[n]], -1) for n in ("forest", "rows", "dense")}
     for name, value in values.items():
         worst = float((value - values["rows"]).abs().max())
-        if not worst <= TOLERANCE * cell.item_tokens:
+        if not worst <= tolerance * cell.item_tokens:
             raise ModelError(f"{name} and rows differ by {worst:.3g} nats", where="bench")

@@ -18,6 +18,7 @@ from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
 from bvrank.records import Branch, Encoded, Segment
 from bvrank.scoring.collate import Collator
+from bvrank.scoring.compiling import compile_layers
 from bvrank.scoring.reference import ReferenceStore
 from bvrank.scoring.scorer import Scorer, cost_of, packing
 from bvrank.trainer import optimise
@@ -28,6 +29,8 @@ def steps(job: Mapping[str, Any], turns: Turns) -> None:
     torch.set_num_threads(job["threads"])
     device = torch.device(job["device"])
     model = loaded(job["model"])
+    if job["compile"]:
+        compile_layers(model)
     scorer = Scorer(model, chunk=job["chunk"]).to(device)
     fused = torch.optim.AdamW(model.parameters(), lr=job["lr"], weight_decay=0.0, fused=True)
     engine = Local(job["device"]).start(
@@ -35,7 +38,8 @@ def steps(job: Mapping[str, Any], turns: Turns) -> None:
     )
     objective = objective_of(job["views"], job["beta"])
     rows = [tree_of(row) for row in json.loads(Path(job["rows"]).read_text())]
-    collate = Collator(packing(model, job["layout"], device), cost_of(model))
+    bf16 = job["precision"] == "bf16"
+    collate = Collator(packing(model, job["layout"], device, bf16=bf16), cost_of(model))
     reference = None
     if objective.needs_reference:
         store = ReferenceStore(Path(job["store"]), job["model"])

@@ -35,6 +35,7 @@ class Bench:
     threads: int
     device: str
     precision: Literal["fp32", "bf16"]
+    compile: bool
     peer: bool
     store: Path
 
@@ -47,8 +48,12 @@ class Bench:
         """What every arm is told."""
         return {"rows": rows, "model": weights, "batch": batch, "views": list(views), "beta": 0.1,
                 "lr": 1e-5, "threads": self.threads, "device": self.device,
-                "precision": self.precision, "store": str(Path(weights).parent / "store"),
-                }  # fmt: skip
+                "precision": self.precision, "compile": self.compile,
+                "store": str(Path(weights).parent / "store")}  # fmt: skip
+
+    def policy(self, more: dict[str, Any]) -> Any:
+        """A model of the shape, where it is measured."""
+        return model({**more, **self.shape}, self.seed).to(self.device)
 
     def timed(self, arms: dict[str, Any], shown: Phase) -> dict[str, Arm]:
         """Arms in this process, in turn; `shown` advances by `rounds`."""
@@ -61,11 +66,12 @@ class Bench:
 def lists(bench: Bench, asked: Lists) -> Iterator[Cell]:
     """A packed tree against a row for each item."""
     longest = max(asked.prompts) + max(asked.items) * asked.item_tokens
-    policy = model({"max_position_embeddings": longest, **bench.shape}, bench.seed)
+    policy = bench.policy({"max_position_embeddings": longest})
     cells = [ListCell(n, p, asked.item_tokens) for p in asked.prompts for n in asked.items]
     with phase("lists", len(cells) * bench.rounds) as shown:
         for cell in cells:
-            arms = bench.timed(list_arms(cell, policy, bench.seed, asked.budget), shown)
+            arms = bench.timed(list_arms(cell, policy, bench.seed, asked.budget, bench.precision),
+                               shown)  # fmt: skip
             facts = {"unique_tokens": cell.unique, "row_tokens": cell.repeated}
             yield Cell({"prompt": cell.prompt, "items": cell.items}, arms, facts)
 
@@ -87,7 +93,7 @@ def pairs(bench: Bench, asked: Versus, views: tuple[str, ...] = (FULL,)) -> Iter
         for setting, seconds in _screen(bench, job, asked, folder):
             facts[f"screen/{setting.name}"] = seconds
         jobs |= {s.name: versus.peer_jobs(job, s) for s in _settings(facts, asked.batch)}
-        with phase("rounds", bench.rounds) as shown:
+        with phase("rounds", bench.rounds * len(versus.turns_of(jobs))) as shown:
             arms = versus.measured(
                 jobs, folder, rounds=bench.rounds, steps=bench.steps, limit=bench.limit,
                 on_round=lambda _: shown.advance(1),
@@ -168,9 +174,9 @@ def _any_tokenizer() -> Any:
 def growth(bench: Bench, asked: Growth) -> Iterator[Cell]:
     """Seconds by size, of lists, traces and data sets."""
     longest = max(512 + 8 * max(asked.items), 256 + max(asked.traces) + 64)
-    policy = model({"max_position_embeddings": longest, **bench.shape}, bench.seed)
-    points = [*cost.lists(policy, asked.items, 512, 8, bench.seed),
-              *cost.traces(policy, asked.traces, 128, 64, bench.seed),
+    policy = bench.policy({"max_position_embeddings": longest})
+    points = [*cost.lists(policy, asked.items, 512, 8, bench.seed, bench.precision),
+              *cost.traces(policy, asked.traces, 128, 64, bench.seed, bench.precision),
               *cost.rows(policy, asked.rows, 64, bench.seed)]  # fmt: skip
     with phase("sizes", bench.rounds) as shown:
         arms = bench.timed({str(n): point.step for n, point in enumerate(points)}, shown)

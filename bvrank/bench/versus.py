@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from bvrank.bench.result import Arm
 from bvrank.bench.rounds import Step, interleaved
 from bvrank.bench.work import Work
 from bvrank.bench.worker import Done, Worker, started
-from bvrank.errors import ConfigError, ModelError
+from bvrank.errors import ConfigError, ModelError, RunError
 
 SAME = 1e-3  # nats by which the losses of arms may differ after as many steps on the same rows
 Job = dict[str, Any]
@@ -57,18 +58,28 @@ def peer_jobs(common: Mapping[str, Any], setting: Setting) -> dict[str, Job]:
 
 def screened(common: Mapping[str, Any], micros: Sequence[int], folder: Path,
              on_setting: Callable[[], None]) -> list[tuple[Setting, float]]:  # fmt: skip
-    """Every setting of TRL with the seconds of its faster of two steps, the fastest first."""
-    found = []
+    """Every setting of TRL with the seconds of its faster of two steps, the fastest first. One that
+    does not run (for want of memory, say) is named on stderr. RunError when none does."""
+    found: list[tuple[Setting, float]] = []
+    last: RunError | None = None
     for micro in micros:
         for reference in ("live", "precomputed"):
             setting = Setting(micro, reference)
-            seconds = 0.0
-            with started(peer_jobs(common, setting), folder) as workers:
-                for worker in workers.values():
-                    seconds += min(worker.step().seconds for _ in range(2))
-            found.append((setting, seconds))
+            try:
+                found.append((setting, _two_steps(peer_jobs(common, setting), folder)))
+            except RunError as error:
+                print(f"bench: left out: {error}", file=sys.stderr)
+                last = error
             on_setting()
+    if not found and last is not None:
+        raise last
     return sorted(found, key=lambda pair: pair[1])
+
+
+def _two_steps(jobs: Mapping[str, Job], folder: Path) -> float:
+    """Seconds of the faster of two steps, over all passes."""
+    with started(jobs, folder) as workers:
+        return sum(min(w.step().seconds for _ in range(2)) for w in workers.values())
 
 
 def chosen(screen: Sequence[tuple[Setting, float]], micro: int) -> list[Setting]:
@@ -80,8 +91,9 @@ def chosen(screen: Sequence[tuple[Setting, float]], micro: int) -> list[Setting]
 
 def measured(jobs: Mapping[str, Mapping[str, Job]], folder: Path, *, rounds: int, steps: int,
              limit: float, on_round: Callable[[int], None]) -> dict[str, Arm]:  # fmt: skip
-    """Every arm, in turn; an arm of several jobs takes a step of each. ModelError when arms that
-    took the same steps report other losses."""
+    """Every arm, in turn; an arm of several jobs takes a step of each. On an accelerator, whose
+    memory would not hold them side by side, one arm after another. ModelError when arms that took
+    the same steps report other losses."""
     every = {name: job for group in jobs.values() for name, job in group.items()}
     done: dict[str, list[Done]] = {name: [] for name in every}
 
@@ -92,11 +104,22 @@ def measured(jobs: Mapping[str, Mapping[str, Job]], folder: Path, *, rounds: int
 
         return step
 
-    with started(every, folder) as workers:
-        arms = {name: arm(group, workers) for name, group in jobs.items()}
-        interleaved(arms, rounds=rounds, steps=steps, limit=limit, on_round=on_round)
+    for part in turns_of(jobs):
+        own = {name: job for group in part.values() for name, job in group.items()}
+        with started(own, folder) as workers:
+            arms = {name: arm(group, workers) for name, group in part.items()}
+            interleaved(arms, rounds=rounds, steps=steps, limit=limit, on_round=on_round)
+    least = min(map(len, done.values()))  # the limit may have cut arms that ran alone
+    done = {name: steps_done[:least] for name, steps_done in done.items()}
     _check_losses({n: done[n] for n, group in jobs.items() if n in group})
     return {name: _joined([done[n] for n in group]) for name, group in jobs.items()}
+
+
+def turns_of(jobs: Mapping[str, Mapping[str, Job]]) -> list[Mapping[str, Mapping[str, Job]]]:
+    """The arms that are measured side by side."""
+    if any(job["device"] != "cpu" for group in jobs.values() for job in group.values()):
+        return [{name: group} for name, group in jobs.items()]
+    return [jobs]
 
 
 def _joined(parts: Sequence[Sequence[Done]]) -> Arm:

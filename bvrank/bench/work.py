@@ -11,7 +11,7 @@ import torch
 from bvrank.records import Encoded
 from bvrank.scoring.scorer import causal_lm, cost_of
 
-SIDE = 2048  # of the square matrices whose product is a machine's peak
+SIDE, SIDE_ELSEWHERE = 2048, 8192  # of the square matrices whose product is a machine's peak
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,18 @@ def flops(work: Work, model: Any) -> float:
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
     """Operations per second of a product of two square matrices."""
-    one, other = (torch.randn(SIDE, SIDE, device=device, dtype=dtype) for _ in range(2))
+    side = SIDE if device.type == "cpu" else SIDE_ELSEWHERE
+    one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     one @ other
-    _settle(device)
+    settle(device)
     start = time.perf_counter()
     for _ in range(repeats):
         one @ other
-    _settle(device)
-    return 2.0 * SIDE**3 * repeats / (time.perf_counter() - start)
+    settle(device)
+    return 2.0 * side**3 * repeats / (time.perf_counter() - start)
 
 
-def _settle(device: torch.device) -> None:
+def settle(device: torch.device) -> None:
+    """Waits until `device` has done what it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -32,6 +32,7 @@ class Options:
     threads: int | None
     device: str
     precision: Literal["fp32", "bf16"]
+    compile: bool
     peer: bool
     seed: int
     out: str
@@ -82,7 +83,8 @@ def _measured(asked: Options) -> Result:
     where = str(device(asked.device))
     bench = Bench(
         asked.shape, asked.seed, asked.rounds, asked.steps, asked.limit,
-        torch.get_num_threads(), where, asked.precision, asked.peer, store_dir(asked.store),
+        torch.get_num_threads(), where, asked.precision, asked.compile, asked.peer,
+        store_dir(asked.store),
     )  # fmt: skip
     cells = tuple(_cells(asked, bench))
     return Result(asked.suite, asdict(asked), machine(bench.threads, where), cells)

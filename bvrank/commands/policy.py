@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import torch
 from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
-from transformers import AttentionInterface
 
 from bvrank.commands.settings import TrainSettings
-from bvrank.errors import ConfigError, ModelError
-from bvrank.scoring.attention import attend
+from bvrank.scoring.compiling import compile_layers
 from bvrank.scoring.precision import Float64, both, recompute_contexts
-from bvrank.scoring.scorer import Scorer, causal_lm
+from bvrank.scoring.scorer import Scorer
 
 _aten = torch.ops.aten
 # Kept by activation_checkpointing=selective: what costs more to compute than to keep.
@@ -25,7 +22,9 @@ KEPT = {
     _aten._scaled_dot_product_flash_attention.default,
     _aten._scaled_dot_product_efficient_attention.default,
     _aten._scaled_dot_product_cudnn_attention.default,
+    _aten._flash_attention_forward.default,
 }  # fmt: skip
+CHUNK, CHUNK_ELSEWHERE = 1024, 4096  # scored tokens that pass the head at a time
 # Options of an optimizer that choose how it computes: one that is given is left alone.
 IMPLEMENTATIONS = ("fused", "foreach", "capturable", "differentiable")
 
@@ -40,7 +39,7 @@ def ready_model(model: Any, settings: TrainSettings, seed: int, lora: Any, token
     if settings.activation_checkpointing:
         _checkpoint_activations(model, settings)
     if settings.compile:
-        _compile(model)
+        compile_layers(model)
     return model
 
 
@@ -55,9 +54,10 @@ def optimizer_of(model: Any, settings: TrainSettings, device: torch.device
     return optimizer
 
 
-def scorer_of(model: Any, settings: TrainSettings) -> Scorer:
-    """The module that engines wrap."""
-    return Scorer(model, chunk=settings.scoring.chunk)
+def scorer_of(model: Any, settings: TrainSettings, device: torch.device) -> Scorer:
+    """The module that engines wrap, on `device`."""
+    chunk = settings.scoring.chunk or (CHUNK if device.type == "cpu" else CHUNK_ELSEWHERE)
+    return Scorer(model, chunk=chunk).to(device)
 
 
 def _fused(kind: Any, device: torch.device, options: dict[str, Any]) -> dict[str, bool]:
@@ -96,30 +96,3 @@ def _selective(exact: bool) -> tuple[Any, Any]:
 def _policy(context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:
     kept = operation in KEPT
     return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
-
-
-def _compile(model: Any) -> None:
-    """Compiles each layer in place, so that names of weights stay. ModelError when there is none
-    that can be, ConfigError without a compiler."""
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    _check_compiler()
-    layers = [m for m in causal_lm(model).modules() if isinstance(m, GradientCheckpointingLayer)]
-    if not layers:
-        raise ModelError("has no layers that can be compiled", where="model",
-                         repair="Set compile=false.")  # fmt: skip
-    # Blocks differ from step to step: attention stays as it is, between two compiled halves.
-    plain: Callable[..., Any] = torch.compiler.disable(attend)  # type: ignore[no-untyped-call]
-    AttentionInterface.register("sdpa", plain)
-    for layer in layers:
-        layer.compile(dynamic=True)
-
-
-def _check_compiler() -> None:
-    from torch._inductor.cpp_builder import get_cpp_compiler
-
-    try:
-        get_cpp_compiler()
-    except Exception as error:  # of a class of its own in each version of torch
-        raise ConfigError("there is no C++ compiler here", where="compile",
-                          repair="Install g++, or set compile=false.") from error  # fmt: skip

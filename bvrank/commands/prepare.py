@@ -123,8 +123,8 @@ def _teach(node: Tiny, model: Any, tokenizer: Any) -> None:
     except ValueError as error:
         raise ConfigError(str(error), where="model.teach.problems") from error
     rows, _ = encode(taught, template, views=objective.views, max_length=4096)
-    scorer = policy.scorer_of(model, settings)
     here = Local()
+    scorer = policy.scorer_of(model, settings, here.place(ALONE))
     optimizer = policy.optimizer_of(model, settings, here.place(ALONE))
     engine = here.start(scorer, optimizer, precision="fp32", max_grad_norm=1.0)
     batches = assemble.stream(

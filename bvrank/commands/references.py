@@ -43,7 +43,7 @@ class Batching:
         settings, place = asked.settings, asked.engine.place(ranks)
         live = asked.needs_reference and settings.scoring.reference == "live"
         stored = asked.needs_reference and not live and ranks.first
-        frozen = policy.scorer_of(copy.deepcopy(model), settings) if live else None
+        frozen = policy.scorer_of(copy.deepcopy(model), settings, place) if live else None
         identity = model_identity(model) if stored else ""
         return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, frozen)
 

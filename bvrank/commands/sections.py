@@ -71,12 +71,13 @@ class Scoring:
     token's log-prob one place too late: see bvrank.scoring.layout."""
 
     layout: Literal["forest", "masked", "padded"]
-    chunk: int
+    chunk: int | None
     reference: Literal["stored", "live"] = "stored"
     unshifted: bool = False
 
     def __post_init__(self) -> None:
-        at_least("chunk", self.chunk, 1)
+        if self.chunk is not None:
+            at_least("chunk", self.chunk, 1)
 
 
 @dataclass(frozen=True)

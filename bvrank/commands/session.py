@@ -29,6 +29,7 @@ from bvrank.records import Encoded
 from bvrank.run import RunFolder, read_jsonl
 from bvrank.sampling import examples
 from bvrank.scoring.reference import all_keys
+from bvrank.scoring.scorer import obstacle
 from bvrank.scoring.verify import verify_scorer
 from bvrank.tracking.jsonl import Jsonl
 from bvrank.tracking.progress import Progress
@@ -36,6 +37,7 @@ from bvrank.tracking.several import Several
 from bvrank.trainer import check_against_reference, train
 
 if TYPE_CHECKING:
+    from bvrank.commands.settings import TrainSettings
     from bvrank.commands.train import Request
 
 
@@ -186,13 +188,23 @@ class Session:
 def _engine(asked: Request, model: Any, ranks: Ranks) -> Any:
     settings = asked.settings
     place = asked.engine.place(ranks)
-    scorer = policy.scorer_of(model, settings).to(place)
-    verify_scorer(scorer, settings.scoring.layout)  # while its weights are whole
+    scorer = policy.scorer_of(model, settings, place)
+    _tell_layout(model, settings, place)
+    bf16 = settings.precision == "bf16"
+    verify_scorer(scorer, settings.scoring.layout, bf16=bf16)  # while its weights are whole
     return asked.engine.start(
         scorer, policy.optimizer_of(model, settings, place), precision=settings.precision,
         max_grad_norm=settings.max_grad_norm, ranks=ranks,
         forwards=settings.forwards(ranks.world),
     )  # fmt: skip
+
+
+def _tell_layout(model: Any, settings: TrainSettings, place: torch.device) -> None:
+    """Says so where a forest has to be computed under dense masks."""
+    bf16 = settings.precision == "bf16"
+    if settings.scoring.layout == "forest" and (why := obstacle(model, place, bf16=bf16)):
+        print(f"scoring: {why}, so that the forest goes under dense masks: slower where rows are "
+              "long (scoring.layout=masked asks for it).", file=sys.stderr)  # fmt: skip
 
 
 def _last_logged(run: RunFolder) -> dict[str, float]:

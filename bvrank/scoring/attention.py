@@ -1,4 +1,5 @@
-"""Attention of packed rows, block by block (blocks.py), as transformers' attention `sdpa`.
+"""Attention of packed rows, block by block (blocks.py) or level by level (varlen.py), as
+transformers' attention `sdpa`.
 
 Each block is one call of torch's attention kernel for CPUs, which also returns the log-sum-exp L of
 a query's scores. Parts of one query join as o = sum_i exp(L_i - L) o_i with L = logsumexp_i L_i;
@@ -17,6 +18,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from bvrank.errors import ModelError
 from bvrank.records import Block, TokenRows
+from bvrank.scoring.varlen import attended
 
 Masked = tuple[Block, Tensor | None]  # an additive mask [queries, keys], or None
 
@@ -30,6 +32,7 @@ class Sight:
 
     def __init__(self, rows: TokenRows) -> None:
         self._rows = rows
+        self.levels = rows.levels
         self._made: dict[tuple[int | None, torch.dtype], list[Masked]] = {}
 
     def blocks(self, window: int | None, dtype: torch.dtype) -> list[Masked]:
@@ -89,6 +92,8 @@ def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mas
     if torch.is_autocast_enabled(kind):
         narrow = torch.get_autocast_dtype(kind)
         query, key, value = query.to(narrow), key.to(narrow), value.to(narrow)
+    if sight.levels:
+        return attended(query, key, value, scaling, sight.levels), None
     made = sight.blocks(sliding_window, query.dtype)
     given = (query, key, value, scaling, made)
     joined: Tensor = _Joined.apply(*given)  # type: ignore[no-untyped-call]

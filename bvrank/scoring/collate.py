@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from bvrank.records import Branch, Encoded, Preferences, TokenBatch
-from bvrank.scoring.layout import Cost, Layout, Planted, lay_out
+from bvrank.scoring.layout import Cost, Packing, Planted, lay_out
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Row:
 class Collator:
     """Lays out examples. An example is one tree, or one tree per view (independent pairing)."""
 
-    layout: Layout = "forest"
+    layout: Packing = "forest"
     cost: Cost = field(default_factory=Cost)
     unshifted: bool = False
 

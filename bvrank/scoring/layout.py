@@ -2,6 +2,7 @@
 
 forest   All trees in one row, no token of theirs twice and none of padding; a token sees its
          ancestors and its own segment up to itself, by attention in blocks (blocks.py).
+levels   The same for attention over runs of any length (levels.py).
 masked   The same for attention that knows masks alone. Trees whose branches share enough go whole
          into a row, several to a row as long as the dense mask costs little. Trees that share
          little are cheaper as one causal row per path, which needs no mask. A fixed count of
@@ -24,8 +25,10 @@ import torch
 
 from bvrank.records import Branch, Encoded, TokenRows
 from bvrank.scoring.blocks import blocks, forest
+from bvrank.scoring.levels import levels
 
-Layout = Literal["forest", "masked", "padded"]
+Layout = Literal["forest", "masked", "padded"]  # as it is asked for
+Packing = Literal["forest", "levels", "masked", "padded"]  # as it is computed
 
 
 @dataclass(frozen=True)
@@ -65,11 +68,12 @@ class Piece:
         return sum(len(self.tree.segments[s].ids) for s in self.segments)
 
 
-def lay_out(trees: Sequence[Planted], layout: Layout, cost: Cost, unshifted: bool = False
+def lay_out(trees: Sequence[Planted], layout: Packing, cost: Cost, unshifted: bool = False
             ) -> tuple[TokenRows, ...]:  # fmt: skip
     """Rows that score every branch of `trees` exactly once."""
-    if layout == "forest":
-        return (_packed([_whole(t) for t in trees], cost, unshifted),) if trees else ()
+    if layout in ("forest", "levels"):
+        packed = partial(_packed, cost=cost, unshifted=unshifted, by_level=layout == "levels")
+        return (packed([_whole(t) for t in trees]),) if trees else ()
     made = partial(_rows, unshifted=unshifted)
     shared: list[Piece] = []
     causal: list[Piece] = []
@@ -186,8 +190,8 @@ class _Canvas:
                 self.scored.append((mine if self.unshifted else before, part.ids, owner))
 
 
-def _packed(pieces: list[Piece], cost: Cost, unshifted: bool) -> TokenRows:
-    """One row of all pieces, with its blocks."""
+def _packed(pieces: list[Piece], *, cost: Cost, unshifted: bool, by_level: bool) -> TokenRows:
+    """One row of all pieces, with its blocks or levels."""
     rows = _rows([pieces], masked=True, unshifted=unshifted)
     parents: list[int] = []
     stops: list[int] = []
@@ -197,7 +201,10 @@ def _packed(pieces: list[Piece], cost: Cost, unshifted: bool) -> TokenRows:
             part = piece.tree.segments[s]
             parents.append(number.get(part.parent, -1))
             stops.append((stops[-1] if stops else 0) + len(part.ids))
-    return replace(rows, blocks=blocks(forest(parents, stops), cost.call))
+    roots = forest(parents, stops)
+    if by_level:
+        return replace(rows, levels=levels(roots))
+    return replace(rows, blocks=blocks(roots, cost.call))
 
 
 def _rows(bins: list[list[Piece]], *, masked: bool, unshifted: bool) -> TokenRows:

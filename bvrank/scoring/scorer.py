@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from bvrank.errors import ModelError
 from bvrank.records import TokenBatch, TokenRows
 from bvrank.scoring.attention import Sight
-from bvrank.scoring.layout import Cost, Layout
+from bvrank.scoring.layout import Cost, Layout, Packing
 from bvrank.scoring.logprobs import is_plain, linear_logprobs, token_logprobs
 from bvrank.scoring.precision import exact
 
 CALL = 1.5e6  # multiply-adds that take as long as what a call of attention costs beside them
+NARROW = (torch.bfloat16, torch.float16)
 
 
 class Scorer(nn.Module):
@@ -77,7 +78,7 @@ class Scorer(nn.Module):
         if rows.sees is None:
             return {"attention_mask": None}
         sliding_window(text_config(self.model))  # refuses layers that follow no tree
-        if not rows.blocks:
+        if not (rows.blocks or rows.levels):
             return {"attention_mask": self._mask(rows)}
         if text_config(self.model)._attn_implementation != "sdpa":
             raise ModelError("blocks are for attention by sdpa", where="model.attention",
@@ -151,27 +152,53 @@ def sliding_window(config: Any) -> int | None:
     return int(window) if slides and window else None
 
 
-def packing(model: Any, layout: Layout, device: torch.device) -> Layout:
-    """The layout asked for; a forest under masks where attention is not computed in blocks: on an
-    accelerator, by eager code, with dropout, or by a model that hands its attention to nobody."""
-    causal = causal_lm(model)
-    blocks = (
-        text_config(model)._attn_implementation == "sdpa"
-        and getattr(causal.base_model, "_supports_attention_backend", False)
-        and not getattr(text_config(model), "attention_dropout", 0.0)
-        and device.type == "cpu"
-    )
-    return "masked" if layout == "forest" and not blocks else layout
+def packing(model: Any, layout: Layout, device: torch.device, *, bf16: bool = False) -> Packing:
+    """How `layout` is computed: a forest in blocks on a CPU, by levels on an accelerator, or under
+    masks where there is an `obstacle` to either. `bf16`: under autocast to it."""
+    if layout != "forest":
+        return layout
+    if obstacle(model, device, bf16=bf16):
+        return "masked"
+    return "forest" if device.type == "cpu" else "levels"
+
+
+def obstacle(model: Any, device: torch.device, *, bf16: bool = False) -> str | None:
+    """Why a forest of this model has to go under dense masks; None if it has not."""
+    config, body = text_config(model), causal_lm(model).base_model
+    if config._attn_implementation != "sdpa":
+        return f"attention is computed by {config._attn_implementation}, not sdpa"
+    if not getattr(body, "_supports_attention_backend", False):
+        return f"{type(body).__name__} hands its attention to nobody"
+    if getattr(config, "attention_dropout", 0.0):
+        return "attention has dropout"
+    if device.type == "cpu":
+        return None
+    if not (bf16 or causal_lm(model).get_input_embeddings().weight.dtype in NARROW):
+        return "there is no flash attention in this precision"
+    if sliding_window(config) is not None:
+        return "layers look back over a window"
+    width = head_width(config)
+    if width % 8 or width > 256 or device.type != "cuda" or _older(device):
+        return f"there is no flash attention for heads of {width} on {device.type}"
+    return None
+
+
+def _older(device: torch.device) -> bool:
+    return torch.cuda.get_device_capability(device) < (8, 0)
+
+
+def head_width(config: Any) -> int:
+    """Entries of a head of attention."""
+    return int(getattr(config, "head_dim", None)
+               or config.hidden_size // config.num_attention_heads)  # fmt: skip
 
 
 def cost_of(model: Any) -> Cost:
     """Multiply-adds per token and per attended pair, from the model's shape."""
     config = text_config(model)
     embedding = causal_lm(model).get_input_embeddings().weight.numel()
-    heads = config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // heads
     body = max(sum(p.numel() for p in causal_lm(model).parameters()) - embedding, 1)
-    pair = 2.0 * heads * width
+    pair = 2.0 * config.num_attention_heads * head_width(config)
     attention = pair * config.num_hidden_layers
     return Cost(linear=float(body), attention=attention, call=CALL / pair)
 
