@@ -127,28 +127,14 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Level:
-    """One call of attention over many runs of a row's tokens. Run i of the queries, the places
-    `queries[query_ends[i]:query_ends[i+1]]`, attends to run i of the keys, to all of it or (causal)
-    to what does not come after the query."""
-
-    queries: Tensor  # int64 [Q]
-    keys: Tensor  # int64 [U]
-    query_ends: Tensor  # int32 [runs + 1], from 0
-    key_ends: Tensor  # int32 [runs + 1], from 0
-    most_queries: int  # of a run
-    most_keys: int
-    causal: bool
-
-
-@dataclass(frozen=True)
 class TokenRows:
     """Rows of one shape that go through the model in one forward.
 
     Token t of a row may attend to token u when u <= t and `sees[n, segment[n,t], segment[n,u]]`.
     `sees` is None for rows that hold one causal sequence each. `source` indexes the N*T flattened
     positions whose hidden state predicts `target`; `owner` is the flat V*B*K candidate it
-    counts for. `blocks`, or `levels`, say of a single row what `sees` says.
+    counts for. `blocks`, or `until`, say of a single row what `sees` says: token q may attend to u
+    when u <= q < until[u].
     """
 
     ids: Tensor  # int64 [N,T]
@@ -160,7 +146,7 @@ class TokenRows:
     owner: Tensor  # int64 [M]
     tokens: int  # without padding
     blocks: tuple[Block, ...] = ()
-    levels: tuple[Level, ...] = ()  # the first one is of all tokens, causal
+    until: Tensor | None = None  # int64 [T]
 
 
 @dataclass(frozen=True)
@@ -244,13 +230,9 @@ class TaskResult:
 
 
 def _done(record: Any, method: str, *args: Any, **options: Any) -> Any:
-    """The record with what `method` makes of each of its tensors, those of its levels too."""
+    """The record with what `method` makes of each of its tensors."""
     values = {
-        k: tuple(_done(level, method, *args, **options) for level in v)
-        if k == "levels"
-        else getattr(v, method)(*args, **options)
-        if hasattr(v, method)
-        else v
+        k: getattr(v, method)(*args, **options) if hasattr(v, method) else v
         for k, v in vars(record).items()
     }
     return type(record)(**values)

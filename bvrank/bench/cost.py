@@ -70,10 +70,9 @@ def rows(policy: Any, sizes: list[int], batch: int, seed: int) -> Iterator[Point
 
 def scoring(policy: Any, trees: list[Encoded], precision: Precision) -> Step:
     """Forward and backward of the trees' candidates."""
-    bf16 = precision == "bf16"
     scorer = Scorer(policy)
     views = tuple(dict.fromkeys(b.view for tree in trees for b in tree.branches))
-    collate = Collator(packing(policy, "forest", policy.device, bf16=bf16), cost_of(policy))
+    collate = Collator(packing(policy, "forest", policy.device), cost_of(policy))
     batch = collate([[Row(tree)] for tree in trees], views).to(policy.device)
 
     def step() -> None:

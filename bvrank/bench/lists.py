@@ -73,16 +73,15 @@ def arms(cell: Cell, policy: Any, seed: int, budget: int = 8192, precision: Prec
          ) -> dict[str, Step]:  # fmt: skip
     """A step of every arm; rows go through the model in parts of at most `budget` tokens (one row
     at least). ModelError when arms that score the same list disagree."""
-    bf16 = precision == "bf16"
     scorer = Scorer(policy)
     tree = cell.tree(policy.config.vocab_size, seed)
     each = max(1, budget // (cell.prompt + cell.item_tokens))
     parts = [
-        _batch(replace(tree, branches=tree.branches[i : i + each]), "padded", policy, bf16)
+        _batch(replace(tree, branches=tree.branches[i : i + each]), "padded", policy)
         for i in range(0, cell.items, each)
     ]
-    forest = _batch(tree, "forest", policy, bf16)
-    causal = _batch(_chain(tree), "padded", policy, bf16)
+    forest = _batch(tree, "forest", policy)
+    causal = _batch(_chain(tree), "padded", policy)
     scored: dict[str, Parts] = {
         "forest": [lambda: scorer(forest)],
         "causal": [lambda: scorer(causal)],
@@ -90,12 +89,12 @@ def arms(cell: Cell, policy: Any, seed: int, budget: int = 8192, precision: Prec
         "dense": [lambda part=part: _dense(policy, part) for part in parts],  # type: ignore[misc]
     }
     with autocast(policy.device, precision):
-        _check(scored, cell, NARROW_TOLERANCE if bf16 else TOLERANCE)
+        _check(scored, cell, NARROW_TOLERANCE if precision == "bf16" else TOLERANCE)
     return {name: _step(policy, found, precision) for name, found in scored.items()}
 
 
-def _batch(tree: Encoded, layout: Layout, policy: Any, bf16: bool) -> TokenBatch:
-    collate = Collator(packing(policy, layout, policy.device, bf16=bf16), cost_of(policy))
+def _batch(tree: Encoded, layout: Layout, policy: Any) -> TokenBatch:
+    collate = Collator(packing(policy, layout, policy.device), cost_of(policy))
     return collate([[Row(tree)]], ("full",)).to(policy.device)
 
 

@@ -38,8 +38,7 @@ def steps(job: Mapping[str, Any], turns: Turns) -> None:
     )
     objective = objective_of(job["views"], job["beta"])
     rows = [tree_of(row) for row in json.loads(Path(job["rows"]).read_text())]
-    bf16 = job["precision"] == "bf16"
-    collate = Collator(packing(model, job["layout"], device, bf16=bf16), cost_of(model))
+    collate = Collator(packing(model, job["layout"], device), cost_of(model))
     reference = None
     if objective.needs_reference:
         store = ReferenceStore(Path(job["store"]), job["model"])

@@ -33,7 +33,7 @@ from bvrank.tracking.progress import phase
 from bvrank.trainer import Plan
 
 # As the store knows them: what came of another computation has other last bits.
-LAYOUTS = {"forest": "blocks", "levels": "levels", "masked": "masked", "padded": "branches"}
+LAYOUTS = {"forest": "blocks", "flex": "flex", "masked": "masked", "padded": "branches"}
 NO_PREFERENCE_TOLD = "no candidate is better than another"
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 5e-3}  # nats per token, policy against reference
 
@@ -193,8 +193,7 @@ def _check_views(rows: Sequence[Encoded], views: tuple[str, ...], where: str) ->
 
 def collator(model: Any, settings: TrainSettings, device: torch.device) -> Collator:
     """The layout as set, with this model's costs, for what `device` computes."""
-    bf16 = settings.precision == "bf16"
-    layout = packing(model, settings.scoring.layout, device, bf16=bf16)
+    layout = packing(model, settings.scoring.layout, device)
     return Collator(layout, cost_of(model), settings.scoring.unshifted)
 
 

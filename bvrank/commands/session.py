@@ -190,8 +190,7 @@ def _engine(asked: Request, model: Any, ranks: Ranks) -> Any:
     place = asked.engine.place(ranks)
     scorer = policy.scorer_of(model, settings, place)
     _tell_layout(model, settings, place)
-    bf16 = settings.precision == "bf16"
-    verify_scorer(scorer, settings.scoring.layout, bf16=bf16)  # while its weights are whole
+    verify_scorer(scorer, settings.scoring.layout)  # while its weights are whole
     return asked.engine.start(
         scorer, policy.optimizer_of(model, settings, place), precision=settings.precision,
         max_grad_norm=settings.max_grad_norm, ranks=ranks,
@@ -201,8 +200,7 @@ def _engine(asked: Request, model: Any, ranks: Ranks) -> Any:
 
 def _tell_layout(model: Any, settings: TrainSettings, place: torch.device) -> None:
     """Says so where a forest has to be computed under dense masks."""
-    bf16 = settings.precision == "bf16"
-    if settings.scoring.layout == "forest" and (why := obstacle(model, place, bf16=bf16)):
+    if settings.scoring.layout == "forest" and (why := obstacle(model, place)):
         print(f"scoring: {why}, so that the forest goes under dense masks: slower where rows are "
               "long (scoring.layout=masked asks for it).", file=sys.stderr)  # fmt: skip
 

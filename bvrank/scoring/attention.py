@@ -1,4 +1,4 @@
-"""Attention of packed rows, block by block (blocks.py) or level by level (varlen.py), as
+"""Attention of packed rows, block by block (blocks.py) or by FlexAttention (flex.py), as
 transformers' attention `sdpa`.
 
 Each block is one call of torch's attention kernel for CPUs, which also returns the log-sum-exp L of
@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from bvrank.errors import ModelError
 from bvrank.records import Block, TokenRows
-from bvrank.scoring.varlen import attended
+from bvrank.scoring.flex import attended, block_mask
 
 Masked = tuple[Block, Tensor | None]  # an additive mask [queries, keys], or None
 
@@ -32,7 +33,8 @@ class Sight:
 
     def __init__(self, rows: TokenRows) -> None:
         self._rows = rows
-        self.levels = rows.levels
+        self.flexible = rows.until is not None
+        self._masks: dict[int | None, BlockMask] = {}
         self._made: dict[tuple[int | None, torch.dtype], list[Masked]] = {}
 
     def blocks(self, window: int | None, dtype: torch.dtype) -> list[Masked]:
@@ -42,6 +44,13 @@ class Sight:
             found = (self._masked(block, window, dtype) for block in self._rows.blocks)
             self._made[window, dtype] = [f for f in found if f is not None]
         return self._made[window, dtype]
+
+    def mask(self, window: int | None) -> BlockMask:
+        """The mask of such a layer for FlexAttention."""
+        if window not in self._masks:
+            assert self._rows.until is not None
+            self._masks[window] = block_mask(self._rows.until, self._rows.position[0], window)
+        return self._masks[window]
 
     def _masked(self, block: Block, window: int | None, dtype: torch.dtype) -> Masked | None:
         """None for a block in which nothing is near enough. The first one of its queries stays even
@@ -77,11 +86,11 @@ def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mas
     Without a `sight` it is transformers' own. ModelError for what no block can compute.
     """
     if sight is None:
-        found: tuple[Tensor, None] = sdpa_attention_forward(
+        plain: tuple[Tensor, None] = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout, scaling,
             sliding_window=sliding_window, **others,
         )  # fmt: skip
-        return found
+        return plain
     odd = [name for name in ("softcap", "s_aux", "position_bias") if others.get(name) is not None]
     if odd or dropout:
         raise ModelError(
@@ -92,8 +101,9 @@ def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mas
     if torch.is_autocast_enabled(kind):
         narrow = torch.get_autocast_dtype(kind)
         query, key, value = query.to(narrow), key.to(narrow), value.to(narrow)
-    if sight.levels:
-        return attended(query, key, value, scaling, sight.levels), None
+    if sight.flexible:
+        found = attended(query, key, value, scaling, sight.mask(sliding_window))
+        return found.transpose(1, 2), None
     made = sight.blocks(sliding_window, query.dtype)
     given = (query, key, value, scaling, made)
     joined: Tensor = _Joined.apply(*given)  # type: ignore[no-untyped-call]

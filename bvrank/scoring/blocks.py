@@ -15,6 +15,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
+import numpy as np
+
 from bvrank.records import Block
 
 TILE = 512  # keys that the kernel takes at a time: a causal block of no more saves nothing
@@ -64,6 +66,17 @@ def forest(parents: Sequence[int], stops: Sequence[int]) -> tuple[Node, ...]:
             node = Node(start, children[0].stop, children[0].below)
         (below[parents[s]] if parents[s] >= 0 else roots).append(node)
     return tuple(reversed(roots))
+
+
+def until(roots: Sequence[Node]) -> np.ndarray:
+    """int64 [T]: for each token the end of all that is below it, or of its run where nothing is."""
+    found = np.zeros(roots[-1].end, np.int64)
+    nodes = list(roots)
+    while nodes:
+        node = nodes.pop()
+        found[node.start : node.stop] = node.end
+        nodes += node.below
+    return found
 
 
 def blocks(roots: Sequence[Node], call: float) -> tuple[Block, ...]:

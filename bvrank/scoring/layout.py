@@ -2,7 +2,7 @@
 
 forest   All trees in one row, no token of theirs twice and none of padding; a token sees its
          ancestors and its own segment up to itself, by attention in blocks (blocks.py).
-levels   The same for attention over runs of any length (levels.py).
+flex     The same for FlexAttention (flex.py).
 masked   The same for attention that knows masks alone. Trees whose branches share enough go whole
          into a row, several to a row as long as the dense mask costs little. Trees that share
          little are cheaper as one causal row per path, which needs no mask. A fixed count of
@@ -24,11 +24,10 @@ import numpy as np
 import torch
 
 from bvrank.records import Branch, Encoded, TokenRows
-from bvrank.scoring.blocks import blocks, forest
-from bvrank.scoring.levels import levels
+from bvrank.scoring.blocks import blocks, forest, until
 
 Layout = Literal["forest", "masked", "padded"]  # as it is asked for
-Packing = Literal["forest", "levels", "masked", "padded"]  # as it is computed
+Packing = Literal["forest", "flex", "masked", "padded"]  # as it is computed
 
 
 @dataclass(frozen=True)
@@ -71,8 +70,8 @@ class Piece:
 def lay_out(trees: Sequence[Planted], layout: Packing, cost: Cost, unshifted: bool = False
             ) -> tuple[TokenRows, ...]:  # fmt: skip
     """Rows that score every branch of `trees` exactly once."""
-    if layout in ("forest", "levels"):
-        packed = partial(_packed, cost=cost, unshifted=unshifted, by_level=layout == "levels")
+    if layout in ("forest", "flex"):
+        packed = partial(_packed, cost=cost, unshifted=unshifted, flex=layout == "flex")
         return (packed([_whole(t) for t in trees]),) if trees else ()
     made = partial(_rows, unshifted=unshifted)
     shared: list[Piece] = []
@@ -190,8 +189,8 @@ class _Canvas:
                 self.scored.append((mine if self.unshifted else before, part.ids, owner))
 
 
-def _packed(pieces: list[Piece], *, cost: Cost, unshifted: bool, by_level: bool) -> TokenRows:
-    """One row of all pieces, with its blocks or levels."""
+def _packed(pieces: list[Piece], *, cost: Cost, unshifted: bool, flex: bool) -> TokenRows:
+    """One row of all pieces, and how its attention is computed."""
     rows = _rows([pieces], masked=True, unshifted=unshifted)
     parents: list[int] = []
     stops: list[int] = []
@@ -202,8 +201,8 @@ def _packed(pieces: list[Piece], *, cost: Cost, unshifted: bool, by_level: bool)
             parents.append(number.get(part.parent, -1))
             stops.append((stops[-1] if stops else 0) + len(part.ids))
     roots = forest(parents, stops)
-    if by_level:
-        return replace(rows, levels=levels(roots))
+    if flex:
+        return replace(rows, until=torch.from_numpy(until(roots)))
     return replace(rows, blocks=blocks(roots, cost.call))
 
 

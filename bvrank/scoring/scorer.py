@@ -17,7 +17,6 @@ from bvrank.scoring.logprobs import is_plain, linear_logprobs, token_logprobs
 from bvrank.scoring.precision import exact
 
 CALL = 1.5e6  # multiply-adds that take as long as what a call of attention costs beside them
-NARROW = (torch.bfloat16, torch.float16)
 
 
 class Scorer(nn.Module):
@@ -78,7 +77,7 @@ class Scorer(nn.Module):
         if rows.sees is None:
             return {"attention_mask": None}
         sliding_window(text_config(self.model))  # refuses layers that follow no tree
-        if not (rows.blocks or rows.levels):
+        if not rows.blocks and rows.until is None:
             return {"attention_mask": self._mask(rows)}
         if text_config(self.model)._attn_implementation != "sdpa":
             raise ModelError("blocks are for attention by sdpa", where="model.attention",
@@ -152,17 +151,17 @@ def sliding_window(config: Any) -> int | None:
     return int(window) if slides and window else None
 
 
-def packing(model: Any, layout: Layout, device: torch.device, *, bf16: bool = False) -> Packing:
-    """How `layout` is computed: a forest in blocks on a CPU, by levels on an accelerator, or under
-    masks where there is an `obstacle` to either. `bf16`: under autocast to it."""
+def packing(model: Any, layout: Layout, device: torch.device) -> Packing:
+    """How `layout` is computed: a forest in blocks on a CPU, by FlexAttention on CUDA, or under
+    dense masks where there is an `obstacle` to either."""
     if layout != "forest":
         return layout
-    if obstacle(model, device, bf16=bf16):
+    if obstacle(model, device):
         return "masked"
-    return "forest" if device.type == "cpu" else "levels"
+    return "forest" if device.type == "cpu" else "flex"
 
 
-def obstacle(model: Any, device: torch.device, *, bf16: bool = False) -> str | None:
+def obstacle(model: Any, device: torch.device) -> str | None:
     """Why a forest of this model has to go under dense masks; None if it has not."""
     config, body = text_config(model), causal_lm(model).base_model
     if config._attn_implementation != "sdpa":
@@ -171,20 +170,11 @@ def obstacle(model: Any, device: torch.device, *, bf16: bool = False) -> str | N
         return f"{type(body).__name__} hands its attention to nobody"
     if getattr(config, "attention_dropout", 0.0):
         return "attention has dropout"
-    if device.type == "cpu":
-        return None
-    if not (bf16 or causal_lm(model).get_input_embeddings().weight.dtype in NARROW):
-        return "there is no flash attention in this precision"
-    if sliding_window(config) is not None:
-        return "layers look back over a window"
-    width = head_width(config)
-    if width % 8 or width > 256 or device.type != "cuda" or _older(device):
-        return f"there is no flash attention for heads of {width} on {device.type}"
+    if device.type not in ("cpu", "cuda"):
+        return f"there is no FlexAttention on {device.type}"
+    if device.type == "cuda" and head_width(config) < 16:
+        return f"FlexAttention wants heads of 16 at least, these have {head_width(config)}"
     return None
-
-
-def _older(device: torch.device) -> bool:
-    return torch.cuda.get_device_capability(device) < (8, 0)
 
 
 def head_width(config: Any) -> int:

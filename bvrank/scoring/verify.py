@@ -10,34 +10,23 @@ import torch
 from bvrank.errors import ModelError
 from bvrank.records import Branch, Encoded, Segment
 from bvrank.scoring.collate import Collator, Row
-from bvrank.scoring.layout import Cost, Layout, Packing
+from bvrank.scoring.layout import Cost, Layout
 from bvrank.scoring.precision import exact
 from bvrank.scoring.scorer import Scorer, causal_lm, packing
 
 TOLERANCE = 1e-3  # nats per token, fp32; a wrong mask or head is off by more than 0.1
-NARROW_TOLERANCE = 0.05  # the same in bf16
 CALLS = (5.0, 1e9)  # attended pairs a call costs: a forest of many blocks, and of one
 
 
-def verify_scorer(scorer: Scorer, layout: Layout, *, bf16: bool = False) -> float:
-    """max difference per token between the scorer and the model's own logits on whole sequences;
-    with `bf16` also under autocast, where the forest is computed in another way then.
+def verify_scorer(scorer: Scorer, layout: Layout) -> float:
+    """max difference per token between the scorer and the model's own logits on whole sequences.
 
     ModelError above TOLERANCE: a kind of attention or head that the scorer does not know.
     """
-    device = next(scorer.parameters()).device
-    packed = packing(scorer.model, layout, device)
-    worst = _verified(scorer, packed, TOLERANCE)
-    if bf16 and (narrow := packing(scorer.model, layout, device, bf16=True)) != packed:
-        with torch.autocast(device.type, torch.bfloat16):
-            worst = max(worst, _verified(scorer, narrow, NARROW_TOLERANCE))
-    return worst
-
-
-def _verified(scorer: Scorer, layout: Packing, tolerance: float) -> float:
     tree, ids = _probe(causal_lm(scorer.model).get_input_embeddings().weight.shape[0])
     device = next(scorer.parameters()).device
-    batches = [Collator(layout, Cost(1.0, 0.0, call))([[Row(tree)]], ("full",)) for call in CALLS]
+    packed = packing(scorer.model, layout, device)
+    batches = [Collator(packed, Cost(1.0, 0.0, call))([[Row(tree)]], ("full",)) for call in CALLS]
     was_training = scorer.training
     scorer.eval()
     with torch.no_grad():
@@ -45,7 +34,7 @@ def _verified(scorer: Scorer, layout: Packing, tolerance: float) -> float:
         truth = torch.stack([_plain(scorer.model, row.to(device)) for row in ids])
     scorer.train(was_training)
     worst = float(((values - truth).abs() / 6).max())
-    if not worst <= tolerance:
+    if not worst <= TOLERANCE:
         padded = "Set scoring.layout=padded."
         raise ModelError(
             f"its log-probs differ by {worst:.2g} nats per token between scoring.layout={layout} "

@@ -1,30 +1,38 @@
-"""What only an accelerator runs: flash attention by levels against the oracles. Skipped elsewhere."""
+"""What only an accelerator runs: FlexAttention's kernels against the oracles. Skipped elsewhere."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
-from bvrank.records import TokenBatch
+from bvrank.records import TokenBatch, TokenRows
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.compiling import compile_layers
 from bvrank.scoring.scorer import Scorer, packing
-from bvrank.scoring.verify import NARROW_TOLERANCE, verify_scorer
-from tests.scoring.test_attention import under_mask, with_gradients
-from tests.scoring.test_varlen import levels_of
+from bvrank.scoring.verify import verify_scorer
+from tests.scoring.test_attention import in_blocks, under_mask, with_gradients
+from tests.scoring.test_flex import flex_rows
 from tests.scoring.trees import VOCABULARY, deep_tree, mixed
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-HEADS, GROUPS, WIDTH = 4, 2, 64
+pytestmark = [
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+    pytest.mark.filterwarnings("default"),  # of torch's compiler
+]
+WIDTH = 64
+CUDA = torch.device("cuda")
 
 
-def policy(layers: int = 3) -> torch.nn.Module:
+def policy() -> Any:
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
     torch.manual_seed(0)
     shape = {
-        "vocab_size": VOCABULARY, "hidden_size": 128, "intermediate_size": 256, "head_dim": 64,
-        "num_hidden_layers": layers, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "vocab_size": VOCABULARY, "hidden_size": 128, "intermediate_size": 256, "head_dim": WIDTH,
+        "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
     }  # fmt: skip
     made = Qwen3ForCausalLM(Qwen3Config(**shape)).cuda()
     with torch.no_grad():
@@ -33,42 +41,41 @@ def policy(layers: int = 3) -> torch.nn.Module:
     return made
 
 
-@pytest.mark.parametrize("kind", ["marked", "mixed"])
-@pytest.mark.parametrize("seed", range(3))
-def test_levels_are_as_near_to_the_truth_as_bf16_under_the_mask(seed: int, kind: str) -> None:
-    from tests.scoring import test_attention
-
-    rows = levels_of(seed, kind)
+def attended(kernel: Any, seed: int, window: int | None, dtype: torch.dtype, rows: TokenRows
+             ) -> tuple[Tensor, ...]:  # fmt: skip
+    """Output and gradients, in fp64 on the CPU."""
     make = torch.Generator().manual_seed(seed)
     tokens = rows.ids.shape[1]
-    drawn = [torch.randn(1, tokens, h, WIDTH, generator=make) for h in (4, 2, 2, 4)]
-    narrow = [t.bfloat16() for t in drawn]
-
-    def of(kernel: object, dtype: torch.dtype, device: str) -> tuple[torch.Tensor, ...]:
-        moved = [t.to(device, dtype).transpose(1, 2) for t in narrow]
-        inputs, weight = [t.requires_grad_() for t in moved[:3]], moved[3].transpose(1, 2)
-        where = TokenBatch((rows,), None, (), ())  # type: ignore[arg-type]
-        placed = where.rows[0] if device == "cpu" else _placed(where)
-        return with_gradients(kernel(placed, inputs, None), inputs, weight)  # type: ignore[operator]
-
-    truth = of(under_mask, torch.float64, "cpu")
-    masked = of(under_mask, torch.bfloat16, "cuda")
-    found = of(test_attention.in_blocks, torch.bfloat16, "cuda")
-    for one, other, true in zip(found, masked, truth, strict=True):
-        assert one.dtype == torch.bfloat16
-        assert (one.double().cpu() - true).norm() <= 1.2 * (other.double().cpu() - true).norm()
+    drawn = [torch.randn(1, tokens, h, WIDTH, generator=make).bfloat16() for h in (4, 2, 2, 4)]
+    *inputs, weight = (t.to(rows.ids.device, dtype).transpose(1, 2) for t in drawn)
+    inputs = [t.requires_grad_() for t in inputs]
+    found = with_gradients(kernel(rows, inputs, window), inputs, weight.transpose(1, 2))
+    return tuple(t.double().cpu() for t in found)
 
 
-def _placed(batch: TokenBatch):  # type: ignore[no-untyped-def]
-    from bvrank.records import _done
+def placed(rows: TokenRows) -> TokenRows:
+    moved: Any = TokenBatch((rows,), rows, (), ()).to(CUDA)  # type: ignore[arg-type]
+    return moved.rows[0]  # type: ignore[no-any-return]
 
-    return _done(batch.rows[0], "to", torch.device("cuda"))
+
+@pytest.mark.parametrize("window", [None, 3, 40])
+@pytest.mark.parametrize("seed", range(3))
+def test_flex_is_attention_under_the_mask(seed: int, window: int | None) -> None:
+    rows = flex_rows(seed, "mixed")
+    truth = attended(under_mask, seed, window, torch.float64, rows)
+    exact = attended(in_blocks, seed, window, torch.float32, placed(rows))
+    torch.testing.assert_close(exact, truth, rtol=1e-4, atol=1e-4)
+    masked = attended(under_mask, seed, window, torch.bfloat16, placed(rows))
+    narrow = attended(in_blocks, seed, window, torch.bfloat16, placed(rows))
+    for one, other, true in zip(narrow, masked, truth, strict=True):
+        assert (one - true).norm() <= 1.2 * (other - true).norm()
 
 
-def scored(scorer: Scorer, layout: str, bf16: bool) -> tuple[torch.Tensor, torch.Tensor]:
+def scored(made: Any, layout: Any, *, bf16: bool) -> tuple[Tensor, Tensor]:
     """Log-probs per token, and the gradient of their sum as one vector."""
-    trees = [*mixed(1), *(deep_tree(__import__("numpy").random.default_rng(0)) for _ in range(2))]
-    batch = Collator(layout)([[Row(t)] for t in trees], ("full", "bare")).to(torch.device("cuda"))
+    scorer = Scorer(made)
+    trees = [*mixed(1), *(deep_tree(np.random.default_rng(i)) for i in range(2))]
+    batch = Collator(layout)([[Row(t)] for t in trees], ("full", "bare")).to(CUDA)
     with torch.autocast("cuda", torch.bfloat16, enabled=bf16):
         values = scorer(batch)
     gradients = torch.autograd.grad(values.sum(), list(scorer.parameters()))
@@ -76,22 +83,28 @@ def scored(scorer: Scorer, layout: str, bf16: bool) -> tuple[torch.Tensor, torch
     return per_token.detach(), torch.cat([g.flatten().double() for g in gradients])
 
 
-@pytest.mark.parametrize("compiled", [False, True])
-def test_a_scorer_by_levels_is_within_the_noise_of_the_padded_oracle(compiled: bool) -> None:
-    """bf16 against fp32: levels are no further from it than rows of a branch each are."""
-    truth, slope = scored(Scorer(policy()), "padded", bf16=False)
-    padded, padded_slope = scored(Scorer(policy()), "padded", bf16=True)
-    made = policy()
-    if compiled:
+def test_a_scorer_in_fp32_is_the_padded_oracle() -> None:
+    for one, other in zip(*(scored(policy(), x, bf16=False) for x in ("flex", "padded")),
+                          strict=True):  # fmt: skip
+        assert (one - other).abs().max() <= 1e-5 * max(1.0, float(other.abs().max()))
+
+
+@pytest.mark.parametrize("how", ["eager", "compiled", "recomputed"])
+def test_a_scorer_in_bf16_is_within_the_noise_of_the_padded_oracle(how: str) -> None:
+    """Both against fp32: packed rows are no further from it than rows of a branch each are."""
+    truth, slope = scored(policy(), "padded", bf16=False)
+    padded, padded_slope = scored(policy(), "padded", bf16=True)
+    made = policy().train()
+    if how == "compiled":
         compile_layers(made)
-    levels, levels_slope = scored(Scorer(made), "levels", bf16=True)
-    assert (levels - truth).abs().max() <= 2 * (padded - truth).abs().max()
-    assert (levels_slope - slope).norm() <= 1.5 * (padded_slope - slope).norm()
+    if how == "recomputed":
+        made.gradient_checkpointing_enable({"use_reentrant": False})
+    packed, packed_slope = scored(made, "flex", bf16=True)
+    assert (packed - truth).abs().max() <= 2 * (padded - truth).abs().max()
+    assert (packed_slope - slope).norm() <= 1.5 * (padded_slope - slope).norm()
 
 
-def test_the_probe_knows_both_ways_of_a_forest() -> None:
+def test_the_probe_finds_flex_right() -> None:
     made = policy()
-    device = torch.device("cuda", 0)
-    assert packing(made, "forest", device) == "masked"
-    assert packing(made, "forest", device, bf16=True) == "levels"
-    assert verify_scorer(Scorer(made), "forest", bf16=True) <= NARROW_TOLERANCE
+    assert packing(made, "forest", CUDA) == "flex"
+    assert verify_scorer(Scorer(made), "forest") <= 1e-4
