@@ -20,6 +20,7 @@ from bvrank.bench.worker import Done, Worker, started
 from bvrank.errors import ConfigError, ModelError, RunError
 
 SAME = 1e-3  # nats by which the losses of arms may differ after as many steps on the same rows
+SAME_NARROW = 0.1  # the same in bf16
 Job = dict[str, Any]
 
 
@@ -111,7 +112,9 @@ def measured(jobs: Mapping[str, Mapping[str, Job]], folder: Path, *, rounds: int
             interleaved(arms, rounds=rounds, steps=steps, limit=limit, on_round=on_round)
     least = min(map(len, done.values()))  # the limit may have cut arms that ran alone
     done = {name: steps_done[:least] for name, steps_done in done.items()}
-    _check_losses({n: done[n] for n, group in jobs.items() if n in group})
+    narrow = any(job["precision"] == "bf16" for job in every.values())
+    alike = {n: done[n] for n, group in jobs.items() if n in group}
+    _check_losses(alike, SAME_NARROW if narrow else SAME)
     return {name: _joined([done[n] for n in group]) for name, group in jobs.items()}
 
 
@@ -130,9 +133,9 @@ def _joined(parts: Sequence[Sequence[Done]]) -> Arm:
     return Arm(seconds[1:], peak.peak, peak.above)
 
 
-def _check_losses(done: Mapping[str, Sequence[Done]]) -> None:
+def _check_losses(done: Mapping[str, Sequence[Done]], same: float) -> None:
     for losses in zip(*([d.loss for d in own] for own in done.values()), strict=True):
-        if not max(losses) - min(losses) <= SAME:
+        if not max(losses) - min(losses) <= same:
             told = ", ".join(f"{n} {x:.5f}" for n, x in zip(done, losses, strict=True))
             raise ModelError(f"the arms train different things: losses {told}", where="bench")
 

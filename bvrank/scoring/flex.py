@@ -14,10 +14,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._dynamo import config as dynamo
 from torch.nn.attention.flex_attention import BlockMask, flex_attention
 from torch.nn.functional import pad
 
 SIDE = 128  # tokens of a tile
+LIMIT = 64  # kernels of a process: by dtype, window, gradient, and shapes fixed or free
 
 
 def attended(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mask: BlockMask
@@ -26,9 +28,12 @@ def attended(query: Tensor, key: Tensor, value: Tensor, scale: float | None, mas
     tokens = query.shape[2]
     short = -tokens % SIDE
     query, key, value = (pad(t, (0, 0, 0, short)) for t in (query, key, value))
-    found: Tensor = _compiled()(
-        query, key, value, block_mask=mask, scale=scale, enable_gqa=query.shape[1] != key.shape[1]
-    )
+    grouped = query.shape[1] != key.shape[1]
+    # Beyond the limit torch would go on without its kernels, and hold every pair.
+    with dynamo.patch(recompile_limit=LIMIT, fail_on_recompile_limit_hit=True):
+        found: Tensor = _compiled()(
+            query, key, value, block_mask=mask, scale=scale, enable_gqa=grouped
+        )
     return found[:, :, :tokens]
 
 
