@@ -95,7 +95,8 @@ def lines(chart: Lines, top: float | None = None) -> Markup:
     width, height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     places = [_place(chart, p.at) for s in chart.series for p in s.points]
     first, last = min(places, default=0.0), max(places, default=1.0)
-    x = Axis(first, last + (last == first), 6.0, width - 6.0)
+    edge = 26.0 if chart.powers else 6.0  # half a long label
+    x = Axis(first, last + (last == first), edge, width - edge)
     frame = (x, Axis(0.0, top or chart.top, float(height), 0.0))
     parts: list[Markup] = []
     if chart.reference is not None:

@@ -51,17 +51,20 @@ def _versus(result: Result) -> Iterator[Markup]:
 
 
 def _memory(result: Result) -> Iterator[Markup]:
-    names = dict.fromkeys((c.setting["vocabulary"], name) for c in result.cells for name in c.arms)
-    sizes = list(dict.fromkeys(vocabulary for vocabulary, _ in names))
-    series = tuple(
-        Series(f"{name}, vocabulary {vocabulary:,}", sizes.index(vocabulary), tuple(
-            _exactly(c.arms[name].above / 1e6, float(c.setting["scored"])) for c in result.cells
-            if c.setting["vocabulary"] == vocabulary and name in c.arms
-        ), dash=int(_colour(name) == PEER))
-        for vocabulary, name in names
-    )  # fmt: skip
-    chart = Lines("", "MB above what was resident before", "scored tokens", series)
-    yield figure("Memory of a step", [lines(chart)], series)
+    charts = []
+    for size in dict.fromkeys(cell.setting["vocabulary"] for cell in result.cells):
+        cells = [c for c in result.cells if c.setting["vocabulary"] == size]
+        names = dict.fromkeys(name for cell in cells for name in cell.arms)
+        series = tuple(
+            Series(name, _colour(name), tuple(
+                _exactly(c.arms[name].above / 1e6, float(c.setting["scored"]))
+                for c in cells if name in c.arms
+            )) for name in names
+        )  # fmt: skip
+        charts.append(Lines(f"vocabulary of {size:,}", "MB", "scored tokens", series))
+    top = max(chart.top for chart in charts)
+    facets = [lines(chart, top) for chart in charts]
+    yield figure("Peak above what was resident before step 1", facets, charts[0].series)
 
 
 def _growth(result: Result) -> Iterator[Markup]:
@@ -78,7 +81,7 @@ def _grown(kind: str, cells: Sequence[Cell]) -> Lines:
     measured = tuple(_median(c.arms["step"], at, 1000) for c, at in zip(cells, sizes, strict=True))
     series = [Series("measured", OWN, measured)]
     if line is None:
-        return Lines(f"by {kind}", "ms a step", kind, tuple(series), powers=True)
+        return Lines(f"by {kind}", "ms to draw a batch", kind, tuple(series), powers=True)
     fit = tuple(_exactly(1000 * s, at) for s, at in zip(line, sizes, strict=True))
     series.append(Series("a line in tokens and attended pairs", LINE, fit, dash=1, bare=True))
     return Lines(f"by {kind}", "ms a step", "unique tokens", tuple(series))
@@ -86,7 +89,7 @@ def _grown(kind: str, cells: Sequence[Cell]) -> Lines:
 
 def _start(result: Result) -> Iterator[Markup]:
     arms = {str(c.setting["command"]): arm for c in result.cells for arm in c.arms.values()}
-    yield figure("Seconds to an answer", [_seconds(arms, "")])
+    yield figure("Time to an answer", [_seconds(arms, "")])
 
 
 def _ranks(result: Result) -> Iterator[Markup]:
