@@ -45,13 +45,13 @@ def page(records: Sequence[RunRecord], shown: Sequence[Table]) -> str:
         element("nav", *links),
         *(element("section", element("h2", t), b, id=name) for name, t, b in sections),
     ]
-    return "<!DOCTYPE html>\n" + element(
-        "html",
-        _head(f"bvrank report: {counted(records)}"),
-        "\n",
-        element("body", element("main", *body)),
-        lang="en",
-    ) + "\n"  # fmt: skip
+    return document(f"bvrank report: {counted(records)}", *body)
+
+
+def document(title: str, *body: Markup) -> str:
+    """A page that holds everything it shows, for light and dark."""
+    main = element("body", element("main", *body))
+    return f"<!DOCTYPE html>\n{element('html', _head(title), main, lang='en')}\n"
 
 
 def counted(records: Sequence[RunRecord]) -> str:

@@ -7,7 +7,7 @@ colour of the page. No script, no style attribute, no reference to anything outs
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from bvrank.reports.axes import Axis, labels, limits
@@ -70,12 +70,12 @@ def legend(panel: Panel, rows: Mapping[int, Row]) -> Markup:
     items = []  # what holds for every row comes first: a long list scrolls
     for line in panel.facets[0].lines:
         if line.label:
-            items.append(_item(_line("M1,7H29", f"line plain d{line.dash}"), line.label))
+            items.append(legend_item(_line("M1,7H29", f"line plain d{line.dash}"), line.label))
     if any(len(row.runs) > 1 for row in rows.values()):
         band = element("path", d="M1,2H29V12H1Z", class_="band plain")
-        items.append(_item(band, "± 1 sd over seeds"))
+        items.append(legend_item(band, "± 1 sd over seeds"))
     if len(rows) <= BUSY and any(len(row.runs) in SEEDS for row in rows.values()):
-        items.append(_item(_line("M1,7H29", "seed plain"), "one seed"))
+        items.append(legend_item(_line("M1,7H29", "seed plain"), "one seed"))
     items += [_row_item(number, row) for number, row in sorted(rows.items())]
     return element("ul", *items, class_="legend")
 
@@ -84,10 +84,11 @@ def _row_item(number: int, row: Row) -> Markup:
     seeds = f" ({len(row.runs)} seeds)" if len(row.runs) > 1 else ""
     line = _line("M1,7H29", f"line c{number % COLOURS}")
     mark = marks(number, [(15.0, 7.0)] if shape(number) != "-" else [])
-    return _item(together(line, mark), cut(one_line(row.title), 160) + seeds)
+    return legend_item(together(line, mark), cut(one_line(row.title), 160) + seeds)
 
 
-def _item(sample: Markup, text: str) -> Markup:
+def legend_item(sample: Markup, text: str) -> Markup:
+    """What a sample of 30 by 14 pixels stands for."""
     picture = element("svg", sample, viewBox="0 0 30 14", class_="key", aria_hidden="true")
     return element("li", picture, element("span", text))
 
@@ -145,8 +146,13 @@ def _caption(facet: Facet, strokes: Sequence[Stroke], panel: Panel, y: Axis) -> 
         yield f" · beyond the axis: {len(beyond)} of {len(means)}, to {max(beyond, key=abs):.3g}"
 
 
-def scales(frame: tuple[Axis, Axis], name: str = "optimiser step") -> Markup:
-    """Grid lines, ticks and their labels, and the name of the horizontal axis."""
+def scales(
+    frame: tuple[Axis, Axis],
+    name: str = "optimiser step",
+    told: Callable[[list[float]], list[str]] = labels,
+) -> Markup:
+    """Grid lines, ticks and their labels, and the name of the horizontal axis; `told` writes its
+    ticks."""
     x, y = frame
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
     across, up = x.ticks(6, whole=True), y.ticks(6)
@@ -157,7 +163,7 @@ def scales(frame: tuple[Axis, Axis], name: str = "optimiser step") -> Markup:
         for v, t in zip(up, labels(up), strict=True)
     ] + [
         element("text", t, x=f"{LEFT + x.at(v):.1f}", y=bottom + 17)
-        for v, t in zip(across, labels(across), strict=True)
+        for v, t in zip(across, told(across), strict=True)
     ]
     title = element("text", name, x=(LEFT + right) // 2, y=HEIGHT - 4, class_="dim")
     axis = f"M{LEFT},{bottom}H{right}{notches}"
