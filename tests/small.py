@@ -124,7 +124,7 @@ class Small:
 def small(objective: Any, store: Path, *, micro: int = 8, batch: int = 8, layout: str = "forest",
           dtype: torch.dtype = torch.float64, points: dict[str, Sequence[float]] | None = None,
           lr: float = 1e-2, dropout: float = 0.0, independent: bool = False,
-          reduction: Any = "global") -> Small:  # fmt: skip
+          reduction: Any = "global", budget: int | None = None) -> Small:  # fmt: skip
     """Assembles a run of `objective` in fp64 or fp32 on this process."""
     policy = model(dtype)
     for layer in policy.model.layers:
@@ -144,7 +144,7 @@ def small(objective: Any, store: Path, *, micro: int = 8, batch: int = 8, layout
         reference = ReferenceStore(store, "small").fill(trees, engine.score, collate)
     order = Order(streams_of(trees, views, independent=independent), 3, batch)
     values = reference.values if objective.needs_reference else None
-    batches = Stream(trees, values, order, collate, micro)
+    batches = Stream(trees, values, order, collate, micro, budget=budget)
     plan = Plan(
         steps=20,
         learning_rate=lambda step: lr / (1 + step / 10),

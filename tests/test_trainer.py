@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from bvrank import checkpoint
+from bvrank.data.batches import Ahead
 from bvrank.errors import Interrupted, ModelError, TrainingError
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
@@ -30,6 +31,46 @@ def test_a_step_is_the_same_however_it_is_split(name: str, tmp_path: Path) -> No
         for a, b in zip(runs[0].log, other.log, strict=True):
             assert b == pytest.approx(a, rel=1e-8, abs=1e-8)
         torch.testing.assert_close(other.weights(), runs[0].weights(), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_a_budget_of_tokens_moves_no_number(name: str, tmp_path: Path) -> None:
+    """40 tokens: a long example alone, several short ones together; 1: each alone."""
+    whole = small(OBJECTIVES[name], tmp_path).go(10)
+    for budget in (40, 1):
+        run = small(OBJECTIVES[name], tmp_path, budget=budget).go(10)
+        for a, b in zip(whole.log, run.log, strict=True):
+            assert b == pytest.approx(a, rel=1e-8, abs=1e-8)
+        torch.testing.assert_close(run.weights(), whole.weights(), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["dpo", "bvpo", "irpo"])
+def test_a_budget_in_fp32_stays_within_1e5(name: str, tmp_path: Path) -> None:
+    one, other = (
+        small(OBJECTIVES[name], tmp_path, budget=b, dtype=torch.float32, lr=1e-3).go(10)
+        for b in (None, 40)
+    )
+    for a, b in zip(one.log, other.log, strict=True):
+        assert abs(a["loss"] - b["loss"]) < 1e-5
+
+
+@pytest.mark.parametrize("stop", [1, 4, 7])
+def test_laying_out_ahead_and_going_on_in_an_epoch_change_nothing(
+    stop: int, tmp_path: Path
+) -> None:
+    """24 rows are three steps; the second process begins in the midst of an epoch."""
+    whole = small(BVPO(), tmp_path, budget=40).go(9)
+    first, second = (small(BVPO(), tmp_path, budget=40) for _ in range(2))
+    for run in (first, second):
+        run.batches = Ahead(run.batches)  # type: ignore[assignment]
+    first.go(stop)
+    checkpoint.save(tmp_path / "checkpoints", first.engine, first.state)
+    state, _ = checkpoint.load_newest(tmp_path / "checkpoints", second.engine)
+    assert state is not None
+    second.state = state
+    second.go(9)
+    assert [*first.log, *second.log] == whole.log
+    assert torch.equal(second.weights(), whole.weights())
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

@@ -49,14 +49,17 @@ def load(asked: Request) -> Loaded:
 
 def prepared(asked: Request) -> None:
     """Makes what several processes would otherwise make at once, and keeps it in the store: the
-    tiny model's teaching, its own pairs, and how accurate it is before."""
-    if not isinstance(asked.model, Tiny) and not samples_itself(asked):
-        return
+    tokenizer, the encoded rows, the tiny model's teaching, its own pairs, and how accurate it is
+    before. DataError as of `load`."""
     template, fresh = _parts(asked)
-    model = fresh()
+    source, content = asked.source, asked.content or None
+    if isinstance(asked.model, Tiny) or samples_itself(asked):
+        model = fresh()
     if samples_itself(asked):
-        world = worlds(prepare.own(asked.source, model, template, asked.store))[0]
-        prepare.measured(world, model, template, asked.store, "accuracy before")
+        source, content = prepare.own(source, model, template, asked.store), None
+        prepare.measured(worlds(source)[0], model, template, asked.store, "accuracy before")
+    if material_of(asked, source, template).key(content) is not None:
+        _rows(asked, source, template)
 
 
 def samples_itself(asked: Request) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from bvrank.commands import assemble, policy
 from bvrank.data.batches import Ahead, Stream
 from bvrank.data.shelf import taken
-from bvrank.engines.live import Live
+from bvrank.engines.live import Live, Score, adapter_off, second_model
 from bvrank.errors import RunError
 from bvrank.ranks import Ranks
 from bvrank.run import RunFolder
@@ -28,34 +28,37 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Batching:
     """Rows to batches. Made before an engine takes the model, which may leave it in parts:
-    `identity` names the model as loaded, `frozen` is a scorer of its own (reference=live)."""
+    `identity` names the model as loaded, `live` scores the reference where none is stored."""
 
     asked: Request
     rows: assemble.Rows
     collate: Collator
     ranks: Ranks
     identity: str
-    frozen: Any
+    live: Score | None
 
     @classmethod
     def of(cls, asked: Request, rows: assemble.Rows, model: Any, ranks: Ranks) -> Batching:
         """For `model`, which has not been trained yet."""
         settings, place = asked.settings, asked.engine.place(ranks)
-        live = asked.needs_reference and settings.scoring.reference == "live"
-        stored = asked.needs_reference and not live and ranks.first
-        frozen = policy.scorer_of(copy.deepcopy(model), settings, place) if live else None
-        identity = model_identity(model) if stored else ""
-        return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, frozen)
+        way = settings.scoring.reference if asked.needs_reference else "none"
+        live = None
+        if way == "live":
+            live = second_model(policy.scorer_of(copy.deepcopy(model), settings, place))
+        if way == "adapter_off":
+            live = adapter_off(policy.scorer_of(model, settings, place))
+        identity = model_identity(model) if way == "stored" and ranks.first else ""
+        return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, live)
 
     def training(self, engine: Any, run: RunFolder) -> Any:
         """protocols.Batches of the training rows, laid out a step ahead."""
         rows, apart, reference = self.rows.train, self.rows.independent, None
-        if self.asked.needs_reference and self.frozen is None:
+        if self.asked.needs_reference and self.live is None:
             drawn = self.drawn()
             own = self._own(engine, taken(rows, drawn), run)
             reference = own.at(drawn, len(rows))
         ahead = Ahead(self._stream(rows, reference, apart))
-        return self._live(ahead, engine) if self.frozen is not None else ahead
+        return self._scored(ahead, self.live, engine) if self.live else ahead
 
     def held_out(self, engine: Any) -> Callable[[int], dict[str, float]] | None:
         """step -> figures on the held-out rows; None when there are none."""
@@ -63,11 +66,11 @@ class Batching:
         rows = self.rows.some_held_out(self.asked.views, settings.eval.rows)
         if not len(rows):
             return None
-        reference, live = None, self.frozen is not None
-        if self.asked.needs_reference and not live:
+        reference = None
+        if self.asked.needs_reference and self.live is None:
             reference = self._stored(engine, rows, "reference (held out)")
         stream: Any = self._stream(rows, reference, False)
-        batches = self._live(stream, engine) if live else stream
+        batches = self._scored(stream, self.live, engine) if self.live else stream
         plan = assemble.plan_of(self.asked.schedule, settings)
 
         def figures(step: int) -> dict[str, float]:
@@ -87,8 +90,8 @@ class Batching:
             independent=independent, ranks=self.ranks,
         )  # fmt: skip
 
-    def _live(self, stream: Stream | Ahead, engine: Any) -> Live:
-        return Live(stream, self.frozen, engine.device, self.asked.settings.precision)
+    def _scored(self, stream: Stream | Ahead, score: Score, engine: Any) -> Live:
+        return Live(stream, score, engine.device, self.asked.settings.precision)
 
     def _own(self, engine: Any, rows: Any, run: RunFolder) -> Reference:
         """The reference of the rows drawn; a resumed run goes on with the bits it began with."""

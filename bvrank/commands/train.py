@@ -111,14 +111,31 @@ def request(config: dict[str, Any]) -> Request:
         precision=settings.precision, optimizer=settings.optimizer.name,
         processes=max(launcher.here, launcher.nodes), compiled=settings.compile,
     )  # fmt: skip
+    model = build(config["model"], "model", trusted)
+    _check_reference(settings, model, engine)
     trackers = trackers_of(config.get("tracker") or {}, trusted)
     content, name = _identity(config, settings)
     return Request(
         config, settings, schedule, intake, source, held,
-        model=build(config["model"], "model", trusted),
-        engine=engine,
+        model=model, engine=engine,
         trackers=trackers, store=_store(settings.store), content=content, name=name,
     )  # fmt: skip
+
+
+def _check_reference(settings: TrainSettings, model: Any, engine: Any) -> None:
+    """ConfigError where the policy without its adapter is not at hand, or not the reference."""
+    if settings.scoring.reference != "adapter_off":
+        return
+    where, stored = "scoring.reference", "scoring.reference=stored"
+    if model.lora.path is not None:
+        raise ConfigError("the reference is the adapter at model.lora.path as loaded, not the "
+                          "model without it", where=where, repair=f"Set {stored}.")  # fmt: skip
+    if not model.lora.on:
+        raise ConfigError("there is no adapter to switch off", where=where,
+                          repair=f"Set model.lora.r=16, say, or {stored}.")  # fmt: skip
+    if getattr(engine, "stage", 0) == 3:
+        raise ConfigError("at stage 3 no rank has the weights whole outside of a training step",
+                          where=where, repair=f"Set engine=zero2, or {stored}.")  # fmt: skip
 
 
 def _finished(config: dict[str, Any]) -> RunFolder | None:

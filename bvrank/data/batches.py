@@ -12,7 +12,7 @@ import torch
 from bvrank.data.cutting import Groups, dealt, slices, within
 from bvrank.data.loader import Order, Place
 from bvrank.records import Encoded, TokenBatch
-from bvrank.scoring.collate import Collator, Row
+from bvrank.scoring.collate import Collator, Row, Size
 
 
 @dataclass(frozen=True)
@@ -44,14 +44,10 @@ class Stream:
     def _groups(self, examples: Sequence[Sequence[Row]], views: tuple[str, ...]) -> Groups:
         if self.budget is None and self.world == 1:
             return slices(len(examples), self.micro)
-        sizes = [self.collate.tokens([e], views) for e in examples]
+        sizes = [self.collate.size(e, views) for e in examples]
         if self.budget is None:
-            return dealt(sizes, self.micro, self.world)
-
-        def cost(group: list[int]) -> int:
-            return self.collate.tokens([examples[i] for i in group], views)
-
-        return within(sizes, cost, self.budget, self.world)
+            return dealt(list(map(self.collate.tokens, sizes)), self.micro, self.world)
+        return within(sizes, self.collate.tokens, self.budget, self.world)
 
     def _example(self, places: Sequence[Place]) -> list[Row]:
         return [self.row(p.row, p.draw) for p in places]
@@ -79,19 +75,22 @@ class Stream:
     def _parts(self, count: int, views: tuple[str, ...]) -> Iterator[list[list[Row]]]:
         """Rows one after another, in micro-batches."""
         part: list[list[Row]] = []
+        size = Size()
         for number in range(count):
             row = [self.row(number, self._held_draw(number))]
-            if part and self._full(part, row, views):
+            own = Size() if self.budget is None else self.collate.size(row, views)
+            if part and self._full(len(part), size + own):
                 yield part
-                part = []
+                part, size = [], Size()
             part.append(row)
+            size += own
         if part:
             yield part
 
-    def _full(self, part: list[list[Row]], row: list[Row], views: tuple[str, ...]) -> bool:
+    def _full(self, examples: int, with_next: Size) -> bool:
         if self.budget is None:
-            return len(part) == self.micro
-        return self.collate.tokens([*part, row], views) > self.budget
+            return examples == self.micro
+        return self.collate.tokens(with_next) > self.budget
 
     def _held_draw(self, number: int) -> np.ndarray:
         """The same at every evaluation."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bvrank.scoring.collate import Size
+
 Groups = list[list[int]]  # places of examples within the step
 
 
@@ -22,25 +24,28 @@ def dealt(sizes: Sequence[int], micro: int, world: int) -> Groups:
     largest example goes to the rank with the fewest tokens that has room, and there to the group
     with the fewest."""
     groups: Groups = [[] for _ in range(-(-len(sizes) // (micro * world)) * world)]
-    load = [0] * world
+    load, weight = [0] * world, [0] * len(groups)
     for place in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
         free = [n for n, group in enumerate(groups) if len(group) < micro]
-        at = min(free, key=lambda n: (load[n % world], sum(sizes[i] for i in groups[n]), n))
+        at = min(free, key=lambda n: (load[n % world], weight[n], n))
         groups[at].append(place)
         load[at % world] += sizes[place]
+        weight[at] += sizes[place]
     return [sorted(group) for group in groups]
 
 
-def within(sizes: Sequence[int], cost: Callable[[list[int]], int], budget: int, world: int
+def within(sizes: Sequence[Size], tokens: Callable[[Size], int], budget: int, world: int
            ) -> Groups:  # fmt: skip
-    """Groups that cost at most `budget` tokens (one example at least), as few as first fit finds,
-    the largest examples first; a multiple of `world`, the last ones perhaps empty."""
-    groups: Groups = []
-    for place in sorted(range(len(sizes)), key=lambda i: (-sizes[i], i)):
-        fits = (group for group in groups if cost([*group, place]) <= budget)
-        group = next(fits, None)
-        if group is None:
-            groups.append(group := [])
-        group.append(place)
-    groups.sort(key=lambda group: (-cost(group), group))
-    return [sorted(group) for group in groups] + [[] for _ in range(-len(groups) % world)]
+    """Groups that put at most `budget` tokens through the model (one example at least), as few as
+    first fit finds, the largest examples first; a multiple of `world`, the last ones perhaps
+    empty."""
+    groups: list[tuple[Size, list[int]]] = []
+    for place in sorted(range(len(sizes)), key=lambda i: (-tokens(sizes[i]), i)):
+        for number, (size, group) in enumerate(groups):
+            if tokens(size + sizes[place]) <= budget:
+                groups[number] = (size + sizes[place], [*group, place])
+                break
+        else:
+            groups.append((sizes[place], [place]))
+    groups.sort(key=lambda found: (-tokens(found[0]), found[1]))
+    return [sorted(group) for _, group in groups] + [[] for _ in range(-len(groups) % world)]

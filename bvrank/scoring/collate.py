@@ -23,6 +23,19 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Size:
+    """Unique tokens, tokens of the longest path, and branches; sizes add up."""
+
+    unique: int = 0
+    longest: int = 0
+    branches: int = 0
+
+    def __add__(self, other: Size) -> Size:
+        return Size(self.unique + other.unique, max(self.longest, other.longest),
+                    self.branches + other.branches)  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Collator:
     """Lays out examples. An example is one tree, or one tree per view (independent pairing)."""
 
@@ -34,14 +47,14 @@ class Collator:
         """All that is known of `examples` before a model has scored them."""
         return self._labelled(examples, views)[0].preferences()
 
-    def tokens(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> int:
-        """Tokens that `examples` put through the model, padding included (layout masked: but for
-        what fills up its rows)."""
-        found = [size for rows in examples for row in rows if (size := _sizes(row.tree, views))]
-        if self.layout != "padded":
-            return sum(unique for unique, _, _ in found)
-        longest = max((longest for _, longest, _ in found), default=0)
-        return longest * sum(paths for *_, paths in found)
+    def size(self, example: Sequence[Row], views: Sequence[str]) -> Size:
+        """Of an example."""
+        return sum((_size(row.tree, views) for row in example), Size())
+
+    def tokens(self, size: Size) -> int:
+        """Tokens that examples of this size together put through the model, padding included
+        (layout masked: but for what fills up its rows)."""
+        return size.longest * size.branches if self.layout == "padded" else size.unique
 
     def __call__(self, examples: Sequence[Sequence[Row]], views: Sequence[str]) -> TokenBatch:
         """The micro-batch of `examples` with V = len(views), B = len(examples)."""
@@ -75,16 +88,15 @@ def _seats(rows: Sequence[Row], views: Sequence[str]) -> list[list[tuple[Row, in
     ]
 
 
-def _sizes(tree: Encoded, views: Sequence[str]) -> tuple[int, int, int] | None:
-    """Tokens of the segments that branches of `views` need, of the longest path among them, and how
-    many branches there are; None for a tree without any."""
+def _size(tree: Encoded, views: Sequence[str]) -> Size:
+    """Of the segments that branches of `views` need."""
     ends = [b.segments for b in tree.branches if b.view in views]
     if not ends:
-        return None
+        return Size()
     paths, own = tree.paths(), [len(s.ids) for s in tree.segments]
     lines = [max((paths[s] for s in segments), key=len) for segments in ends]
     unique = sum(own[s] for s in {s for line in lines for s in line})
-    return unique, max(sum(own[s] for s in line) for line in lines), len(ends)
+    return Size(unique, max(sum(own[s] for s in line) for line in lines), len(ends))
 
 
 class _Labels:

@@ -92,11 +92,21 @@ def test_the_schema_is_the_file_and_the_file_is_the_schema() -> None:
         ("outputs=''", "outputs: must name a folder"),
         ("trusted=a", "trusted: must be a list (each text), got 'a'"),
         ("~steps", "steps: needs a value. Add steps=... to the command."),
-        ("+micros=1", "micros: there is no such key. Did you mean 'micro'?"),
+        ("micro_tokens=0", "micro_tokens: must be at least 1, got 0"),
+        ("+micros=1", "micros: there is no such key. Did you mean 'micro' or 'micro_tokens'?"),
     ],
 )
 def test_what_does_not_fit(override: str, line: str) -> None:
     assert refusal(override) == line
+
+
+def test_a_budget_of_tokens_stands_alone() -> None:
+    assert refusal("micro=4", "micro_tokens=100") == (
+        "micro_tokens: says the same as micro. Leave one of the two out."
+    )
+    assert refusal("micro_tokens=100", "trainer.reduction=microbatch_sum") == (
+        "trainer.reduction: needs micro-batches of one size. Use micro in place of micro_tokens."
+    )
 
 
 def test_going_on_contradicts_starting_anew() -> None:

@@ -14,7 +14,7 @@ import torch
 from bvrank.data.batches import Ahead, Stream
 from bvrank.data.loader import Order, streams_of
 from bvrank.records import TokenBatch
-from bvrank.scoring.collate import Collator
+from bvrank.scoring.collate import Collator, Size
 from bvrank.scoring.layout import Cost
 from tests.scoring.trees import marked
 
@@ -107,8 +107,9 @@ def test_tokens_are_what_the_layout_puts_through_the_model(layout: Any) -> None:
     examples = [[given.row(i)] for i in range(len(TREES))]
     for views in (VIEWS, VIEWS[:1], VIEWS[1:]):
         batch = collate(examples, views)
-        assert collate.tokens(examples, views) == sum(r.ids.numel() for r in batch.rows)
-    assert collate.tokens(examples, ("elsewhere",)) == 0
+        size = sum((collate.size(e, views) for e in examples), Size())
+        assert collate.tokens(size) == sum(r.ids.numel() for r in batch.rows)
+    assert collate.tokens(collate.size(examples[0], ("elsewhere",))) == 0
 
 
 @pytest.mark.parametrize("micro", [1, 3])

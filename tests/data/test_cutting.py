@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bvrank.data.cutting import dealt, slices, within
+from bvrank.scoring.collate import Collator, Size
 
 SIZES = st.lists(st.integers(1, 50), min_size=1, max_size=24)
 
@@ -46,7 +47,7 @@ def test_no_group_is_over_the_budget_unless_one_example_is(
     def cost(group: list[int]) -> int:
         return sum(sizes[i] for i in group)
 
-    groups = within(sizes, cost, budget, world)
+    groups = within([Size(n) for n in sizes], Collator().tokens, budget, world)
     assert sorted(i for group in groups for i in group) == list(range(len(sizes)))
     assert all(len(group) <= 1 or cost(group) <= budget for group in groups)
     assert len(groups) % world == 0 and sum(not group for group in groups) < world
@@ -55,4 +56,14 @@ def test_no_group_is_over_the_budget_unless_one_example_is(
 
 
 def test_a_large_budget_is_one_group() -> None:
-    assert within([3, 1, 2], lambda group: 0, 1, 1) == [[0, 1, 2]]
+    sizes = [Size(3), Size(1), Size(2)]
+    assert within(sizes, Collator().tokens, 6, 1) == [[0, 1, 2]]
+    assert within(sizes, Collator().tokens, 5, 1) == [[0, 2], [1]]
+
+
+def test_rows_of_a_branch_each_cost_what_fills_them_up() -> None:
+    sizes = [Size(30, 20, 2), Size(9, 5, 2), Size(9, 5, 2)]
+    padded = Collator("padded").tokens
+    assert within(sizes, padded, 40, 1) == [[0], [1, 2]]  # 40, and 4 branches of 5
+    assert within(sizes, padded, 80, 1) == [[0, 1], [2]]
+    assert within(sizes, padded, 120, 1) == [[0, 1, 2]]
