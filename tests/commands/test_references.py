@@ -12,6 +12,7 @@ import torch
 from bvrank.commands import references, train
 from bvrank.engines.live import adapter_off
 from bvrank.errors import ConfigError, Stopped
+from bvrank.models.tiny import Teach, Tiny, tiny_tokenizer
 from bvrank.records import TokenBatch
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.scorer import Scorer
@@ -53,7 +54,8 @@ def test_the_policy_without_its_adapter_is_the_model_it_came_from() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        (), ("model.lora.dropout=0.3",), ("activation_checkpointing=true",), ("micro=null", "micro_tokens=60"),
+        (), ("model.lora.dropout=0.3",), ("activation_checkpointing=true",),
+        ("micro=null", "micro_tokens=60"),
         ("activation_checkpointing=selective", "model.lora.dropout=0.3"),
     ],
 )  # fmt: skip
@@ -67,6 +69,23 @@ def test_runs_are_alike_to_the_last_bits(make: Any, words: tuple[str, ...], tmp_
     for way in lines[1:]:
         for one, other in zip(lines[0], way, strict=True):
             assert other == pytest.approx(one, rel=1e-9, abs=1e-9)
+
+
+def test_a_sweep_makes_one_reference_pass(tmp_path: Path) -> None:
+    """Over objectives, learning rates and seeds, which draw the same rows in another order."""
+    tokenizer = tiny_tokenizer()
+    node = Tiny(Teach(steps=0), hidden_size=16, layers=1, heads=2, intermediate_size=32)
+    for part in (tokenizer, node.model(tokenizer, 0)):
+        part.save_pretrained(tmp_path / "policy")
+    points = ("objective.beta=0.3", "optimizer.lr=0.001", "seed=1", "objective=bvpo", "micro=1")
+    words = ("model=hf", f"model.path={tmp_path}/policy", "objective=dpo", "steps=3", "batch=2")
+    told = []
+    for point in ("seed=0", *points):
+        run = go(on_pairs(tmp_path, *words, point, tiny=False))
+        told.append(read(run / "manifest.json")["reference"])
+    assert [t["computed"] for t in told] == [6, 0, 0, 0, 6, 0], told
+    assert told[1]["from_store"] == 6
+    assert len({t["digest"] for t in told[:3]}) == 1
 
 
 def test_there_is_no_second_model_and_no_stored_pass(
