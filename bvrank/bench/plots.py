@@ -27,7 +27,7 @@ def _lists(result: Result) -> Iterator[Markup]:
             for colour, prompt in enumerate(prompts)
         )
         charts.append(
-            Lines(title, "its seconds over the tree's (dots: as fast)", "items", series, 1.0)
+            Lines(title, "its seconds over the tree's (dotted: as fast)", "items", series, 1.0)
         )
     top = max(chart.top for chart in charts)
     facets = [lines(chart, top) for chart in charts]

@@ -30,8 +30,9 @@ def tables(result: Result) -> list[Table]:
     try:
         return list(SUITES[result.suite](result))
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        raise DataError(f"holds no measurement ({type(error).__name__}: {error})",
-                        where=f"{result.suite}.json", repair="Run that suite again.") from error  # fmt: skip
+        why = f"holds no measurement ({type(error).__name__}: {error})"
+        file = f"{result.suite}.json"
+        raise DataError(why, where=file, repair="Run that suite again.") from error
 
 
 def _lists(result: Result) -> Iterator[Table]:
