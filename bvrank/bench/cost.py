@@ -35,7 +35,7 @@ class Point:
 
 
 def lists(policy: Any, sizes: list[int], prompt: int, item: int, seed: int,
-          precision: Precision) -> Iterator[Point]:  # fmt: skip
+          precision: Precision = "fp32") -> Iterator[Point]:  # fmt: skip
     """Lists of so many items of `item` tokens below a prompt."""
     for size in sizes:
         tree = list_of(policy.config.vocab_size, size, prompt, item, seed)
@@ -44,7 +44,7 @@ def lists(policy: Any, sizes: list[int], prompt: int, item: int, seed: int,
 
 
 def traces(policy: Any, sizes: list[int], prompt: int, answer: int, seed: int,
-           precision: Precision) -> Iterator[Point]:  # fmt: skip
+           precision: Precision = "fp32") -> Iterator[Point]:  # fmt: skip
     """BVPO's four branches: two traces of so many tokens with their answers, and two answers."""
     vocabulary = policy.config.vocab_size
     for size in sizes:
@@ -68,7 +68,7 @@ def rows(policy: Any, sizes: list[int], batch: int, seed: int) -> Iterator[Point
         yield Point({"grows": "rows", "size": size}, _drawing(stream), Work())
 
 
-def scoring(policy: Any, trees: list[Encoded], precision: Precision) -> Step:
+def scoring(policy: Any, trees: list[Encoded], precision: Precision = "fp32") -> Step:
     """Forward and backward of the trees' candidates."""
     scorer = Scorer(policy)
     views = tuple(dict.fromkeys(b.view for tree in trees for b in tree.branches))

@@ -36,6 +36,9 @@ def model(shape: dict[str, Any], seed: int) -> Any:
 
 def saved_model(shape: dict[str, Any], seed: int, tokenizer: Any, folder: Path) -> str:
     """The folder, with weights and tokenizer."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
     made = model(shape, seed)
     if tokenizer is not None:
         made.config.pad_token_id = tokenizer.pad_token_id
@@ -45,9 +48,10 @@ def saved_model(shape: dict[str, Any], seed: int, tokenizer: Any, folder: Path) 
 
 
 def real_rows(path: str, vocabulary: int, views: Sequence[str], max_length: int, seed: int,
-              count: int, store: Path) -> tuple[list[Row], Any]:  # fmt: skip
-    """`count` rows of a file of pairs in an order drawn by `seed`, and a BPE trained on the file.
-    The bare view is the answers without their traces. DataError when there are too few."""
+              count: int, batch: int, store: Path) -> tuple[list[Row], Any]:  # fmt: skip
+    """At most `count` rows of a file of pairs in an order drawn by `seed`, whole batches of them so
+    that every library begins anew at the same step; and a BPE trained on the file. The bare view is
+    the answers without their traces. DataError when there is no batch."""
     bare: Any = "reuse" if BARE in views else None
     source = Pairs(path, bare_from=bare)
     examples = [row for row in source.rows() if isinstance(row, Example)]
@@ -61,9 +65,11 @@ def real_rows(path: str, vocabulary: int, views: Sequence[str], max_length: int,
     kept, _ = encode(examples, Template(tokenizer), views=views, max_length=max_length,
                      overlong="truncate_trace_middle", seed=seed)  # fmt: skip
     whole = [tree for tree in kept if {b.view for b in tree.branches} == set(views)]
-    if not whole:
-        raise DataError(f"has no pair with {' and '.join(views)}", where=path)
+    if len(whole) < batch:
+        told = f"has {len(whole)} pairs with {' and '.join(views)}, a step takes {batch}"
+        raise DataError(told, where=path)
     order = np.random.default_rng(seed).permutation(len(whole))[:count]
+    order = order[: len(order) - len(order) % batch]
     return [row_of(whole[i], views) for i in order], tokenizer
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 from bvrank.errors import ConfigError
 
+TOKENS = 261  # of the tokenizer that rows of random ids come with
+
 
 @dataclass(frozen=True)
 class Lists:
@@ -47,6 +49,8 @@ class Versus(OnPairs):
 
     def __post_init__(self) -> None:
         _positive(self)
+        if self.rows < self.batch:
+            raise ConfigError(f"must be at least batch={self.batch}", where="rows")
         for name in ("micro", "screen"):
             odd = [n for n in getattr(self, name) if self.batch % n]
             if odd:
@@ -63,6 +67,10 @@ class Memory:
 
     def __post_init__(self) -> None:
         _positive(self)
+        if min(self.vocabularies) < TOKENS:
+            raise ConfigError(f"must be at least {TOKENS}", where="vocabularies")
+        if any(n % 2 for n in self.scored):
+            raise ConfigError("must be even: two answers share them", where="scored")
 
 
 @dataclass(frozen=True)

@@ -34,8 +34,10 @@ def first_step(words: Sequence[str], folder: Path) -> float:
     stopped. RunError when it ends before."""
     start = time.perf_counter()
     with _running(["train", "outputs=runs", "force=true", *words], folder, None) as process:
-        while not any(p.stat().st_size for p in folder.glob("runs/*/metrics.jsonl")):
+        while not _logged(folder):
             _check(process, folder, start)
+            if process.poll() is not None and not _logged(folder):
+                raise RunError("ended before its first step", where="bvrank train")
             time.sleep(0.01)
         seconds = time.perf_counter() - start
     _clear(folder)
@@ -94,6 +96,10 @@ def _check(process: subprocess.Popen[bytes], folder: Path, start: float) -> None
         raise RunError(_last((folder / "said").read_text()), where="bvrank train")
     if time.perf_counter() - start > PATIENCE:
         raise RunError(f"said nothing in {PATIENCE:.0f} s", where="bvrank train")
+
+
+def _logged(folder: Path) -> bool:
+    return any(p.stat().st_size for p in folder.glob("runs/*/metrics.jsonl"))
 
 
 def _clear(folder: Path) -> None:

@@ -35,7 +35,7 @@ FILES = ("path",)  # settings of which the page tells no folder
 
 def write(results: Sequence[Result], out: Path) -> Path:
     """`<out>/index.html`: every suite's tables and plots, and what they were measured on. RunError
-    when it cannot be written."""
+    when it cannot be written, DataError when a result lacks a figure."""
     path = out / "index.html"
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -48,15 +48,16 @@ def write(results: Sequence[Result], out: Path) -> Path:
 
 def page(results: Sequence[Result]) -> str:
     """The whole page. No time of day in it: the same results give the same page."""
-    shown = sorted(results, key=lambda r: list(SUITES).index(r.suite))
-    links = [element("a", TITLES[r.suite], href=f"#{r.suite}") for r in shown]
+    told = {r.suite: (r, tables(r)) for r in results}
+    shown = [told[suite] for suite in SUITES if suite in told]
+    links = [element("a", TITLES[r.suite], href=f"#{r.suite}") for r, _ in shown]
     return document(
         "bvrank bench",
         element("h1", "What a step costs"),
         element("p", HOW, class_="dim"),
-        _machines(shown),
+        _machines([r for r, _ in shown]),
         element("nav", *links),
-        *map(_section, shown),
+        *(_section(*one) for one in shown),
     )
 
 
@@ -67,12 +68,12 @@ def _machines(results: Sequence[Result]) -> Markup:
     return together(element("h3", "Measured on"), scrolling(["suite", *heads], lines))
 
 
-def _section(result: Result) -> Markup:
+def _section(result: Result, told: Sequence[Table]) -> Markup:
     return element(
         "section",
         element("h2", TITLES[result.suite]),
         *plots(result),
-        *map(_table, tables(result)),
+        *map(_table, told),
         _settings(result),
         id=result.suite,
     )

@@ -26,7 +26,9 @@ def _lists(result: Result) -> Iterator[Markup]:
             Series(f"prompt of {prompt:,} tokens", colour, tuple(_faster(result, prompt, arm)))
             for colour, prompt in enumerate(prompts)
         )
-        charts.append(Lines(title, "its seconds over the tree's", "items", series, 1.0))
+        charts.append(
+            Lines(title, "its seconds over the tree's (dotted: as fast)", "items", series, 1.0)
+        )
     top = max(chart.top for chart in charts)
     facets = [lines(chart, top) for chart in charts]
     yield figure("How many times faster one packed tree is", facets, charts[0].series)

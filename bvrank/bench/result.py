@@ -69,7 +69,9 @@ class Result:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
             cells = tuple(_cell(c) for c in found["cells"])
-            return cls(found["suite"], found["settings"], found["machine"], cells)
+            if not cells:
+                raise ValueError("no setting")
+            return cls(found["suite"], dict(found["settings"]), dict(found["machine"]), cells)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise DataError(f"holds no measurement ({type(error).__name__}: {error})",
                             where=str(path), repair="Run that suite again.") from error  # fmt: skip
@@ -96,11 +98,12 @@ def _processor() -> str:
 
 
 def _cell(found: Mapping[str, Any]) -> Cell:
-    arms = {name: Arm(tuple(arm["seconds"]), int(arm["peak"]), int(arm["above"]))
+    arms = {name: Arm(tuple(map(float, arm["seconds"])), int(arm["peak"]), int(arm["above"]))
             for name, arm in found["arms"].items()}  # fmt: skip
     if not all(arm.seconds for arm in arms.values()):
         raise ValueError("an arm without a step")
-    return Cell(found["setting"], arms, found["facts"])
+    facts = {name: float(value) for name, value in found["facts"].items()}
+    return Cell(dict(found["setting"]), arms, facts)
 
 
 def loaded(folder: Path) -> Iterable[Result]:

@@ -84,7 +84,7 @@ def pairs(bench: Bench, asked: Versus, views: tuple[str, ...] = (FULL,)) -> Iter
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows, tokenizer = real_rows(path, bench.vocabulary, views, asked.max_length,
-                                    bench.seed, asked.rows, bench.store)  # fmt: skip
+                                    bench.seed, asked.rows, asked.batch, bench.store)  # fmt: skip
         shape = {"max_position_embeddings": 2 * asked.max_length, **bench.shape}
         weights = saved_model(shape, bench.seed, tokenizer, folder / "model")
         job = bench.job(saved_rows(rows, folder), weights, asked.batch, views)

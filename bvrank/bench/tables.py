@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bvrank.bench.result import Arm, Cell, Result
+from bvrank.errors import DataError
 
 SPREAD = "times by medians [least, most of the ratios of steps taken side by side]"
 
@@ -25,8 +26,13 @@ class Table:
 
 
 def tables(result: Result) -> list[Table]:
-    """The tables of a suite."""
-    return list(SUITES[result.suite](result))
+    """The tables of a suite. DataError when it lacks a figure."""
+    try:
+        return list(SUITES[result.suite](result))
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        why = f"holds no measurement ({type(error).__name__}: {error})"
+        file = f"{result.suite}.json"
+        raise DataError(why, where=file, repair="Run that suite again.") from error
 
 
 def _lists(result: Result) -> Iterator[Table]:
@@ -130,10 +136,11 @@ def fitted(cells: Sequence[Cell]) -> list[float] | None:
     if not work.any():
         return None
     seconds = np.array([c.arms["step"].median for c in cells])
-    slopes, *_ = np.linalg.lstsq(work / seconds[:, None], np.ones(len(cells)), rcond=None)
-    if slopes.min() < 0:
-        slopes = np.array([np.linalg.lstsq(work[:, :1] / seconds[:, None], np.ones(len(cells)),
-                                           rcond=None)[0][0], 0.0])  # fmt: skip
+    relative, ones = work / seconds[:, None], np.ones(len(cells))
+    slopes, *_ = np.linalg.lstsq(relative, ones, rcond=None)
+    if slopes.min() < 0:  # then the best line has one term
+        alone = np.diag(relative.sum(0) / np.maximum((relative**2).sum(0), 1e-300))
+        slopes = min(alone, key=lambda term: float(((relative @ term - 1) ** 2).sum()))
     found: list[float] = (work @ slopes).tolist()
     return found
 

@@ -135,7 +135,7 @@ def _joined(parts: Sequence[Sequence[Done]]) -> Arm:
 
 def _check_losses(done: Mapping[str, Sequence[Done]], same: float) -> None:
     for losses in zip(*([d.loss for d in own] for own in done.values()), strict=True):
-        if not max(losses) - min(losses) <= same:
+        if not all(abs(loss - losses[0]) <= same for loss in losses):  # nan neither
             told = ", ".join(f"{n} {x:.5f}" for n, x in zip(done, losses, strict=True))
             raise ModelError(f"the arms train different things: losses {told}", where="bench")
 

@@ -40,12 +40,15 @@ class Work:
 
 
 def flops(work: Work, model: Any) -> float:
-    """Operations of forward and backward: 6 per weight and token, 12 per layer, width and attended
-    pair of which the scores and the sums each have a half, and the head on scored tokens. Nothing
-    that is computed again counts."""
-    cost = cost_of(model)
-    head = causal_lm(model).get_input_embeddings().weight.numel()
-    multiply_adds = work.tokens * cost.linear + work.pairs * cost.attention + work.scored * head
+    """Operations of forward and backward: 6 per weight of a matrix and token, 12 per layer, width
+    and attended pair of which the scores and the sums each have a half, and the head on scored
+    tokens. Nothing that is computed again counts."""
+    causal = causal_lm(model)
+    matrices = sum(p.numel() for p in causal.base_model.parameters() if p.dim() > 1)
+    body = matrices - causal.get_input_embeddings().weight.numel()
+    head = causal.get_output_embeddings().weight.numel()
+    pairs = work.pairs * cost_of(model).attention
+    multiply_adds = work.tokens * body + pairs + work.scored * head
     return float(6.0 * multiply_adds)
 
 

@@ -22,12 +22,13 @@ from typing import Any
 from bvrank.errors import RunError
 
 PAGE = resource.getpagesize()
+GRACE = 10.0  # seconds an arm that says no more has for its end
 
 
 @dataclass(frozen=True)
 class Done:
     """A step: its seconds, its loss, the process's peak memory in bytes and that above what was
-    resident before the first step; tokens through the model."""
+    resident before the first step."""
 
     seconds: float
     loss: float
@@ -76,11 +77,13 @@ class Worker:
         if line:
             found: dict[str, Any] = json.loads(line)
             return found
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE)  # else `close` would be what killed it
         self.close()
         words = self._errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         killed = self._process.returncode == -9
         why = "killed, perhaps for want of memory" if killed else (words or ["it said nothing"])[-1]
-        raise RunError(f"the arm {self.name} ended ({why})", where=str(self._errors))
+        raise RunError(f"the arm {self.name} ended ({why})", where="bench")
 
 
 @contextlib.contextmanager

@@ -52,8 +52,9 @@ class Options:
             at_least(name, getattr(self, name), 0)
         if not self.out.strip():
             raise ConfigError("must name a folder", where="out")
-        if "vocab_size" not in self.shape:
-            raise ConfigError("needs a value", where="shape.vocab_size")
+        vocabulary = self.shape.get("vocab_size")
+        if not isinstance(vocabulary, int) or vocabulary < 4:
+            raise ConfigError("must be a whole number from 4", where="shape.vocab_size")
 
 
 def main(config: dict[str, Any]) -> int:
@@ -129,6 +130,7 @@ def _show(result: Result) -> None:
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     for table in tables(result):
+        console.print(table.title, style="bold", markup=False)
         console.print(_drawn(table))
         for note in table.notes:
             console.print(f"  {note}", style="dim", markup=False)
@@ -138,8 +140,7 @@ def _drawn(table: Table) -> Any:
     from rich import box
     from rich.table import Table as Drawn
 
-    drawn = Drawn(title=table.title, title_justify="left", title_style="bold", box=box.SIMPLE,
-                  pad_edge=False, padding=(0, 1, 0, 0))  # fmt: skip
+    drawn = Drawn(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
     for number, head in enumerate(table.heads):
         drawn.add_column(head, justify="left" if number < table.names else "right", no_wrap=True)
     for line in table.lines:

@@ -1,0 +1,123 @@
+"""Which arms are run, that they train the same, and how passes make an arm."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bvrank.bench import versus
+from bvrank.bench.material import Row, random_rows, saved_model, saved_rows
+from bvrank.bench.own import tree_of
+from bvrank.bench.result import Arm
+from bvrank.bench.versus import Setting, chosen, own_jobs, peer_jobs
+from bvrank.bench.work import Work
+from bvrank.bench.worker import Done
+from bvrank.errors import ConfigError, ModelError
+from bvrank.models.tiny import tiny_tokenizer
+from bvrank.records import BARE, FULL
+from tests.bench.shape import SHAPE
+
+RATE = 1e-2  # so high that other rows have other losses after a step
+
+
+def test_missing_trl_is_said_before_anything_is_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    real = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda n: None if n == "trl" else real(n))
+    with pytest.raises(ConfigError, match=r"peer: the package trl is not installed.*peer=false"):
+        versus.check_peer()
+
+
+def test_trl_is_run_once_for_each_view() -> None:
+    common = {"views": [FULL, BARE], "batch": 4}
+    setting = Setting(2, "live")
+    assert setting.name == "trl micro 2 live"
+    both = peer_jobs(common, setting)
+    assert {n: j["views"] for n, j in both.items()} == {
+        "trl micro 2 live full": [FULL],
+        "trl micro 2 live bare": [BARE],
+    }
+    assert list(peer_jobs({**common, "views": [FULL]}, setting)) == ["trl micro 2 live"]
+    assert {n: j["micro"] for n, j in own_jobs(common, [4, 1]).items()} == {
+        "bvrank micro 4": 4, "bvrank micro 1": 1,
+    }  # fmt: skip
+
+
+def test_the_two_fastest_settings_are_run_and_the_fastest_in_one_forward() -> None:
+    screen = [(Setting(2, "live"), 1.0), (Setting(1, "live"), 2.0), (Setting(4, "live"), 3.0),
+              (Setting(4, "precomputed"), 4.0)]  # fmt: skip
+    assert chosen(screen, 4) == [Setting(2, "live"), Setting(1, "live"), Setting(4, "live")]
+    assert chosen(screen[1:], 4) == [Setting(1, "live"), Setting(4, "live")]
+    assert chosen(screen[:1], 4) == [Setting(2, "live")] and chosen([], 4) == []
+
+
+def test_passes_add_up_in_time_and_not_in_memory_and_the_first_step_does_not_count() -> None:
+    one = [Done(9.0, 0, 1, 1), Done(1.0, 0, 50, 10), Done(2.0, 0, 60, 20)]
+    other = [Done(9.0, 0, 1, 1), Done(3.0, 0, 70, 5), Done(4.0, 0, 80, 6)]
+    assert versus._joined([one, other]) == Arm((4.0, 6.0), 80, 6)
+
+
+def test_work_is_that_of_the_steps_that_count_round_and_round() -> None:
+    rows = [r for n in (2, 3, 5, 7) for r in random_rows(1, 61, n, 2, 0)]
+    each = [Work.of(tree_of(row)) for row in rows]
+    steps = versus.work_of(rows, 2, 4)
+    assert steps == [each[2] + each[3], each[0] + each[1], each[2] + each[3]]
+
+
+def test_losses_that_differ_stop_the_bench() -> None:
+    same = {"a": [Done(1, 0.5, 0, 0)], "b": [Done(1, 0.5005, 0, 0)]}
+    versus._check_losses(same, versus.SAME)
+    with pytest.raises(ModelError, match=r"train different things: losses a 0\.50000, b nan"):
+        versus._check_losses({**same, "b": [Done(1, float("nan"), 0, 0)]}, versus.SAME)
+
+
+@pytest.fixture(scope="module")
+def rows() -> list[Row]:
+    """Three batches of two pairs, of several sizes."""
+    return [r for n in range(6) for r in random_rows(1, 300, 3 + n, 2 + n % 3, n)]
+
+
+def measured(arms: dict[str, dict[str, Any]], rows: list[Row], folder: Path) -> dict[str, Arm]:
+    """The arms in turn, four steps each: beyond the end of the rows."""
+    shape = {**SHAPE, "vocab_size": 300}
+    common = {
+        "rows": saved_rows(rows, folder), "batch": 2, "views": list(rows[0]), "beta": 0.5,
+        "model": saved_model(shape, 0, tiny_tokenizer(), folder / "model"), "lr": RATE,
+        "threads": 1, "device": "cpu", "precision": "fp32", "compile": False,
+        "store": str(folder / "store"),
+    }  # fmt: skip
+    jobs = {name: {name: {**common, **arm}} for name, arm in arms.items()}
+    seen: list[int] = []
+    found = versus.measured(jobs, folder, rounds=2, steps=2, limit=1e9, on_round=seen.append)
+    assert seen == [1, 2]
+    return found
+
+
+def arm_of(micro: int, **changes: Any) -> dict[str, Any]:
+    (job,) = own_jobs({}, [micro]).values()
+    return {**job, **changes}
+
+
+def test_arms_of_any_size_have_one_loss_on_two_views(rows: list[Row], tmp_path: Path) -> None:
+    both = [{**row, BARE: [row[FULL][0][:2], *other[FULL][1:]]}
+            for row, other in zip(rows, rows[1:] + rows[:1], strict=True)]  # fmt: skip
+    found = measured({"two": arm_of(2), "one": arm_of(1)}, both, tmp_path)
+    assert {name: len(arm.seconds) for name, arm in found.items()} == {"two": 4, "one": 4}
+    assert all(0 < arm.above < arm.peak for arm in found.values())
+
+
+def test_trl_and_bvrank_have_one_loss_step_by_step(rows: list[Row], tmp_path: Path) -> None:
+    pytest.importorskip("trl")
+    peer = {"library": "trl", "micro": 1, "reference": "precomputed"}
+    found = measured({"bvrank": arm_of(2), "trl": peer}, rows, tmp_path)
+    assert list(found) == ["bvrank", "trl"]
+
+
+def test_an_arm_on_other_rows_is_found_out(rows: list[Row], tmp_path: Path) -> None:
+    turned = tmp_path / "turned"
+    turned.mkdir()
+    other = {"rows": saved_rows(rows[::-1], turned)}
+    with pytest.raises(ModelError, match="the arms train different things"):
+        measured({"whole": arm_of(2), "turned": arm_of(2, **other)}, rows, tmp_path)
