@@ -40,7 +40,7 @@ def _lists(result: Result) -> Iterator[Table]:
     for cell in result.cells:
         forest, causal = cell.arms["forest"], cell.arms["causal"]
         lines.append((
-            str(cell.setting["prompt"]), str(cell.setting["items"]), milliseconds(forest),
+            str(cell.setting["prompt"]), str(cell.setting["items"]), digits(1000 * forest.median),
             times(cell.arms["rows"], forest), times(cell.arms["dense"], forest),
             times(forest, causal), str(len(forest.seconds)),
         ))  # fmt: skip
@@ -55,7 +55,7 @@ def _versus(result: Result) -> Iterator[Table]:
         own = min((a for n, a in cell.arms.items() if n.startswith("bvrank")),
                   key=lambda arm: arm.median)  # fmt: skip
         lines = [
-            (name, f"{arm.median:.2f}", f"{min(arm.seconds):.2f}-{max(arm.seconds):.2f}",
+            (name, digits(arm.median), f"{digits(min(arm.seconds))}-{digits(max(arm.seconds))}",
              "" if arm is own else times(arm, own), megabytes(arm.peak), megabytes(arm.above),
              str(len(arm.seconds)))
             for name, arm in cell.arms.items()
@@ -115,7 +115,7 @@ def _growth(result: Result) -> Iterator[Table]:
         lines = []
         for number, cell in enumerate(cells):
             arm, tokens = cell.arms["step"], cell.facts["tokens"]
-            told = [f"{cell.setting['size']:,}", f"{1000 * arm.median:,.2f}"]
+            told = [f"{cell.setting['size']:,}", digits(1000 * arm.median)]
             if line is not None:
                 share = arm.median / line[number]
                 told += [f"{tokens:,.0f}", f"{1e6 * arm.median / tokens:,.0f}", f"{share:.2f}"]
@@ -147,8 +147,8 @@ def fitted(cells: Sequence[Cell]) -> list[float] | None:
 
 def _start(result: Result) -> Iterator[Table]:
     lines = tuple(
-        (str(cell.setting["command"]), f"{arm.median:.2f}",
-         f"{min(arm.seconds):.2f}-{max(arm.seconds):.2f}", str(len(arm.seconds)))
+        (str(cell.setting["command"]), digits(arm.median),
+         f"{digits(min(arm.seconds))}-{digits(max(arm.seconds))}", str(len(arm.seconds)))
         for cell in result.cells for arm in cell.arms.values()
     )  # fmt: skip
     yield Table("How soon a command answers", ("command", "s", "least-most", "times"), lines,
@@ -160,16 +160,16 @@ def _ranks(result: Result) -> Iterator[Table]:
         (one, first), (two, second) = cell.arms.items()
         pace = first.median / second.median
         lines = (
-            (one, f"{first.median:.2f}", "", str(len(first.seconds))),
-            (two, f"{second.median:.2f}", f"{pace:.2f}x", str(len(second.seconds))),
+            (one, digits(first.median), "", str(len(first.seconds))),
+            (two, digits(second.median), f"{pace:.2f}x", str(len(second.seconds))),
         )
         title = f"A thread for each rank, {cell.setting['batch']} pairs a step"
         yield Table(title, ("ranks", "s a step", "faster", "steps"), lines, ("medians",))
 
 
-def milliseconds(arm: Arm) -> str:
-    """The median."""
-    return f"{1000 * arm.median:,.0f}"
+def digits(value: float) -> str:
+    """To three digits, or whole: a step may take a minute or a millisecond."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
 def megabytes(size: int) -> str:
