@@ -81,8 +81,9 @@ def test_no_slope_of_the_line_is_negative(wrong: tuple[float, float]) -> None:
 def test_what_touches_no_weight_has_no_line() -> None:
     items, rows = tables(growth())
     assert items.heads[-1] == "over the line" and {line[-1] for line in items.lines} == {"1.00"}
-    assert items.lines[0] == ("5", "212", "100", "2,120", "1.00")
-    assert rows.heads == ("rows", "ms a step") and rows.lines[1] == ("1,000,000", "4.00")
+    assert items.lines[0] == ("5", "212", "212-212", "1", "100", "2,120", "1.00")
+    assert rows.heads == ("rows", "ms a step", "least-most", "steps")
+    assert rows.lines[1] == ("1,000,000", "4.00", "4.00-4.00", "1")
     assert fitted([c for c in growth().cells if c.setting["grows"] == "rows"]) is None
 
 
@@ -94,7 +95,9 @@ def test_figures_have_three_digits_or_are_whole() -> None:
 def test_starts_and_ranks_are_told_by_their_medians() -> None:
     (starts,), (two,) = tables(start()), tables(ranks())
     assert starts.lines[0] == ("--help", "0.200", "0.100-0.300", "3")
-    assert [line[1:3] for line in two.lines] == [("3.00", ""), ("2.00", "1.50x")]
+    assert [line[1:] for line in two.lines] == [
+        ("3.00", "3.00-9.00", "", "3"), ("2.00", "2.00-2.00", "1.50x", "3"),
+    ]  # fmt: skip
 
 
 def test_the_accelerator_is_named_where_there_was_one() -> None:
