@@ -35,7 +35,7 @@ def first_step(words: Sequence[str], folder: Path) -> float:
     start = time.perf_counter()
     with _running(["train", "outputs=runs", "force=true", *words], folder, None) as process:
         while not _logged(folder):
-            _check(process, folder, start)
+            _check(process, folder)
             if process.poll() is not None and not _logged(folder):
                 raise RunError("ended before its first step", where="bvrank train")
             time.sleep(0.01)
@@ -46,10 +46,9 @@ def first_step(words: Sequence[str], folder: Path) -> float:
 
 def steps(words: Sequence[str], folder: Path, threads: int) -> list[float]:
     """Seconds of every optimiser step but the first of `bvrank train <words>`, run to its end."""
-    start = time.perf_counter()
     with _running(["train", "outputs=runs", "force=true", *words], folder, threads) as process:
         while process.poll() is None:
-            _check(process, folder, start)
+            _check(process, folder)
             time.sleep(0.1)
     if process.returncode:
         raise RunError(_last((folder / "said").read_text()), where=f"bvrank train {words[0]}")
@@ -91,10 +90,11 @@ def _running(words: Sequence[str], folder: Path, threads: int | None):  # type: 
             process.wait()
 
 
-def _check(process: subprocess.Popen[bytes], folder: Path, start: float) -> None:
+def _check(process: subprocess.Popen[bytes], folder: Path) -> None:
+    said = folder / "said"
     if process.poll():
-        raise RunError(_last((folder / "said").read_text()), where="bvrank train")
-    if time.perf_counter() - start > PATIENCE:
+        raise RunError(_last(said.read_text()), where="bvrank train")
+    if time.time() - said.stat().st_mtime > PATIENCE:
         raise RunError(f"said nothing in {PATIENCE:.0f} s", where="bvrank train")
 
 

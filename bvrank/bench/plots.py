@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bvrank.bench.drawing import Bar, Lines, Median, Series, bars, figure, lines
 from bvrank.bench.result import Arm, Cell, Result
-from bvrank.bench.tables import fitted, megabytes
+from bvrank.bench.tables import digits, fitted, megabytes
 from bvrank.reports.markup import Markup
 
 OWN, PEER, LINE = 0, 1, 6  # colours of bvrank's arms, TRL's, and a fitted line
@@ -100,7 +100,7 @@ def _ranks(result: Result) -> Iterator[Markup]:
 
 
 def _seconds(arms: Mapping[str, Arm], title: str = "Time") -> Markup:
-    given = [Bar(n, _colour(n), _median(arm), f"{arm.median:.2f}") for n, arm in arms.items()]
+    given = [Bar(n, _colour(n), _median(arm), digits(arm.median)) for n, arm in arms.items()]
     return bars(title, "seconds", given)
 
 

@@ -40,7 +40,7 @@ def _lists(result: Result) -> Iterator[Table]:
     for cell in result.cells:
         forest, causal = cell.arms["forest"], cell.arms["causal"]
         lines.append((
-            str(cell.setting["prompt"]), str(cell.setting["items"]), milliseconds(forest),
+            str(cell.setting["prompt"]), str(cell.setting["items"]), digits(1000 * forest.median),
             times(cell.arms["rows"], forest), times(cell.arms["dense"], forest),
             times(forest, causal), str(len(forest.seconds)),
         ))  # fmt: skip
@@ -55,7 +55,7 @@ def _versus(result: Result) -> Iterator[Table]:
         own = min((a for n, a in cell.arms.items() if n.startswith("bvrank")),
                   key=lambda arm: arm.median)  # fmt: skip
         lines = [
-            (name, f"{arm.median:.2f}", f"{min(arm.seconds):.2f}-{max(arm.seconds):.2f}",
+            (name, digits(arm.median), spread(arm),
              "" if arm is own else times(arm, own), megabytes(arm.peak), megabytes(arm.above),
              str(len(arm.seconds)))
             for name, arm in cell.arms.items()
@@ -115,12 +115,14 @@ def _growth(result: Result) -> Iterator[Table]:
         lines = []
         for number, cell in enumerate(cells):
             arm, tokens = cell.arms["step"], cell.facts["tokens"]
-            told = [f"{cell.setting['size']:,}", f"{1000 * arm.median:,.2f}"]
+            told = [f"{cell.setting['size']:,}", digits(1000 * arm.median), spread(arm, 1000),
+                    str(len(arm.seconds))]  # fmt: skip
             if line is not None:
                 share = arm.median / line[number]
                 told += [f"{tokens:,.0f}", f"{1e6 * arm.median / tokens:,.0f}", f"{share:.2f}"]
             lines.append(tuple(told))
-        heads = (kind, "ms a step", "unique tokens", "us a token", "over the line")
+        heads = (kind, "ms a step", "least-most", "steps", "unique tokens", "us a token",
+                 "over the line")  # fmt: skip
         notes = (
             ("the line: seconds = a tokens + b attended pairs, least squares of relative errors",)
             if line is not None else ("drawing and laying out a batch of 64 pairs; no model",)
@@ -147,8 +149,7 @@ def fitted(cells: Sequence[Cell]) -> list[float] | None:
 
 def _start(result: Result) -> Iterator[Table]:
     lines = tuple(
-        (str(cell.setting["command"]), f"{arm.median:.2f}",
-         f"{min(arm.seconds):.2f}-{max(arm.seconds):.2f}", str(len(arm.seconds)))
+        (str(cell.setting["command"]), digits(arm.median), spread(arm), str(len(arm.seconds)))
         for cell in result.cells for arm in cell.arms.values()
     )  # fmt: skip
     yield Table("How soon a command answers", ("command", "s", "least-most", "times"), lines,
@@ -160,16 +161,22 @@ def _ranks(result: Result) -> Iterator[Table]:
         (one, first), (two, second) = cell.arms.items()
         pace = first.median / second.median
         lines = (
-            (one, f"{first.median:.2f}", "", str(len(first.seconds))),
-            (two, f"{second.median:.2f}", f"{pace:.2f}x", str(len(second.seconds))),
+            (one, digits(first.median), spread(first), "", str(len(first.seconds))),
+            (two, digits(second.median), spread(second), f"{pace:.2f}x", str(len(second.seconds))),
         )
         title = f"A thread for each rank, {cell.setting['batch']} pairs a step"
-        yield Table(title, ("ranks", "s a step", "faster", "steps"), lines, ("medians",))
+        heads = ("ranks", "s a step", "least-most", "faster", "steps")
+        yield Table(title, heads, lines, ("faster: by the medians",))
 
 
-def milliseconds(arm: Arm) -> str:
-    """The median."""
-    return f"{1000 * arm.median:,.0f}"
+def digits(value: float) -> str:
+    """To three digits, or whole: a step may take a minute or a millisecond."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
+
+
+def spread(arm: Arm, scale: int = 1) -> str:
+    """The least and the most of its seconds, times `scale`."""
+    return f"{digits(scale * min(arm.seconds))}-{digits(scale * max(arm.seconds))}"
 
 
 def megabytes(size: int) -> str:

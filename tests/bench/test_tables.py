@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bvrank.bench.result import Cell, Result
-from bvrank.bench.tables import SPREAD, SUITES, fitted, tables
+from bvrank.bench.tables import SPREAD, SUITES, digits, fitted, tables
 from bvrank.errors import DataError
 from tests.bench.results import arm, every, growth, lists, memory, pairs, ranks, start
 
@@ -38,7 +38,7 @@ def test_pairs_are_told_over_the_faster_of_bvranks_arms() -> None:
         "bvrank micro 2": "",
         "trl micro 8 live": "4.00x [3.00, 5.00]",
     }
-    assert table.lines[2][1:3] == ("8.00", "6.00-10.00") and table.lines[2][-1] == "3"
+    assert table.lines[2][1:3] == ("8.00", "6.00-10.0") and table.lines[2][-1] == "3"
     speed, screen = table.notes[1:]  # 6 seconds in three steps of the faster arm
     assert "100 unique tokens a second" in speed and "operations on unique tokens 2 G" in speed
     assert "0.50 of a matrix product's 4 G" in speed
@@ -81,15 +81,23 @@ def test_no_slope_of_the_line_is_negative(wrong: tuple[float, float]) -> None:
 def test_what_touches_no_weight_has_no_line() -> None:
     items, rows = tables(growth())
     assert items.heads[-1] == "over the line" and {line[-1] for line in items.lines} == {"1.00"}
-    assert items.lines[0] == ("5", "212.00", "100", "2,120", "1.00")
-    assert rows.heads == ("rows", "ms a step") and rows.lines[1] == ("1,000,000", "4.00")
+    assert items.lines[0] == ("5", "212", "212-212", "1", "100", "2,120", "1.00")
+    assert rows.heads == ("rows", "ms a step", "least-most", "steps")
+    assert rows.lines[1] == ("1,000,000", "4.00", "4.00-4.00", "1")
     assert fitted([c for c in growth().cells if c.setting["grows"] == "rows"]) is None
+
+
+def test_figures_have_three_digits_or_are_whole() -> None:
+    given = (0.00123456, 0.5, 1.0, 12.345, 99.96, 1234.5)
+    assert [digits(x) for x in given] == ["0.00123", "0.500", "1.00", "12.3", "100", "1,234"]
 
 
 def test_starts_and_ranks_are_told_by_their_medians() -> None:
     (starts,), (two,) = tables(start()), tables(ranks())
-    assert starts.lines[0] == ("--help", "0.20", "0.10-0.30", "3")
-    assert [line[1:3] for line in two.lines] == [("3.00", ""), ("2.00", "1.50x")]
+    assert starts.lines[0] == ("--help", "0.200", "0.100-0.300", "3")
+    assert [line[1:] for line in two.lines] == [
+        ("3.00", "3.00-9.00", "", "3"), ("2.00", "2.00-2.00", "1.50x", "3"),
+    ]  # fmt: skip
 
 
 def test_the_accelerator_is_named_where_there_was_one() -> None:
