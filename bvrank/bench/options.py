@@ -44,14 +44,15 @@ class Versus(OnPairs):
 
     rows: int
     micro: list[int]
+    recompute: list[int]
     screen: list[int]
     max_length: int
 
     def __post_init__(self) -> None:
-        _positive(self)
+        _positive(self, empty=("recompute",))
         if self.rows < self.batch:
             raise ConfigError(f"must be at least batch={self.batch}", where="rows")
-        for name in ("micro", "screen"):
+        for name in ("micro", "recompute", "screen"):
             odd = [n for n in getattr(self, name) if self.batch % n]
             if odd:
                 raise ConfigError(f"must divide batch={self.batch}, got {odd[0]}", where=name)
@@ -97,10 +98,12 @@ class Ranks(OnPairs):
             raise ConfigError("must be at least 2: the first does not count", where="steps")
 
 
-def _positive(section: Any) -> None:
-    """ConfigError unless every number is one from 1."""
+def _positive(section: Any, empty: tuple[str, ...] = ()) -> None:
+    """ConfigError unless every number is one from 1; the lists `empty` may have none."""
     for name in (f.name for f in fields(section)):
         value = getattr(section, name)
+        if name in empty and not value:
+            continue
         if isinstance(value, list) and (not value or min(value) < 1):
             raise ConfigError("must be one or more whole numbers from 1", where=name)
         if isinstance(value, int) and value < 1:

@@ -19,6 +19,7 @@ from bvrank.objectives.dpo import DPO
 from bvrank.records import Branch, Encoded, Segment
 from bvrank.scoring.collate import Collator
 from bvrank.scoring.compiling import compile_layers
+from bvrank.scoring.recompute import checkpoint_activations
 from bvrank.scoring.reference import ReferenceStore
 from bvrank.scoring.scorer import Scorer, cost_of, packing
 from bvrank.trainer import optimise
@@ -29,6 +30,8 @@ def steps(job: Mapping[str, Any], turns: Turns) -> None:
     torch.set_num_threads(job["threads"])
     device = torch.device(job["device"])
     model = loaded(job["model"])
+    if job["recompute"]:
+        checkpoint_activations(model)
     if job["compile"]:
         compile_layers(model)
     scorer = Scorer(model, chunk=job["chunk"]).to(device)

@@ -88,7 +88,7 @@ def pairs(bench: Bench, asked: Versus, views: tuple[str, ...] = (FULL,)) -> Iter
         shape = {"max_position_embeddings": 2 * asked.max_length, **bench.shape}
         weights = saved_model(shape, bench.seed, tokenizer, folder / "model")
         job = bench.job(saved_rows(rows, folder), weights, asked.batch, views)
-        jobs = {n: {n: j} for n, j in versus.own_jobs(job, asked.micro).items()}
+        jobs = {n: {n: j} for n, j in versus.own_jobs(job, asked.micro, asked.recompute).items()}
         facts: dict[str, float] = {}
         for setting, seconds in _screen(bench, job, asked, folder):
             facts[f"screen/{setting.name}"] = seconds

@@ -43,10 +43,15 @@ def check_peer() -> None:
                           repair="pip install 'bvrank[bench]', or peer=false.")  # fmt: skip
 
 
-def own_jobs(common: Mapping[str, Any], micros: Sequence[int]) -> dict[str, Job]:
-    """bvrank's arms, one for each number of examples per forward."""
-    given = {"library": "bvrank", "layout": "forest", "chunk": 1024}
-    return {f"bvrank micro {m}": {**common, **given, "micro": m} for m in micros}
+def own_jobs(common: Mapping[str, Any], micros: Sequence[int], recompute: Sequence[int] = ()
+             ) -> dict[str, Job]:  # fmt: skip
+    """bvrank's arms, one for each number of examples per forward, and of those that compute
+    activations again."""
+    given = {**common, "library": "bvrank", "layout": "forest", "chunk": 1024}
+    jobs = {f"bvrank micro {m}": {**given, "micro": m, "recompute": False} for m in micros}
+    for micro in recompute:
+        jobs[f"bvrank micro {micro} recomputed"] = {**given, "micro": micro, "recompute": True}
+    return jobs
 
 
 def peer_jobs(common: Mapping[str, Any], setting: Setting) -> dict[str, Job]:

@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from functools import partial
 from typing import Any
 
 import torch
-from torch.utils.checkpoint import CheckpointPolicy, create_selective_checkpoint_contexts
 
 from bvrank.commands.settings import TrainSettings
 from bvrank.scoring.compiling import compile_layers
-from bvrank.scoring.precision import Float64, both, recompute_contexts
+from bvrank.scoring.recompute import checkpoint_activations
 from bvrank.scoring.scorer import Scorer
 
-_aten = torch.ops.aten
-# Kept by activation_checkpointing=selective: what costs more to compute than to keep.
-KEPT = {
-    _aten.mm.default, _aten.addmm.default, _aten.bmm.default,
-    _aten._scaled_dot_product_flash_attention_for_cpu.default,
-    _aten._scaled_dot_product_flash_attention.default,
-    _aten._scaled_dot_product_efficient_attention.default,
-    _aten._scaled_dot_product_cudnn_attention.default,
-    _aten._flash_attention_forward.default,
-}  # fmt: skip
 CHUNK, CHUNK_ELSEWHERE = 1024, 4096  # scored tokens that pass the head at a time
 # Options of an optimizer that choose how it computes: one that is given is left alone.
 IMPLEMENTATIONS = ("fused", "foreach", "capturable", "differentiable")
@@ -37,7 +25,8 @@ def ready_model(model: Any, settings: TrainSettings, seed: int, lora: Any, token
     model = lora.wrap(model, seed)
     model.bvrank_tokenizer = tokenizer
     if settings.activation_checkpointing:
-        _checkpoint_activations(model, settings)
+        selective = settings.activation_checkpointing == "selective"
+        checkpoint_activations(model, selective=selective, exact=settings.precision == "fp64")
     if settings.compile:
         compile_layers(model)
     return model
@@ -72,27 +61,3 @@ def _fused(kind: Any, device: torch.device, options: dict[str, Any]) -> dict[str
     except RuntimeError:  # this class has none for this device
         return {}
     return {"fused": True}
-
-
-def _checkpoint_activations(model: Any, settings: TrainSettings) -> None:
-    options: dict[str, Any] = {"use_reentrant": False}
-    exact = settings.precision == "fp64"
-    if settings.activation_checkpointing == "selective":
-        options["context_fn"] = partial(_selective, exact)
-    elif exact:
-        options["context_fn"] = recompute_contexts
-    # transformers 6 drops the older name.
-    enable = getattr(model, "activation_checkpointing_enable", None)
-    (enable or model.gradient_checkpointing_enable)(options)
-    if hasattr(model, "enable_input_require_grads") and hasattr(model, "peft_config"):
-        model.enable_input_require_grads()
-
-
-def _selective(exact: bool) -> tuple[Any, Any]:
-    forward, again = create_selective_checkpoint_contexts(_policy)  # type: ignore[no-untyped-call]
-    return forward, both(again, Float64()) if exact else again
-
-
-def _policy(context: Any, operation: Any, *_: Any, **__: Any) -> CheckpointPolicy:
-    kept = operation in KEPT
-    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE

@@ -11,7 +11,15 @@ from bvrank.errors import ConfigError
 
 GIVEN: dict[type[Any], dict[str, Any]] = {
     Lists: {"items": [5], "prompts": [8], "item_tokens": 2, "budget": 64},
-    Versus: {"path": None, "batch": 4, "rows": 8, "micro": [4, 1], "screen": [2], "max_length": 9},
+    Versus: {
+        "path": None,
+        "batch": 4,
+        "rows": 8,
+        "micro": [4, 1],
+        "recompute": [2],
+        "screen": [2],
+        "max_length": 9,
+    },
     Memory: {"vocabularies": [300], "scored": [2, 4], "prompt": 3},
     Growth: {"items": [1], "traces": [1], "rows": [1]},
     Ranks: {"path": "a", "batch": 1, "steps": 2},
@@ -22,7 +30,7 @@ GIVEN: dict[type[Any], dict[str, Any]] = {
 def test_every_number_is_one_from_1(kind: type[Any]) -> None:
     kind(**GIVEN[kind])
     for name, value in GIVEN[kind].items():
-        wrong = [0, -1] if isinstance(value, int) else [[], [1, 0]]
+        wrong = [0, -1] if isinstance(value, int) else [[1, 0]] + [[]] * (name != "recompute")
         for bad in wrong if name != "path" else []:
             with pytest.raises(ConfigError, match=rf"^{name}: must be "):
                 kind(**{**GIVEN[kind], name: bad})

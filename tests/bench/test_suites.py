@@ -31,7 +31,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 @pytest.fixture
 def asked(tmp_path: Path) -> Versus:
     path = str(write(tmp_path / "pairs.jsonl", clean_pairs(30)))
-    return Versus(path, 4, rows=12, micro=[4, 1], screen=[4, 2], max_length=256)
+    return Versus(path, 4, rows=12, micro=[4, 1], recompute=[], screen=[4, 2], max_length=256)
 
 
 @pytest.fixture

@@ -40,8 +40,8 @@ def test_trl_is_run_once_for_each_view() -> None:
         "trl micro 2 live bare": [BARE],
     }
     assert list(peer_jobs({**common, "views": [FULL]}, setting)) == ["trl micro 2 live"]
-    assert {n: j["micro"] for n, j in own_jobs(common, [4, 1]).items()} == {
-        "bvrank micro 4": 4, "bvrank micro 1": 1,
+    assert {n: j["micro"] for n, j in own_jobs(common, [4, 1], [2]).items()} == {
+        "bvrank micro 4": 4, "bvrank micro 1": 1, "bvrank micro 2 recomputed": 2,
     }  # fmt: skip
 
 
@@ -103,8 +103,9 @@ def arm_of(micro: int, **changes: Any) -> dict[str, Any]:
 def test_arms_of_any_size_have_one_loss_on_two_views(rows: list[Row], tmp_path: Path) -> None:
     both = [{**row, BARE: [row[FULL][0][:2], *other[FULL][1:]]}
             for row, other in zip(rows, rows[1:] + rows[:1], strict=True)]  # fmt: skip
-    found = measured({"two": arm_of(2), "one": arm_of(1)}, both, tmp_path)
-    assert {name: len(arm.seconds) for name, arm in found.items()} == {"two": 4, "one": 4}
+    arms = {"two": arm_of(2), "one": arm_of(1), "again": arm_of(2, recompute=True)}
+    found = measured(arms, both, tmp_path)
+    assert [len(arm.seconds) for arm in found.values()] == [4, 4, 4]
     assert all(0 < arm.above < arm.peak for arm in found.values())
 
 
