@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, is_dataclass
@@ -85,11 +87,19 @@ def encoded(material: Material, store: Path, content: str | None) -> tuple[Half,
     """(train, held out). `content` is the fingerprint of the sources' files, if it is known."""
     key = material.key(content)
     if key is None:
-        hold = tempfile.TemporaryDirectory(prefix="bvrank-rows-")
-        _write(material, Path(hold.name))
-        return _half(Path(hold.name), TRAIN, hold), _half(Path(hold.name), HELD, hold)
+        hold = _Passing()
+        _write(material, hold.path)
+        return _half(hold.path, TRAIN, hold), _half(hold.path, HELD, hold)
     folder = kept(store / "rows" / key, lambda: lambda part: _write(material, part))
     return _half(folder, TRAIN), _half(folder, HELD)
+
+
+class _Passing:
+    """A folder that is gone with this object, or with the process."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="bvrank-rows-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _half(folder: Path, name: str, hold: Any = None) -> Half:

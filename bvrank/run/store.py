@@ -74,9 +74,11 @@ def _check_place(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _part(folder: Path) -> Iterator[Path]:
-    """An empty folder beside the entry, gone afterwards if it is still there."""
+    """An empty folder beside the entry, gone afterwards if it is still there, and so are the
+    folders above it that were made for it and hold nothing."""
     part = folder.with_name(f".{folder.name}.{os.getpid()}-{time.monotonic_ns()}.part")
-    part.mkdir(parents=True)
+    made = [p for p in part.parents if not p.exists()]
+    _make(part)
     try:
         for stale in folder.parent.glob(f".{folder.name}.*"):
             with contextlib.suppress(FileNotFoundError):
@@ -85,6 +87,20 @@ def _part(folder: Path) -> Iterator[Path]:
         yield part
     finally:
         _remove(part)
+        with contextlib.suppress(OSError):
+            for above in made:
+                above.rmdir()
+
+
+def _make(part: Path) -> None:
+    """Again when somebody removes an empty folder above it just then."""
+    for left in reversed(range(10)):
+        try:
+            part.mkdir(parents=True)
+            return
+        except FileNotFoundError:
+            if not left:
+                raise
 
 
 @contextlib.contextmanager

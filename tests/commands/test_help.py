@@ -123,6 +123,8 @@ Keys
   batch=16                         examples per optimiser step, over all ranks and micro-batches
   micro=null                       examples per forward (null: batch / ranks); batch / (micro *
                                    ranks) is the gradient accumulation
+  micro_tokens=null                in place of micro: tokens per forward at most (one example at
+                                   least), in as few forwards as that allows
   optimizer.name=AdamW             a class of torch.optim
   optimizer.lr=6e-05               highest learning rate of the run
   optimizer.options={}             the optimizer's own keywords, e.g.
