@@ -72,7 +72,7 @@ class Scoring:
 
     layout: Literal["forest", "masked", "padded"]
     chunk: int
-    reference: Literal["stored", "live"] = "stored"
+    reference: Literal["stored", "live", "adapter_off"] = "stored"
     unshifted: bool = False
 
     def __post_init__(self) -> None:

@@ -57,6 +57,11 @@ class Request:
     def needs_reference(self) -> bool:
         return bool(self.objective.needs_reference)
 
+    @property
+    def reference(self) -> str:
+        """Where reference log-probs come from; "" when the objective needs none."""
+        return self.settings.scoring.reference if self.needs_reference else ""
+
 
 def main(config: dict[str, Any]) -> int:
     """Runs one training run; 0 when it is finished, also when it was before.
@@ -113,10 +118,10 @@ def request(config: dict[str, Any]) -> Request:
     )  # fmt: skip
     trackers = trackers_of(config.get("tracker") or {}, trusted)
     content, name = _identity(config, settings)
+    model = build(config["model"], "model", trusted)
+    _check_reference(settings, model)
     return Request(
-        config, settings, schedule, intake, source, held,
-        model=build(config["model"], "model", trusted),
-        engine=engine,
+        config, settings, schedule, intake, source, held, model=model, engine=engine,
         trackers=trackers, store=_store(settings.store), content=content, name=name,
     )  # fmt: skip
 
@@ -164,6 +169,18 @@ def _check_evaluation(settings: TrainSettings, held_out: bool) -> None:
                 "needs held-out rows, and there are none", where=key,
                 repair="Set data.eval_path or data.eval_fraction.",
             )  # fmt: skip
+
+
+def _check_reference(settings: TrainSettings, model: Any) -> None:
+    """ConfigError when the policy without its adapter is not what it starts from."""
+    if settings.scoring.reference != "adapter_off" or model.lora.new:
+        return
+    trained = model.lora.path is not None
+    why = "the run starts from a trained adapter, and its reference is that, not the base model"
+    raise ConfigError(
+        why if trained else "the model has no adapter", where="scoring.reference",
+        repair="Set scoring.reference=stored" + ("." if trained else ", or model.lora.r=16."),
+    )  # fmt: skip
 
 
 def _store(setting: str | None) -> Path:
