@@ -184,3 +184,8 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "tracker=tensorboard": {},
 }  # fmt: skip
+
+# Further values of keys that have one above, each of which does something of its own.
+FURTHER: dict[str, dict[str, tuple[str, ...]]] = {
+    "": {"scoring.reference": ("adapter_off", "model.lora.r=2")},
+}

@@ -24,14 +24,19 @@ from bvrank.run.identity import flatten
 from bvrank.sampling.transformers import Sample, Sampling
 from tests.commands import test_train
 from tests.commands.fast import list_rows, pair_rows, read, write
-from tests.options import OTHER, QUICK, ROOM, SHAPE
+from tests.options import FURTHER, OTHER, QUICK, ROOM, SHAPE
 
 UNTHINK_ID = tiny_tokenizer().convert_tokens_to_ids(UNTHINK)
 ELSEWHERE = {  # keys that need an earlier run -> the test that has one
     "resume": test_train.test_an_unfinished_run_is_refused_until_it_is_resumed,
     "force": test_train.test_force_moves_the_older_run_aside,
 }
-KEYS = [(room, key) for room, keys in OTHER.items() for key in keys]
+KEYS = [
+    (room, key, other)
+    for table in (OTHER, FURTHER)
+    for room, keys in table.items()
+    for key, other in keys.items()
+]
 
 
 DATED = (
@@ -76,11 +81,11 @@ def files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 USUAL: dict[tuple[str, ...], dict[str, Any]] = {}
 
 
-@pytest.mark.parametrize(("room", "key"), KEYS)
+@pytest.mark.parametrize(("room", "key", "other"), KEYS)
 def test_another_value_changes_something(
-    room: str, key: str, files: Path, monkeypatch: pytest.MonkeyPatch
+    room: str, key: str, other: tuple[str, ...], files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    value, *beside = OTHER[room][key]
+    value, *beside = other
     group = room.partition("=")[0]
     word = f"{group}.{key}={value}" if group else f"{key}={value}"
     if value.startswith("{"):

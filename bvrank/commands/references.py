@@ -13,12 +13,18 @@ import numpy as np
 from bvrank.commands import assemble, policy
 from bvrank.data.batches import Ahead, Stream
 from bvrank.data.shelf import taken
-from bvrank.engines.live import Live, Score, adapter_off, second_model
+from bvrank.engines.live import Live, base_below, second_model
 from bvrank.errors import RunError
 from bvrank.ranks import Ranks
 from bvrank.run import RunFolder
 from bvrank.scoring.collate import Collator
-from bvrank.scoring.reference import Reference, model_identity, read_values, write_values
+from bvrank.scoring.reference import (
+    Reference,
+    base_identity,
+    model_identity,
+    read_values,
+    write_values,
+)
 from bvrank.trainer import evaluate
 
 if TYPE_CHECKING:
@@ -28,37 +34,36 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Batching:
     """Rows to batches. Made before an engine takes the model, which may leave it in parts:
-    `identity` names the model as loaded, `live` scores the reference where none is stored."""
+    `identity` names the model as loaded, `frozen` is a scorer of its own (reference=live)."""
 
     asked: Request
     rows: assemble.Rows
     collate: Collator
     ranks: Ranks
     identity: str
-    live: Score | None
+    frozen: Any
 
     @classmethod
     def of(cls, asked: Request, rows: assemble.Rows, model: Any, ranks: Ranks) -> Batching:
         """For `model`, which has not been trained yet."""
         settings, place = asked.settings, asked.engine.place(ranks)
-        way = settings.scoring.reference if asked.needs_reference else "none"
-        live = None
-        if way == "live":
-            live = second_model(policy.scorer_of(copy.deepcopy(model), settings, place))
-        if way == "adapter_off":
-            live = adapter_off(policy.scorer_of(model, settings, place))
-        identity = model_identity(model) if way == "stored" and ranks.first else ""
-        return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, live)
+        live, stored = asked.reference == "live", asked.reference == "stored" and ranks.first
+        frozen = policy.scorer_of(copy.deepcopy(model), settings, place) if live else None
+        # A new adapter adds exactly 0: whatever its draw or its shape, the base is the reference.
+        identify = base_identity if asked.model.lora.new else model_identity
+        identity = identify(model) if stored else ""
+        return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, frozen)
 
     def training(self, engine: Any, run: RunFolder) -> Any:
         """protocols.Batches of the training rows, laid out a step ahead."""
         rows, apart, reference = self.rows.train, self.rows.independent, None
-        if self.asked.needs_reference and self.live is None:
+        if self.asked.reference == "stored":
             drawn = self.drawn()
             own = self._own(engine, taken(rows, drawn), run)
             reference = own.at(drawn, len(rows))
-        ahead = Ahead(self._stream(rows, reference, apart))
-        return self._scored(ahead, self.live, engine) if self.live else ahead
+        elif self.asked.reference:
+            run.update(reference={"by": self.asked.reference, "computed": 0, "from_store": 0})
+        return self._live(Ahead(self._stream(rows, reference, apart)), engine)
 
     def held_out(self, engine: Any) -> Callable[[int], dict[str, float]] | None:
         """step -> figures on the held-out rows; None when there are none."""
@@ -67,10 +72,9 @@ class Batching:
         if not len(rows):
             return None
         reference = None
-        if self.asked.needs_reference and self.live is None:
+        if self.asked.reference == "stored":
             reference = self._stored(engine, rows, "reference (held out)")
-        stream: Any = self._stream(rows, reference, False)
-        batches = self._scored(stream, self.live, engine) if self.live else stream
+        batches = self._live(self._stream(rows, reference, False), engine)
         plan = assemble.plan_of(self.asked.schedule, settings)
 
         def figures(step: int) -> dict[str, float]:
@@ -90,8 +94,14 @@ class Batching:
             independent=independent, ranks=self.ranks,
         )  # fmt: skip
 
-    def _scored(self, stream: Stream | Ahead, score: Score, engine: Any) -> Live:
-        return Live(stream, score, engine.device, self.asked.settings.precision)
+    def _live(self, stream: Stream | Ahead, engine: Any) -> Any:
+        """`stream` with the reference of each batch, where that is scored as the batch comes."""
+        if self.asked.reference == "adapter_off":
+            return Live(stream, base_below(engine))
+        if self.asked.reference == "live":
+            precision = self.asked.settings.precision
+            return Live(stream, second_model(self.frozen, engine.device, precision))
+        return stream
 
     def _own(self, engine: Any, rows: Any, run: RunFolder) -> Reference:
         """The reference of the rows drawn; a resumed run goes on with the bits it began with."""
@@ -108,8 +118,10 @@ class Batching:
             print(f"{path}: is not what was written; it is made again", file=sys.stderr)
         if self.ranks.first:
             write_values(path, reference)
-        run.update(reference={"digest": reference.digest, "computed": reference.computed,
-                              "from_store": reference.found})  # fmt: skip
+        run.update(reference={
+            "by": "stored", "digest": reference.digest, "computed": reference.computed,
+            "from_store": reference.found,
+        })  # fmt: skip
         return reference
 
     def _stored(self, engine: Any, rows: Any, title: str) -> Reference:

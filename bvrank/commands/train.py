@@ -57,6 +57,11 @@ class Request:
     def needs_reference(self) -> bool:
         return bool(self.objective.needs_reference)
 
+    @property
+    def reference(self) -> str:
+        """Where reference log-probs come from; "" when the objective needs none."""
+        return self.settings.scoring.reference if self.needs_reference else ""
+
 
 def main(config: dict[str, Any]) -> int:
     """Runs one training run; 0 when it is finished, also when it was before.
@@ -111,31 +116,14 @@ def request(config: dict[str, Any]) -> Request:
         precision=settings.precision, optimizer=settings.optimizer.name,
         processes=max(launcher.here, launcher.nodes), compiled=settings.compile,
     )  # fmt: skip
-    model = build(config["model"], "model", trusted)
-    _check_reference(settings, model, engine)
     trackers = trackers_of(config.get("tracker") or {}, trusted)
     content, name = _identity(config, settings)
+    model = build(config["model"], "model", trusted)
+    _check_reference(settings, model)
     return Request(
-        config, settings, schedule, intake, source, held,
-        model=model, engine=engine,
+        config, settings, schedule, intake, source, held, model=model, engine=engine,
         trackers=trackers, store=_store(settings.store), content=content, name=name,
     )  # fmt: skip
-
-
-def _check_reference(settings: TrainSettings, model: Any, engine: Any) -> None:
-    """ConfigError where the policy without its adapter is not at hand, or not the reference."""
-    if settings.scoring.reference != "adapter_off":
-        return
-    where, stored = "scoring.reference", "scoring.reference=stored"
-    if model.lora.path is not None:
-        raise ConfigError("the reference is the adapter at model.lora.path as loaded, not the "
-                          "model without it", where=where, repair=f"Set {stored}.")  # fmt: skip
-    if not model.lora.on:
-        raise ConfigError("there is no adapter to switch off", where=where,
-                          repair=f"Set model.lora.r=16, say, or {stored}.")  # fmt: skip
-    if getattr(engine, "stage", 0) == 3:
-        raise ConfigError("at stage 3 no rank has the weights whole outside of a training step",
-                          where=where, repair=f"Set engine=zero2, or {stored}.")  # fmt: skip
 
 
 def _finished(config: dict[str, Any]) -> RunFolder | None:
@@ -181,6 +169,18 @@ def _check_evaluation(settings: TrainSettings, held_out: bool) -> None:
                 "needs held-out rows, and there are none", where=key,
                 repair="Set data.eval_path or data.eval_fraction.",
             )  # fmt: skip
+
+
+def _check_reference(settings: TrainSettings, model: Any) -> None:
+    """ConfigError when the policy without its adapter is not what it starts from."""
+    if settings.scoring.reference != "adapter_off" or model.lora.new:
+        return
+    trained = model.lora.path is not None
+    why = "the run starts from a trained adapter, and its reference is that, not the base model"
+    raise ConfigError(
+        why if trained else "the model has no adapter", where="scoring.reference",
+        repair="Set scoring.reference=stored" + ("." if trained else ", or model.lora.r=16."),
+    )  # fmt: skip
 
 
 def _store(setting: str | None) -> Path:

@@ -1,16 +1,19 @@
-"""The reference scored when a batch comes, and kept nowhere: by a second model, or by the policy
-with its adapter switched off."""
+"""The reference scored as a batch comes, kept nowhere: by a second model, or by the policy itself
+with its adapter off."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bvrank.data.batches import Ahead, Stream
 from bvrank.engines.local import Precision, autocast
+from bvrank.protocols import Engine
 from bvrank.records import TokenBatch
 from bvrank.scoring.scorer import Scorer
 
@@ -19,16 +22,13 @@ Score = Callable[[TokenBatch], Tensor]
 
 @dataclass(frozen=True)
 class Live:
-    """protocols.Batches over `batches`, with the reference that `score` yields on `device`: a
-    forward pass for each of them, and one wait for the device a step."""
+    """protocols.Batches over `batches`, with the reference [V,B,K] that `score` gives."""
 
     batches: Stream | Ahead
     score: Score
-    device: torch.device
-    precision: Precision
 
     def step(self, number: int, views: tuple[str, ...]) -> Iterator[TokenBatch]:
-        """As of `batches`."""
+        """As of `batches`; one wait for the device a step."""
         return iter(self._scored(list(self.batches.step(number, views))))
 
     def once(self, views: tuple[str, ...]) -> Iterator[TokenBatch]:
@@ -37,8 +37,7 @@ class Live:
             yield from self._scored([batch])
 
     def _scored(self, batches: Sequence[TokenBatch]) -> list[TokenBatch]:
-        with torch.no_grad(), autocast(self.device, self.precision):
-            found = [self.score(batch.to(self.device)) for batch in batches]
+        found = [self.score(batch) for batch in batches]
         sizes = [values.numel() for values in found]
         parts = torch.split(torch.cat([values.flatten() for values in found]).cpu(), sizes)
         return [
@@ -47,23 +46,38 @@ class Live:
         ]
 
 
-def second_model(scorer: Scorer) -> Score:
-    """By a model of its own, which takes its memory once more on every rank."""
-    return scorer.eval().requires_grad_(False)
-
-
-def adapter_off(scorer: Scorer) -> Score:
-    """By the policy that `scorer` holds, without its adapter and without dropout. Modes and the
-    weights that train are as before afterwards."""
+def second_model(frozen: Scorer, device: torch.device, precision: Precision) -> Score:
+    """Log-probs [V,B,K] by a model of its own, at the cost of its memory on every rank."""
+    frozen.to(device).eval().requires_grad_(False)
 
     def score(batch: TokenBatch) -> Tensor:
-        training = scorer.training
-        scorer.eval()
-        try:
-            with scorer.model.disable_adapter():
-                values: Tensor = scorer(batch)
-        finally:
-            scorer.train(training)
+        with torch.no_grad(), autocast(device, precision):
+            values: Tensor = frozen(batch.to(device))
         return values
 
     return score
+
+
+def base_below(engine: Engine) -> Score:
+    """Log-probs [V,B,K] by the engine's policy with its adapter off, at no cost of memory."""
+    module: nn.Module = engine.module
+    policy: Any = module.model
+
+    def score(batch: TokenBatch) -> Tensor:
+        with torch.no_grad(), untouched(module, engine.device), policy.disable_adapter():
+            return engine.score(batch)
+
+    return score
+
+
+@contextlib.contextmanager
+def untouched(module: nn.Module, device: torch.device) -> Iterator[None]:
+    """`module` in eval mode; behind it the mode and the random state are what they were."""
+    training, drawing = module.training, [] if device.type == "cpu" else [device]
+    kind = "cuda" if device.type == "cpu" else device.type
+    with torch.random.fork_rng(drawing, device_type=kind):
+        module.eval()
+        try:
+            yield
+        finally:
+            module.train(training)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bvrank.errors import ConfigError, ModelError
 
@@ -59,6 +60,11 @@ class LoRA:
     def on(self) -> bool:
         return bool(self.r or self.path)
 
+    @property
+    def new(self) -> bool:
+        """Whether the adapter is a new one, which adds exactly 0 until it is trained."""
+        return self.on and self.path is None
+
     def wrap(self, model: Any, seed: int) -> Any:
         """`model` with the adapter, alone trainable. ModelError when no module fits `targets`."""
         if not self.on:
@@ -81,3 +87,20 @@ class LoRA:
             raise ModelError(
                 f"no adapter can be put on this model ({why})", where="model.lora"
             ) from error
+
+
+def bare_weights(model: Any) -> dict[str, Tensor]:
+    """Every weight but the adapter's, under the names of the model without one."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    base = model.get_base_model()
+    found: dict[str, Tensor] = base.state_dict()
+    wrapped: list[tuple[str, Any]] = [
+        (n, m) for n, m in base.named_modules() if isinstance(m, BaseTunerLayer)
+    ]
+    for name, layer in wrapped:
+        for key in layer.state_dict():
+            del found[f"{name}.{key}"]
+        below = layer.get_base_layer().state_dict()
+        found |= {f"{name}.{key}": weight for key, weight in below.items()}
+    return found

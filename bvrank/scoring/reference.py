@@ -14,7 +14,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from bvrank.errors import RunError
+from bvrank.models.lora import bare_weights
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Branch, Encoded, TokenBatch
 from bvrank.run import write_atomic
@@ -156,14 +157,27 @@ def branch_keys(row: Encoded) -> list[int]:
 def model_identity(model: Any) -> str:
     """Everything that makes a model the function it is: weights, configuration, adapters."""
     configs = [model.config, *getattr(model, "peft_config", {}).values()]
-    text = json.dumps([_telling(c.to_dict()) for c in configs], sort_keys=True, default=_listed)
-    return f"{model_digest(model)}|{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+    return _identity(model.state_dict(), configs)
+
+
+def base_identity(model: Any) -> str:
+    """The same of the model below an adapter: what it is without one."""
+    return _identity(bare_weights(model), [model.config])
 
 
 def model_digest(model: nn.Module) -> str:
     """Hash of every weight, by name, dtype and value: what makes a reference the same."""
+    return _digest(model.state_dict())
+
+
+def _identity(weights: Mapping[str, Tensor], configs: Sequence[Any]) -> str:
+    text = json.dumps([_telling(c.to_dict()) for c in configs], sort_keys=True, default=_listed)
+    return f"{_digest(weights)}|{hashlib.sha256(text.encode()).hexdigest()[:24]}"
+
+
+def _digest(weights: Mapping[str, Any]) -> str:
     digest = hashlib.blake2b(digest_size=16)
-    for name, tensor in sorted(model.state_dict().items()):
+    for name, tensor in sorted(weights.items()):
         digest.update(f"{name}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
         flat = tensor.detach().cpu().contiguous().flatten()
         digest.update(memoryview(flat.view(torch.uint8).numpy()))

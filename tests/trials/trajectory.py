@@ -14,7 +14,8 @@ from tests.trials.many import run_all
 BATCH = 8
 OBJECTIVES = ("dpo", "bvpo", "irpo")
 SPLITS = {1: (8, 4, 1), 2: (4, 2, 1)}  # ranks -> examples per forward
-WAYS = ("stored", "live", "adapter_off")  # where reference log-probs come from
+WAYS = ("stored", "live")  # where reference log-probs come from
+MORE = {"LoRA": ("adapter_off",)}  # ways that a kind has beside them
 # Largest difference of a step's loss from the local engine's with (micro, accumulation) = (8, 1).
 # fp32 sums in another order; bf16 has 8 bits, and 20 steps of Adam carry them on.
 BOUNDS = {"fp32": 1e-5, "LoRA": 1e-5, "bf16": 2e-2}
@@ -30,11 +31,6 @@ class Arm:
     ranks: int
     micro: int
     kind: str = "fp32"
-
-    @property
-    def ways(self) -> tuple[str, ...]:
-        """Only an adapter can be switched off, and not at stage 3."""
-        return WAYS if self.kind == "LoRA" and self.engine != "zero3" else WAYS[:2]
 
     def job(self, objective: str, way: str, folder: Path) -> dict[str, Any]:
         """Its frozen config. `name` keeps arms apart whose content has one name."""
@@ -64,15 +60,19 @@ def arms(engines: Sequence[str] = ("local", "zero0", "zero1", "zero2", "zero3"))
                     yield Arm(engine, ranks, micro, kind)
 
 
-def differences(wanted: Sequence[Arm], folder: Path, objectives: Sequence[str] = OBJECTIVES
-                ) -> dict[tuple[Arm, str], float]:  # fmt: skip
+def differences(wanted: Sequence[Arm], folder: Path, objectives: Sequence[str] = OBJECTIVES,
+                ways: Sequence[str] = WAYS) -> dict[tuple[Arm, str], float]:  # fmt: skip
     """Largest difference of any step's loss, held-out loss included, from the base arm's with
-    stored reference log-probs; by arm and objective, over an arm's ways."""
+    stored reference log-probs; by arm and objective, over `ways` and those of its kind."""
+
+    def of(arm: Arm) -> tuple[str, ...]:
+        return (*ways, *MORE.get(arm.kind, ()))
+
     write(folder / "pairs.jsonl", pair_rows(24))
     write(folder / "lists.jsonl", list_rows(24))
     base = [(BASE[k], o, "stored") for k in {a.kind for a in wanted} for o in objectives]
     every = list(
-        dict.fromkeys([*base, *((a, o, w) for a in wanted for o in objectives for w in a.ways)])
+        dict.fromkeys([*base, *((a, o, w) for a in wanted for o in objectives for w in of(a))])
     )
     found: dict[tuple[Arm, str, str], list[dict[str, Any]]] = {}
     for ranks in sorted({arm.ranks for arm, _, _ in every}):
@@ -80,7 +80,7 @@ def differences(wanted: Sequence[Arm], folder: Path, objectives: Sequence[str] =
         lines = run_all([arm.job(o, way, folder) for arm, o, way in mine], ranks, folder)
         found |= dict(zip(mine, lines, strict=True))
     return {
-        (arm, o): max(_gap(found[arm, o, w], found[BASE[arm.kind], o, "stored"]) for w in arm.ways)
+        (arm, o): max(_gap(found[arm, o, w], found[BASE[arm.kind], o, "stored"]) for w in of(arm))
         for arm in wanted
         for o in objectives
     }
