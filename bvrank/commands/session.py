@@ -22,7 +22,7 @@ from bvrank.commands.references import Batching
 from bvrank.data.mix import worlds
 from bvrank.data.refusals import summarise
 from bvrank.data.shelf import has_view
-from bvrank.errors import Interrupted, Stopped, TrainingError
+from bvrank.errors import ConfigError, Interrupted, Stopped, TrainingError
 from bvrank.evaluation.arithmetic import compared
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Encoded
@@ -189,7 +189,7 @@ def _engine(asked: Request, model: Any, ranks: Ranks) -> Any:
     settings = asked.settings
     place = asked.engine.place(ranks)
     scorer = policy.scorer_of(model, settings, place)
-    _tell_layout(model, settings, place)
+    _check_layout(model, settings, place, told=ranks.first)
     verify_scorer(scorer, settings.scoring.layout)  # while its weights are whole
     return asked.engine.start(
         scorer, policy.optimizer_of(model, settings, place), precision=settings.precision,
@@ -198,9 +198,16 @@ def _engine(asked: Request, model: Any, ranks: Ranks) -> Any:
     )  # fmt: skip
 
 
-def _tell_layout(model: Any, settings: TrainSettings, place: torch.device) -> None:
-    """Says so where a forest has to be computed under dense masks."""
-    if settings.scoring.layout == "forest" and (why := obstacle(model, place)):
+def _check_layout(model: Any, settings: TrainSettings, place: torch.device, told: bool) -> None:
+    """Says so where a forest has to be computed under dense masks. ConfigError where FlexAttention
+    would go on without its kernels: it does under the watch of selective recomputation."""
+    if settings.scoring.layout != "forest":
+        return
+    why = obstacle(model, place)
+    if why is None and place.type == "cuda" and settings.activation_checkpointing == "selective":
+        raise ConfigError("FlexAttention is not for it", where="activation_checkpointing",
+                          repair="Set it to true, or scoring.layout=masked.")  # fmt: skip
+    if why and told:
         print(f"scoring: {why}, so that the forest goes under dense masks: slower where rows are "
               "long (scoring.layout=masked asks for it).", file=sys.stderr)  # fmt: skip
 
