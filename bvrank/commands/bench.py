@@ -65,14 +65,14 @@ def main(config: dict[str, Any]) -> int:
     if asked.action == "report":
         return _report(out)
     _place(out)
-    result = _measured(asked)
-    path = result.save(out)
+    for result in _measured(asked):  # each one with a cell more: what is measured is kept
+        path = result.save(out)
     _show(result)
     print(f"\nbench: {path}")
     return 0
 
 
-def _measured(asked: Options) -> Result:
+def _measured(asked: Options) -> Iterator[Result]:
     import torch
 
     from bvrank.bench.result import Result, machine
@@ -87,8 +87,11 @@ def _measured(asked: Options) -> Result:
         torch.get_num_threads(), where, asked.precision, asked.compile, asked.peer,
         store_dir(asked.store),
     )  # fmt: skip
-    cells = tuple(_cells(asked, bench))
-    return Result(asked.suite, asdict(asked), machine(bench.threads, where), cells)
+    found: list[Cell] = []
+    for cell in _cells(asked, bench):
+        found.append(cell)
+        told = machine(bench.threads, where)
+        yield Result(asked.suite, asdict(asked), told, tuple(found))
 
 
 def _cells(asked: Options, bench: Any) -> Iterator[Cell]:

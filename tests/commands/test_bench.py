@@ -90,6 +90,24 @@ def test_a_report_of_all_that_was_measured(here: Path, capfd: pytest.CaptureFixt
     assert (here / "outputs/bench/index.html").stat().st_size > 10_000
 
 
+def test_what_was_measured_before_a_stop_is_kept(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bvrank.bench import suites
+
+    real = suites.list_arms
+
+    def stopping(cell: Any, *given: Any) -> Any:
+        if cell.items == 3:
+            raise KeyboardInterrupt
+        return real(cell, *given)
+
+    monkeypatch.setattr(suites, "list_arms", stopping)
+    assert main(["bench", *SMALL]) == 130
+    (cell,) = Result.load(here / "outputs/bench/lists.json").cells
+    assert cell.setting["items"] == 2
+
+
 def test_a_report_of_nothing_and_of_a_damaged_file(
     here: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
