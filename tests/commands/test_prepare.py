@@ -53,7 +53,7 @@ def test_nothing_half_taught_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(prepare, "save_policy", full)
     with pytest.raises(KeyboardInterrupt):
         taught(NODE, tmp_path)
-    assert list((tmp_path / "models").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_more_problems_than_there_are(tmp_path: Path) -> None:

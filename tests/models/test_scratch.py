@@ -56,7 +56,7 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(scratch, "_trained", lambda *_: Full())
     with pytest.raises(RunError, match="No space"):
         Scratch().tokenizer(Corpus(lambda: TEXTS, tmp_path))
-    assert list((tmp_path / "tokenizers").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_too_little_text_is_told() -> None:
