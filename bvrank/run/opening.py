@@ -31,7 +31,7 @@ from bvrank.run.lock import Lock
 from bvrank.run.record import CONFIG, MANIFEST, is_run, read_config, read_manifest
 from bvrank.secrets import redact, redact_command
 
-LOOKS = 5  # how often a folder that changes under our eyes is looked at
+LOOKS = 100  # how often a folder that changes under our eyes is looked at
 _RESTART = "start again with force=true, which moves this folder aside"
 
 
