@@ -60,11 +60,13 @@ class Versus(OnPairs):
 
 @dataclass(frozen=True)
 class Memory:
-    """Vocabularies, scored tokens of a pair, and tokens of its prompt."""
+    """Vocabularies, scored tokens of a pair, tokens of its prompt, and whether there is an arm that
+    computes activations again."""
 
     vocabularies: list[int]
     scored: list[int]
     prompt: int
+    recompute: bool
 
     def __post_init__(self) -> None:
         _positive(self)
@@ -106,5 +108,5 @@ def _positive(section: Any, empty: tuple[str, ...] = ()) -> None:
             continue
         if isinstance(value, list) and (not value or min(value) < 1):
             raise ConfigError("must be one or more whole numbers from 1", where=name)
-        if isinstance(value, int) and value < 1:
+        if isinstance(value, int) and not isinstance(value, bool) and value < 1:
             raise ConfigError(f"must be at least 1, got {value}", where=name)

@@ -156,7 +156,7 @@ def _memory(bench: Bench, asked: Memory, vocabulary: int, scored: int, folder: P
     weights = saved_model(shape, bench.seed, tokenizer, folder / "model")
     job = bench.job(saved_rows(rows, folder), weights, 1, (FULL,))
     arms: dict[str, Arm] = {}
-    every = versus.own_jobs(job, [1])
+    every = versus.own_jobs(job, [1], [1] if asked.recompute else [])
     if bench.peer:
         every |= versus.peer_jobs(job, versus.Setting(1, "precomputed"))
     for name, one in every.items():  # alone: memory does not have to be shared

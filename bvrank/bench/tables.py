@@ -91,20 +91,20 @@ def _notes(cell: Cell, own: Arm) -> Iterator[str]:
 def _memory(result: Result) -> Iterator[Table]:
     lines = []
     for cell in result.cells:
-        own = cell.arms["bvrank micro 1"]
         peer = next((arm for name, arm in cell.arms.items() if name.startswith("trl")), None)
-        line = [f"{cell.setting['vocabulary']:,}", f"{cell.setting['scored']:,}",
-                megabytes(own.peak), megabytes(own.above)]  # fmt: skip
-        if peer is not None:
-            line += [megabytes(peer.peak), megabytes(peer.above), f"{own.peak / peer.peak:.3f}",
-                     f"{own.above / peer.above:.3f}"]  # fmt: skip
-        lines.append(tuple(line))
-    heads = ("vocabulary", "scored tokens", "peak MB", "above start MB", "TRL's peak MB",
-             "above start MB", "peak, of TRL's", "above start, of TRL's")  # fmt: skip
+        for name, arm in cell.arms.items():
+            line = [f"{cell.setting['vocabulary']:,}", f"{cell.setting['scored']:,}", name,
+                    megabytes(arm.peak), megabytes(arm.above)]  # fmt: skip
+            if peer is not None:
+                line += ["", ""] if arm is peer else [f"{arm.peak / peer.peak:.3f}",
+                                                      f"{arm.above / peer.above:.3f}"]  # fmt: skip
+            lines.append(tuple(line))
+    heads = ("vocabulary", "scored tokens", "arm", "peak MB", "above start MB", "peak, of TRL's",
+             "above start, of TRL's")  # fmt: skip
     width = max(map(len, lines))
     title = f"Memory of a step on one pair, {_on(result)}"
     notes = ("peak: of the whole process; above start: beyond what was resident before step 1",)
-    yield Table(title, heads[:width], tuple(lines), notes, names=2)
+    yield Table(title, heads[:width], tuple(lines), notes, names=3)
 
 
 def _growth(result: Result) -> Iterator[Table]:

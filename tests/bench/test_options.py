@@ -20,7 +20,7 @@ GIVEN: dict[type[Any], dict[str, Any]] = {
         "screen": [2],
         "max_length": 9,
     },
-    Memory: {"vocabularies": [300], "scored": [2, 4], "prompt": 3},
+    Memory: {"vocabularies": [300], "scored": [2, 4], "prompt": 3, "recompute": True},
     Growth: {"items": [1], "traces": [1], "rows": [1]},
     Ranks: {"path": "a", "batch": 1, "steps": 2},
 }

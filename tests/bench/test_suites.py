@@ -86,17 +86,20 @@ def test_without_trl_there_are_bvranks_arms_alone(
     alone = replace(bench, peer=False)
     (cell,) = suites.pairs(alone, asked)
     assert list(cell.arms) == ["bvrank micro 4", "bvrank micro 1"]
-    (cell,) = suites.memory(alone, Memory([300], [4], 2))
+    (cell,) = suites.memory(alone, Memory([300], [4], 2, recompute=False))
     assert list(cell.arms) == ["bvrank micro 1"]
 
 
 def test_memory_measures_each_arm_alone(bench: Bench, jobs: list[dict[str, Any]]) -> None:
-    cells = list(suites.memory(bench, Memory([300, 400], [4, 6], 2)))
+    cells = list(suites.memory(bench, Memory([300, 400], [4, 6], 2, recompute=True)))
     assert [(c.setting["vocabulary"], c.setting["scored"]) for c in cells] == [
         (300, 4), (300, 6), (400, 4), (400, 6),
     ]  # fmt: skip
     assert [c.facts["tokens"] for c in cells] == [6, 8, 6, 8]
-    assert all(len(group) == 1 for group in jobs) and len(jobs) == 8
+    assert all(len(group) == 1 for group in jobs)
+    assert [name for group in jobs for name in group] == 4 * [
+        "bvrank micro 1", "bvrank micro 1 recomputed", "trl micro 1 precomputed",
+    ]  # fmt: skip
 
 
 def test_starts_come_from_a_warm_store(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,9 +47,14 @@ def test_pairs_are_told_over_the_faster_of_bvranks_arms() -> None:
 
 def test_memory_is_told_as_a_share_of_trls_where_trl_was_measured() -> None:
     (table,) = tables(memory())
-    assert table.lines[0] == ("1,000", "100", "3", "1", "6", "4", "0.500", "0.250")
+    assert table.lines[:3] == (
+        ("1,000", "100", "bvrank micro 1", "3", "1", "0.500", "0.250"),
+        ("1,000", "100", "trl micro 1 precomputed", "6", "4", "", ""),
+        ("1,000", "200", "bvrank micro 1", "3", "1", "0.500", "0.250"),
+    )
     (alone,) = tables(memory(peer=False))
-    assert alone.heads == table.heads[:4] and alone.lines[3] == ("2,000", "200", "3", "1")
+    assert alone.heads == table.heads[:5]
+    assert alone.lines[3] == ("2,000", "200", "bvrank micro 1", "3", "1")
 
 
 @pytest.mark.parametrize("slopes", [(2e-3, 3e-6), (1e-3, 0.0), (0.0, 1e-6)])
