@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from bvrank.errors import ConfigError
 
@@ -90,9 +90,10 @@ class Growth:
 
 @dataclass(frozen=True)
 class Ranks(OnPairs):
-    """Runs of so many steps."""
+    """Runs of so many steps, by an engine of several processes."""
 
     steps: int
+    engine: Literal["zero0", "zero1", "zero2", "zero3"]
 
     def __post_init__(self) -> None:
         _positive(self)

@@ -210,7 +210,7 @@ def ranks(bench: Bench, asked: Ranks) -> Iterator[Cell]:
     shape = {k: v for k, v in bench.shape.items() if k != "vocab_size"}
     words = [
         "objective=dpo", "data=pairs", f"data.path={Path(path).resolve()}", "data.max_refused=1",
-        "model=scratch", f"model.vocabulary={bench.vocabulary}", "engine=zero1",
+        "model=scratch", f"model.vocabulary={bench.vocabulary}", f"engine={asked.engine}",
         "engine.device=cpu",
         *(f"++model.shape.{k}={v}" for k, v in shape.items()), "examples.count=0",
         f"steps={asked.steps}", f"batch={asked.batch}", f"seed={bench.seed}",
@@ -225,4 +225,4 @@ def ranks(bench: Bench, asked: Ranks) -> Iterator[Cell]:
                 found[count] += outside.steps(own, folder, threads=1)
                 shown.advance(1)
         arms = {f"{n} rank{'s' if n > 1 else ''}": Arm(tuple(s)) for n, s in found.items()}
-        yield Cell({"batch": asked.batch}, arms)
+        yield Cell({"batch": asked.batch, "engine": asked.engine}, arms)

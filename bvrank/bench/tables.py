@@ -164,7 +164,8 @@ def _ranks(result: Result) -> Iterator[Table]:
             (one, digits(first.median), spread(first), "", str(len(first.seconds))),
             (two, digits(second.median), spread(second), f"{pace:.2f}x", str(len(second.seconds))),
         )
-        title = f"A thread for each rank, {cell.setting['batch']} pairs a step"
+        setting = cell.setting
+        title = f"A thread for each rank, {setting['batch']} pairs a step, {setting['engine']}"
         heads = ("ranks", "s a step", "least-most", "faster", "steps")
         yield Table(title, heads, lines, ("faster: by the medians",))
 

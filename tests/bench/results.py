@@ -69,7 +69,7 @@ def start() -> Result:
 
 def ranks() -> Result:
     arms = {"1 rank": arm(3, 3, 9), "2 ranks": arm(2, 2, 2)}
-    return Result("ranks", SETTINGS, MACHINE, (Cell({"batch": 8}, arms),))
+    return Result("ranks", SETTINGS, MACHINE, (Cell({"batch": 8, "engine": "zero0"}, arms),))
 
 
 def every() -> list[Result]:

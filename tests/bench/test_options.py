@@ -22,7 +22,7 @@ GIVEN: dict[type[Any], dict[str, Any]] = {
     },
     Memory: {"vocabularies": [300], "scored": [2, 4], "prompt": 3, "recompute": True},
     Growth: {"items": [1], "traces": [1], "rows": [1]},
-    Ranks: {"path": "a", "batch": 1, "steps": 2},
+    Ranks: {"path": "a", "batch": 1, "steps": 2, "engine": "zero0"},
 }
 
 
@@ -31,7 +31,7 @@ def test_every_number_is_one_from_1(kind: type[Any]) -> None:
     kind(**GIVEN[kind])
     for name, value in GIVEN[kind].items():
         wrong = [0, -1] if isinstance(value, int) else [[1, 0]] + [[]] * (name != "recompute")
-        for bad in wrong if name != "path" else []:
+        for bad in wrong if name not in ("path", "engine") else []:
             with pytest.raises(ConfigError, match=rf"^{name}: must be "):
                 kind(**{**GIVEN[kind], name: bad})
 

@@ -127,10 +127,11 @@ def test_ranks_are_runs_that_differ_in_their_number_alone(
         return [float(threads)] * 2
 
     monkeypatch.setattr(suites.outside, "steps", steps)
-    (cell,) = suites.ranks(bench, Ranks(asked.path, 4, 3))
+    (cell,) = suites.ranks(bench, Ranks(asked.path, 4, 3, "zero2"))
     assert {n: len(arm.seconds) for n, arm in cell.arms.items()} == {"1 rank": 6, "2 ranks": 6}
     one, two = (set(words) for words in said[:2])
     assert one ^ two == {"launcher.processes=1", "launcher.processes=2"}
     done = call(capfd, monkeypatch, "train", *said[0])
     assert done.code == 0 and done.config is not None, done.err
     assert done.config["model"]["shape"]["hidden_size"] == SHAPE["hidden_size"]
+    assert done.config["engine"]["stage"] == 2
