@@ -84,7 +84,10 @@ class ReferenceStore:
             on_progress(sum(map(len, turn)))
         found = None
         if ranks.first:
-            _, flat = self.files.look_up(keys)
+            known, flat = self.files.look_up(keys)
+            if not known.all():
+                raise RunError(f"{(~known).sum():,} reference log-probs got lost meanwhile",
+                               where=str(self.folder), repair="Start again.")  # fmt: skip
             digest = hashlib.sha256(flat.tobytes()).hexdigest()[:16]
             found = Reference(Values(flat, ends), len(missing), len(rows) - len(missing), digest)
         return ranks.agree(found)  # type: ignore[return-value]

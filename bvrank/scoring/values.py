@@ -8,6 +8,7 @@ anything.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import mmap
 import os
@@ -86,8 +87,9 @@ class KeyedFiles:
             return
         order = np.argsort(keys)
         pair = _written(self.folder, keys[order], values[order])
-        if pair is not None:
-            self._files.append(pair)
+        # In memory: a file that stays mapped holds a descriptor, and a fill writes many.
+        found = (keys[order], values[order]) if pair is None else pair
+        self._files.append((found[0].copy(), found[1].copy()))
 
     def _merged(self, files: dict[Path, tuple[np.ndarray, np.ndarray]]
                 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
@@ -99,7 +101,7 @@ class KeyedFiles:
             with alone(self.folder):
                 name = _name(keys)
                 pair = _written(self.folder, keys, values)
-                for path in files:
+                for path in files if pair is not None else ():
                     if path.name != name:
                         path.unlink(missing_ok=True)
         except OSError:  # a full or read-only disk: as they are they can be read as well
@@ -112,9 +114,15 @@ def _opened(folder: Path) -> dict[Path, tuple[np.ndarray, np.ndarray] | None]:
     them together."""
     while True:
         paths = sorted(folder.glob("*.values"))
-        found = {path: read(path) for path in paths}
+        keep = _unmapped if len(paths) > MANY else lambda pair: pair
+        found = {path: keep(read(path)) for path in paths}
         if all(pair is not None or path.exists() for path, pair in found.items()):
             return found
+
+
+def _unmapped(pair: tuple[np.ndarray, np.ndarray] | None) -> tuple[np.ndarray, np.ndarray] | None:
+    """A copy in memory, which holds no file."""
+    return None if pair is None else (pair[0].copy(), pair[1].copy())
 
 
 def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
@@ -126,7 +134,9 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
             if size <= HEAD or (size - HEAD) % 16:
                 return None
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            raise  # it says nothing of the file
         return None
     digest = hashlib.sha256()
     for block in _blocks(mapped, HEAD):

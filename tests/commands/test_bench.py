@@ -69,7 +69,8 @@ def test_growth_in_three_sizes_of_things(here: Path, capfd: pytest.CaptureFixtur
 @pytest.mark.parametrize("suite", ["pairs", "memory"])
 def test_arms_of_their_own(suite: str, here: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = write(here / "pairs.jsonl", clean_pairs(9))
-    words = (f"suite={suite}", f"pairs.path={path}", "pairs.recompute=[]", "peer=false")
+    words = (f"suite={suite}", f"pairs.path={path}", "pairs.recompute=[]",
+             "memory.recompute=false", "peer=false")  # fmt: skip
     assert main(["bench", *SMALL, *words]) == 0
     told = capfd.readouterr()
     assert "Writing" not in told.err, "no bar but bvrank's own"

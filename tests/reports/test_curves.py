@@ -1,7 +1,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bvrank.reports.curves import POINTS, Line, curve, panels
@@ -40,6 +40,7 @@ def test_what_is_not_finite_is_a_gap():
     assert [math.isfinite(p.mean) for p in points] == [True, False, True]
 
 
+@settings(deadline=None)
 @given(st.integers(1, 1000), st.floats(-10, 10), st.floats(-1, 1))
 def test_long_curves_are_thinned_without_bending_a_line(n, height, slope):
     values = [height + slope * k for k in range(n)]
