@@ -331,3 +331,24 @@ def test_the_digest_of_a_model_is_its_weights() -> None:
         same.model.norm.weight[3] += 1e-12
     assert model_digest(one) != model_digest(same)
     assert model_digest(model(torch.float32).bfloat16())
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="needs /proc")
+def test_a_fill_of_many_parts_and_its_opening_hold_no_files(tmp_path: Path) -> None:
+    """Else a large fill would run out of descriptors, and its values would be lost."""
+    before = len(os.listdir("/proc/self/fd"))
+    files = values.KeyedFiles(tmp_path)
+    keys = np.arange(3 * values.MANY, dtype=np.uint64)
+    for key in keys:
+        files.add(np.array([key]), np.array([float(key)]))
+    again = values.KeyedFiles(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) <= before + 1  # the one of them all
+    for found in (files, again):
+        known, stored = found.look_up(keys)
+        assert known.all() and (stored == keys).all() and not found.damaged
+
+
+def test_a_value_that_got_lost_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(values.KeyedFiles, "add", lambda *_: None)
+    with pytest.raises(RunError, match="got lost"):
+        fill(tmp_path, mixed(0))
