@@ -88,6 +88,9 @@ class TrainSettings:
         if self.compile and self.precision == "fp64":
             raise ConfigError("fp64 is exact only as torch runs it eagerly", where="compile",
                               repair="Set compile=false, or precision=fp32.")  # fmt: skip
+        if self.compile and self.activation_checkpointing:
+            raise ConfigError("has no effect on layers that are recomputed", where="compile",
+                              repair="Leave activation_checkpointing or compile out.")  # fmt: skip
         if self.micro is not None and self.micro_tokens is not None:
             raise ConfigError("says the same as micro", where="micro_tokens",
                               repair="Leave one of the two out.")  # fmt: skip

@@ -116,6 +116,9 @@ def test_no_compiler_and_no_layers_are_told(monkeypatch: pytest.MonkeyPatch) -> 
 
     with pytest.raises(ConfigError, match="fp64"):
         asked("compile=true", "precision=fp64")
+    for how in ("true", "selective"):  # transformers checkpoints inside what would be compiled
+        with pytest.raises(ConfigError, match="compile: has no effect"):
+            asked("compile=true", f"activation_checkpointing={how}")
     layers = "transformers.modeling_layers.GradientCheckpointingLayer"
     with monkeypatch.context() as patched:
         patched.setattr(layers, type("Other", (), {}))
