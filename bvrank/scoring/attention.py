@@ -37,6 +37,11 @@ class Sight:
         self._masks: dict[int | None, BlockMask] = {}
         self._made: dict[tuple[int | None, torch.dtype], list[Masked]] = {}
 
+    @property
+    def windows(self) -> set[int | None]:
+        """What layers have asked for so far; empty where none has."""
+        return {window for window, _ in self._made} | set(self._masks)
+
     def blocks(self, window: int | None, dtype: torch.dtype) -> list[Masked]:
         """The blocks of a layer whose tokens look back less than `window` places in their path
         (None: all the way)."""

@@ -49,14 +49,16 @@ class Scorer(nn.Module):
 
     def tokens(self, rows: TokenRows, parts: int = 0) -> Tensor:
         """Log-probs [M] of the scored tokens of `rows`, by way of `parts` chunks at least."""
-        causal = causal_lm(self.model)
+        causal, seen = causal_lm(self.model), self._seen(rows)
         with exact(self._dtype()):
             hidden = causal.base_model(
                 input_ids=rows.ids,
                 position_ids=rows.position if rows.sees is not None else None,
                 use_cache=False,
-                **self._seen(rows),
+                **seen,
             ).last_hidden_state
+        if "sight" in seen:
+            self._check_asked(seen["sight"].windows)
         picked = hidden.flatten(0, 1).index_select(0, rows.source)  # [M,H]
         head = causal.get_output_embeddings()
         if is_plain(head) and not self._cap():
@@ -87,6 +89,16 @@ class Scorer(nn.Module):
         kinds = set(getattr(text_config(self.model), "layer_types", None) or [])
         mask = dict.fromkeys(kinds, unread) if "sliding_attention" in kinds else unread
         return {"attention_mask": mask, "sight": Sight(rows)}
+
+    def _check_asked(self, windows: set[int | None]) -> None:
+        """ModelError unless the layers asked for what they may see: some families say their window
+        by the mask alone, and some have an attention of their own; both would see too much."""
+        window = sliding_window(text_config(self.model))
+        if not windows or (window is not None and window not in windows):
+            what = "its attention asks for no blocks" if not windows else (
+                f"its attention does not say its window of {window} tokens"
+            )  # fmt: skip
+            raise ModelError(what, where="model", repair="Set scoring.layout=masked.")
 
     def _mask(self, rows: TokenRows) -> Any:
         """An additive float mask [N,1,T,T] (a boolean one is silently wrong with eager attention),
@@ -139,7 +151,9 @@ def sliding_window(config: Any) -> int | None:
     """Tokens a sliding layer looks back; None when no layer slides. ModelError for layers that
     a tree mask cannot describe (linear attention, chunks, state spaces)."""
     kinds = set(getattr(config, "layer_types", None) or [])
-    unknown = kinds - {"full_attention", "sliding_attention"}
+    # GPT-Neo's local layers cut by places in the row, with a buffer of their own.
+    local = {"local"} & set(getattr(config, "attention_layers", None) or [])
+    unknown = (kinds - {"full_attention", "sliding_attention"}) | local
     if unknown:
         raise ModelError(
             f"layers of type {', '.join(sorted(unknown))} cannot attend along a token tree",
@@ -168,10 +182,16 @@ def obstacle(model: Any, device: torch.device) -> str | None:
         return f"attention is computed by {config._attn_implementation}, not sdpa"
     if not getattr(body, "_supports_attention_backend", False):
         return f"{type(body).__name__} hands its attention to nobody"
-    if getattr(config, "attention_dropout", 0.0):
+    if getattr(config, "attention_dropout", 0.0) or getattr(config, "attn_pdrop", 0.0):
         return "attention has dropout"
+    widths = getattr(config, "v_head_dim", None), getattr(config, "qk_head_dim", None)
+    if None not in widths and widths[0] != widths[1]:
+        return "values are not as wide as queries"
     if device.type not in ("cpu", "cuda"):
         return f"there is no FlexAttention on {device.type}"
+    dtype = causal_lm(model).get_input_embeddings().weight.dtype
+    if device.type == "cuda" and dtype == torch.float64:
+        return "FlexAttention sums in fp32"
     if device.type == "cuda" and head_width(config) < 16:
         return f"FlexAttention wants heads of 16 at least, these have {head_width(config)}"
     return None

@@ -88,8 +88,7 @@ class KeyedFiles:
         order = np.argsort(keys)
         pair = _written(self.folder, keys[order], values[order])
         # In memory: a file that stays mapped holds a descriptor, and a fill writes many.
-        found = (keys[order], values[order]) if pair is None else pair
-        self._files.append((found[0].copy(), found[1].copy()))
+        self._files.append(_unmapped(pair) or (keys[order], values[order]))
 
     def _merged(self, files: dict[Path, tuple[np.ndarray, np.ndarray]]
                 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
