@@ -69,6 +69,7 @@ def optimise(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]
     start = time.perf_counter()
     counts = global_counts(engine, objective, batches)
     parts = counts if reduction == "global" else present_forwards(engine, objective, batches)
+    parts = parts.to(engine.device)  # once: such a copy waits for all that was queued
     totals = Totals(objective.views)
     engine.expect(len(batches))
     for batch in batches:
@@ -109,13 +110,13 @@ def evaluate(engine: Engine, objective: Objective, batches: Iterable[TokenBatch]
 def score(engine: Engine, objective: Objective, batch: TokenBatch) -> Outcome:
     """The objective's outcome on one micro-batch."""
     policy = engine.score(batch)
-    labels = batch.to(policy.device).labels
+    labels = replace(batch, rows=()).to(policy.device).labels
     return objective(replace(labels, policy=policy))
 
 
 def share(outcome: Outcome, counts: Tensor) -> Tensor:
     """What this micro-batch adds to the global loss: each view's sum over its global count."""
-    return (outcome.loss.sum(1) / counts.clamp(min=1).to(outcome.loss.device)).sum()
+    return (outcome.loss.sum(1) / counts.clamp(min=1)).sum()
 
 
 def global_counts(engine: Engine, objective: Objective, batches: Sequence[TokenBatch]) -> Tensor:

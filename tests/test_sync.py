@@ -3,6 +3,7 @@ each such read would wait for all that was queued."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,32 @@ def test_a_read_is_seen() -> None:
         value[value > 0]
         value.nonzero()
     assert len(reads.found) == 3
+
+
+def test_counts_are_where_losses_are_before_the_first_micro_step(tmp_path: Path) -> None:
+    """To bring them there at each would wait for its forward: what divides a loss is there."""
+    run = small(OBJECTIVES["bvpo"], tmp_path, micro=2)
+    objective = run.plan.objective(1)
+    batches = list(run.batches.step(1, objective.views))
+    counts = global_counts(run.engine, objective, batches)
+    outcome = score(run.engine, objective, batches[0])
+    with pytest.raises(RuntimeError, match="device"):
+        share(replace(outcome, loss=outcome.loss.to("meta")), counts)
+
+
+def test_only_labels_are_moved_to_where_losses_are(tmp_path: Path) -> None:
+    """The ids of a batch are on the device already when its labels are asked for."""
+    run = small(OBJECTIVES["bvpo"], tmp_path, micro=2)
+    objective = run.plan.objective(1)
+    batch = next(run.batches.step(1, objective.views))
+    moved: list[int] = []
+
+    class Watched(type(batch)):  # type: ignore[misc]
+        def to(self, device: Any) -> Any:
+            moved.append(len(self.rows))
+            return super().to(device)
+
+    watched = Watched(**vars(batch))
+    run.engine.score = lambda given: given.labels.reference * 1.0  # type: ignore[method-assign]
+    score(run.engine, objective, watched)
+    assert moved == [0]
