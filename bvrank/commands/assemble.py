@@ -170,15 +170,33 @@ def metric_names(schedule: Schedule, rows: Rows) -> set[str]:
 
 
 def check_positions(rows: Rows, model: Any) -> None:
-    """DataError when a row is longer than the model's positions reach."""
-    most = getattr(text_config(model), "max_position_embeddings", None)
+    """DataError when a row is longer than the model's positions reach, or than those reach whose
+    angles do not depend on what else is in the batch."""
+    config = text_config(model)
+    bounds = (
+        (getattr(config, "max_position_embeddings", None), ""),
+        (longrope_end(config), " before longrope turns all of a batch by other angles"),
+    )
     halves = [longest_of(half) for half in (rows.train, rows.held_out) if len(half)]
     longest = max(halves, key=lambda row: row.longest)
-    if most is not None and longest.longest > most:
-        raise DataError(
-            f"{longest.longest:,} tokens, but the model has {most:,} positions",
-            where=longest.where, repair=f"Set data.max_length={most}.",
-        )  # fmt: skip
+    for most, why in bounds:
+        if most is not None and longest.longest > most:
+            raise DataError(
+                f"{longest.longest:,} tokens, but the model has {most:,} positions{why}",
+                where=longest.where, repair=f"Set data.max_length={most}.",
+            )  # fmt: skip
+
+
+def longrope_end(config: Any) -> int | None:
+    """The positions from which on longrope computes with other factors; None without longrope."""
+    given = getattr(config, "rope_parameters", None) or {}
+    kinds = [given, *(part for part in given.values() if isinstance(part, dict))]
+    ends = [
+        part.get("original_max_position_embeddings")
+        for part in kinds
+        if part.get("rope_type") == "longrope"
+    ]
+    return min((end for end in ends if end), default=None)
 
 
 def _check_views(rows: Sequence[Encoded], views: tuple[str, ...], where: str) -> None:

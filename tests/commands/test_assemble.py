@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import Phi3Config
 
-from bvrank.commands.assemble import learning_rate, plan_of, texts_of
+from bvrank.commands.assemble import (
+    check_positions,
+    learning_rate,
+    longrope_end,
+    plan_of,
+    texts_of,
+)
 from bvrank.commands.compose import composed, frozen
 from bvrank.commands.sections import Scheduler
 from bvrank.commands.settings import TrainSettings, train_settings
@@ -19,6 +28,7 @@ from bvrank.errors import DataError
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.schedule import Schedule
 from tests.commands.fast import pair_rows, write
+from tests.scoring.trees import pair_tree
 
 SETTINGS: dict[str, Any] = frozen(composed("train", ["optimizer.lr=2.0"]))
 Shape = Literal["cosine", "linear", "constant"]
@@ -79,3 +89,29 @@ def test_a_source_whose_rows_are_all_refused_says_why_and_where(tmp_path: Path) 
     path = write(tmp_path / "lists.jsonl", [{"prompt": "p", "candidates": [], "relevance": []}])
     with pytest.raises(DataError, match=r"no row is left .* lists\.jsonl:1: 'candidates' holds 0"):
         list(texts_of(Lists(str(path))))
+
+
+def test_rows_end_where_longrope_turns_to_other_angles() -> None:
+    """Its factors follow a batch's longest row: beyond, a row's figures depend on its mates."""
+    tree = pair_tree(np.random.default_rng(0), prompt=5, answers=[3, 4])
+    rows: Any = SimpleNamespace(train=[tree], held_out=[])
+
+    def reaching(most: int, rope: dict[str, Any] | None) -> Any:
+        config = Phi3Config(max_position_embeddings=most, rope_parameters=rope, pad_token_id=0)
+        return SimpleNamespace(config=config)
+
+    short, long = tree.longest - 1, tree.longest
+    factors = {"rope_theta": 1e4, "short_factor": [1.0] * 48, "long_factor": [2.0] * 48}
+    for end, refused in ((short, True), (long, False)):
+        rope = {"rope_type": "longrope", "original_max_position_embeddings": end, **factors}
+        assert longrope_end(reaching(4096, rope).config) == end
+        nested = SimpleNamespace(rope_parameters={"full_attention": rope, "sliding_attention": {}})
+        assert longrope_end(nested) == end
+        if refused:
+            with pytest.raises(DataError, match=rf"longrope.*data\.max_length={end}\."):
+                check_positions(rows, reaching(4096, rope))
+        else:
+            check_positions(rows, reaching(4096, rope))
+    assert longrope_end(reaching(4096, None).config) is None
+    with pytest.raises(DataError, match=rf"has {short} positions\. "):
+        check_positions(rows, reaching(short, None))

@@ -16,7 +16,9 @@ import torch
 from safetensors.torch import load_file
 
 from bvrank.commands import session, train
+from bvrank.commands.compose import composed, frozen
 from bvrank.commands.session import Session
+from bvrank.commands.settings import train_settings
 from bvrank.errors import ConfigError, DataError, Interrupted, ModelError, RunError
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
 from bvrank.run import read_jsonl
@@ -269,3 +271,23 @@ def test_marginal_says_where_it_is_dpo(tmp_path: Path, capsys: pytest.CaptureFix
                 words += ["objective@objective.loss=marginal", "objective.alpha=1"]
             go(config(tmp_path, *words))
             assert ("no answer has two traces" in capsys.readouterr().err) is noted
+
+
+def test_a_forest_that_has_to_go_under_masks_says_so_once(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    policy, cpu, cuda = tiny_model(0), torch.device("cpu"), torch.device("cuda")
+
+    def said(place: torch.device, *words: str, told: bool = True) -> str:
+        settings = train_settings(frozen(composed("train", words)))
+        session._check_layout(policy, settings, place, told)
+        return capsys.readouterr().err
+
+    assert said(cpu) == said(cuda) == ""
+    with pytest.raises(ConfigError, match="activation_checkpointing: FlexAttention"):
+        said(cuda, "activation_checkpointing=selective")
+    assert said(cpu, "activation_checkpointing=selective") == ""
+    policy.config.attention_dropout = 0.1
+    assert "attention has dropout" in said(cpu)
+    assert said(cpu, told=False) == said(cpu, "scoring.layout=masked") == ""
+    assert "dropout" in said(cuda, "activation_checkpointing=selective")  # masks do not mind
