@@ -61,7 +61,7 @@ def _memory(result: Result) -> Iterator[Markup]:
             Series(name, _colour(name), tuple(
                 _exactly(c.arms[name].above / 1e6, float(c.setting["scored"]))
                 for c in cells if name in c.arms
-            )) for name in names
+            ), dash=int("recomputed" in name)) for name in names
         )  # fmt: skip
         charts.append(Lines(f"vocabulary of {size:,}", "MB", "scored tokens", series))
     top = max(chart.top for chart in charts)

@@ -46,11 +46,12 @@ def check_peer() -> None:
 def own_jobs(common: Mapping[str, Any], micros: Sequence[int], recompute: Sequence[int] = ()
              ) -> dict[str, Job]:  # fmt: skip
     """bvrank's arms, one for each number of examples per forward, and of those that compute
-    activations again."""
+    activations again, whose layers are not compiled."""
     given = {**common, "library": "bvrank", "layout": "forest", "chunk": 1024}
     jobs = {f"bvrank micro {m}": {**given, "micro": m, "recompute": False} for m in micros}
     for micro in recompute:
-        jobs[f"bvrank micro {micro} recomputed"] = {**given, "micro": micro, "recompute": True}
+        name = f"bvrank micro {micro} recomputed" + (", uncompiled" if given["compile"] else "")
+        jobs[name] = {**given, "micro": micro, "recompute": True, "compile": False}
     return jobs
 
 

@@ -31,7 +31,7 @@ def test_missing_trl_is_said_before_anything_is_made(monkeypatch: pytest.MonkeyP
 
 
 def test_trl_is_run_once_for_each_view() -> None:
-    common = {"views": [FULL, BARE], "batch": 4}
+    common = {"views": [FULL, BARE], "batch": 4, "compile": False}
     setting = Setting(2, "live")
     assert setting.name == "trl micro 2 live"
     both = peer_jobs(common, setting)
@@ -42,6 +42,13 @@ def test_trl_is_run_once_for_each_view() -> None:
     assert list(peer_jobs({**common, "views": [FULL]}, setting)) == ["trl micro 2 live"]
     assert {n: j["micro"] for n, j in own_jobs(common, [4, 1], [2]).items()} == {
         "bvrank micro 4": 4, "bvrank micro 1": 1, "bvrank micro 2 recomputed": 2,
+    }  # fmt: skip
+
+
+def test_what_is_recomputed_is_not_compiled_and_says_so() -> None:
+    jobs = own_jobs({"compile": True}, [4], [2])
+    assert {name: (job["compile"], job["recompute"]) for name, job in jobs.items()} == {
+        "bvrank micro 4": (True, False), "bvrank micro 2 recomputed, uncompiled": (False, True),
     }  # fmt: skip
 
 
