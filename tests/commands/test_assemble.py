@@ -97,7 +97,11 @@ def test_rows_end_where_longrope_turns_to_other_angles() -> None:
     rows: Any = SimpleNamespace(train=[tree], held_out=[])
 
     def reaching(most: int, rope: dict[str, Any] | None) -> Any:
-        config = Phi3Config(max_position_embeddings=most, rope_parameters=rope, pad_token_id=0)
+        end = (rope or {}).get("original_max_position_embeddings", most)
+        config = Phi3Config(
+            max_position_embeddings=most, original_max_position_embeddings=end,
+            rope_parameters=rope, pad_token_id=0,
+        )  # fmt: skip
         return SimpleNamespace(config=config)
 
     short, long = tree.longest - 1, tree.longest
