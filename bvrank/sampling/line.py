@@ -162,8 +162,8 @@ class Line:
     async def _answered(self, request: Request) -> Result:
         """The result of `request`, after as many attempts as it takes."""
         tries = used = 0
+        replies = self._health.replies
         while True:
-            before = self._health.replies
             tries += 1
             async with self._slots:
                 outcome = await self._attempt(request, tries)
@@ -171,7 +171,8 @@ class Line:
                 self._health.reply()
                 return outcome
             # Throttled while others are answered: the server lives, and the attempt is free.
-            used += not (outcome.reason == "rate_limit" and self._health.replies > before)
+            used += not (outcome.reason == "rate_limit" and self._health.replies > replies)
+            replies = self._health.replies
             last = not outcome.again or used > self._server.retries
             self.done.put(outcome)
             if stop := self._health.fault(outcome, tries, last):

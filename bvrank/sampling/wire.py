@@ -56,8 +56,8 @@ def merged(into: Mapping[str, Any], added: Mapping[str, Any]) -> dict[str, Any]:
     out = dict(into)
     for key, value in added.items():
         old = out.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        out[key] = merged(old, value) if both else value
+        nested = isinstance(old, Mapping) and isinstance(value, Mapping)
+        out[key] = merged(_mapping(old), value) if nested else value
     return out
 
 
