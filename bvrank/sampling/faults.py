@@ -81,6 +81,7 @@ class Health:
         """A request was answered."""
         self.replies += 1
         self._losses = 0
+        self._heard = True
 
     def fault(self, fault: Fault, tries: int, last: bool) -> BvrankError | None:
         """An attempt, the `tries`-th of its request, failed; `last`: there will be no other.
@@ -95,9 +96,7 @@ class Health:
             return self._refused(fault)
         return self._given_up(fault, last and not own)
 
-    def _silent(self, fault: Fault) -> RunError | None:
-        if self.replies:
-            return self._given_up(fault, True)
+    def _silent(self, fault: Fault) -> RunError:
         if fault.reason == "timeout":
             return self._stop(
                 f"no request was answered in time ({fault.message})",
