@@ -41,16 +41,23 @@ def main(config: dict[str, Any]) -> int:
 def work(config: dict[str, Any], ranks: Ranks) -> int:
     """All stages in this process, one of `ranks`."""
     asked = request(config)
+    before = ranks.first and _is_finished(asked)
+    made = None if ranks.agree(before) else _Work.of(asked, ranks)
     with _opened(asked, ranks) as run:
-        if run.finished:
-            return _told(asked, run) if ranks.first else 0
-        made = _Work.of(asked, ranks, run)
-        made.generate()
-        made.score()
+        if made is None or run.finished:
+            return _told(run) if ranks.first else 0
+        made.generate(run)
+        made.score(run)
         if ranks.first:
-            made.select()
-            return _told(asked, run)
+            made.select(run)
+            return _told(run)
     return 0
+
+
+def _is_finished(asked: Request) -> bool:
+    if asked.settings.force or not is_run(asked.folder):
+        return False
+    return read_manifest(asked.folder).get("status") == "finished"
 
 
 def _opened(asked: Request, ranks: Ranks) -> RunFolder:
@@ -60,7 +67,7 @@ def _opened(asked: Request, ranks: Ranks) -> RunFolder:
     if ranks.first:
         there = is_run(asked.folder) and not asked.settings.force
         run = open_run(
-            asked.folder.parent, asked.name, asked.config, resume=there,
+            asked.folder.parent, asked.name, asked.kept, resume=there,
             force=asked.settings.force, content=asked.content,
         )  # fmt: skip
         for note in run.notes:
@@ -95,7 +102,6 @@ class _Work:
 
     asked: Request
     ranks: Ranks
-    run: RunFolder
     prompts: list[Prompt]
     refused: list[Refused]
     policy: Any  # commands.policies.Policy, or None
@@ -103,7 +109,7 @@ class _Work:
     work: Any
 
     @classmethod
-    def of(cls, asked: Request, ranks: Ranks, run: RunFolder) -> _Work:
+    def of(cls, asked: Request, ranks: Ranks) -> _Work:
         """Prompts and generator, loaded; DataError when too many prompts are refused."""
         from bvrank.commands.policies import load
         from bvrank.sampling.local import Work
@@ -114,28 +120,25 @@ class _Work:
         prompts, refused = prompts_of(asked, generator)
         checked = checked_rows(prompts, settings.check.rows) if policy is not None else frozenset()
         work = Work(prompts, tuple(settings.modes), settings.n, settings.seed, checked)
-        return cls(asked, ranks, run, prompts, refused, policy, generator, work)
+        return cls(asked, ranks, prompts, refused, policy, generator, work)
 
-    def generate(self) -> None:
+    def generate(self, run: RunFolder) -> None:
         from bvrank.sampling.pipeline import generate
 
-        if self.ranks.first:
-            told = vars(self.asked.launcher) | {"timeout": None}
-            self.run.update(responses=None, prompts=len(self.prompts), launcher=str(told))
-        generate(self.run.path, self.work, self.generator, self.ranks)
-        if self.ranks.first:
-            self.run.update(responses=self.asked.responses)
+        generate(run.path, self.work, self.generator, self.ranks)
+        run.update(responses=self.asked.responses, prompts=len(self.prompts),
+                   processes=self.ranks.world)  # fmt: skip
 
-    def score(self) -> None:
+    def score(self, run: RunFolder) -> None:
         from bvrank.sampling.pipeline import responses_of, score
 
-        made = responses_of(self.run.path)
-        score(self.run.path, self.prompts, made, self.asked.reward, self.ranks)
+        made = responses_of(run.path)
+        score(run.path, self.prompts, made, self.asked.reward, self.ranks)
 
-    def select(self) -> None:
+    def select(self, run: RunFolder) -> None:
         from bvrank.commands.closing import close
 
-        close(self.asked, self.run, self.prompts, self.refused, self.policy, self.generator)
+        close(self.asked, run, self.prompts, self.refused, self.policy, self.generator)
 
 
 def prompts_of(asked: Request, generator: Any) -> tuple[list[Prompt], list[Refused]]:
@@ -161,7 +164,7 @@ def checked_rows(prompts: list[Prompt], count: int) -> frozenset[int]:
     return frozenset(p.row for p in prompts[::step][:count])
 
 
-def _told(asked: Request, run: RunFolder) -> int:
+def _told(run: RunFolder) -> int:
     from bvrank.commands.closing import show
 
     if run.finished:

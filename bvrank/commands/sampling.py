@@ -17,13 +17,13 @@ from bvrank.data.fingerprint import fingerprint
 from bvrank.errors import ConfigError
 from bvrank.paths import store_dir
 from bvrank.run.files import to_json
-from bvrank.run.identity import canonical
+from bvrank.run.identity import IGNORED, canonical
 from bvrank.sampling.selection import Selection
 
 GROUPS = ("model", "prompts", "sampler", "reward", "launcher")
 # What decides the responses; the rest of the config decides what is made of them, or nothing.
 RESPONSES = ("model", "prompts", "sampler", "seed", "n", "modes", "template", "precision")
-PAIRS = (*RESPONSES, "reward", "select", "formats", "check")
+PASSING = (*IGNORED, "dry_run")
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1}  # nats per token
 
 
@@ -103,6 +103,11 @@ class Request:
         return Path(self.settings.outputs).expanduser() / self.name
 
     @property
+    def kept(self) -> dict[str, Any]:
+        """The config as the folder keeps it."""
+        return {k: v for k, v in self.config.items() if k != "dry_run"}
+
+    @property
     def responses(self) -> str:
         """What decides the responses, as a hash."""
         return digest(self.config, RESPONSES, self.content)
@@ -134,4 +139,5 @@ def digest(config: Mapping[str, Any], keys: tuple[str, ...], content: str) -> st
 def _name(config: Mapping[str, Any], content: str) -> str:
     kind = str(config["prompts"]["_target_"]).rpartition(".")[2].lower()
     drawn = str(config["sampler"]["_target_"]).rpartition(".")[2].lower()
-    return f"{kind}-{drawn}-s{config['seed']}-{digest(config, PAIRS, content)[:8]}"
+    keys = tuple(k for k in config if k not in PASSING)
+    return f"{kind}-{drawn}-s{config['seed']}-{digest(config, keys, content)[:8]}"

@@ -171,20 +171,23 @@ def _examples(tally: Tally) -> Iterator[str]:
     for view, rows in sorted(tally.examples.items(), reverse=True):
         for number, row in enumerate(rows, start=1):
             yield f"### {view}, {number}"
-            yield _quoted("prompt", row["prompt"])
+            yield _quoted("prompt", _short(_text(row["prompt"])))
             for name in ("chosen", "rejected"):
                 side = row[name][0] if isinstance(row[name], list) else row[name]
                 told = f"{name}, score {row[f'{name}_score']:.4g}"
-                text = side["answer"]
+                text = _short(side["answer"])
                 if side["think"] is not None:
                     text = f"<think>\n{_short(side['think'])}\n</think>\n\n{text}"
                 yield _quoted(told, text)
 
 
-def _quoted(title: str, value: Any) -> str:
-    if not isinstance(value, str):
-        value = "\n".join(f"{m['role']}: {m['content']}" for m in value)
-    text = _short(value)
+def _text(prompt: Any) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+
+
+def _quoted(title: str, text: str) -> str:
     fence = "`" * max(3, 1 + _longest_run(text))
     return f"{title}\n\n{fence}text\n{text}\n{fence}"
 

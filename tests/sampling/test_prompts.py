@@ -105,9 +105,9 @@ def test_sums_bring_their_answers() -> None:
 
 @pytest.mark.parametrize("given", [{"problems": 0}, {"problems": 10**7}])
 def test_settings_out_of_range(given: dict[str, int]) -> None:
-    with pytest.raises(ConfigError, match="^problems: "):
+    with pytest.raises(ConfigError, match=r"^problems: "):
         Arithmetic(**given)
-    with pytest.raises(ConfigError, match="^limit: must be at least 1"):
+    with pytest.raises(ConfigError, match=r"^limit: must be at least 1"):
         File("a", limit=0)
 
 
