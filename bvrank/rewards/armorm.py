@@ -82,7 +82,7 @@ class ArmoRM(Reader):
         ]
 
 
-class Network(LlamaPreTrainedModel):  # type: ignore[misc]
+class Network(LlamaPreTrainedModel):  # type: ignore[no-untyped-call]
     """The Llama body and its heads, by the names of the published weights."""
 
     def __init__(self, config: Any) -> None:
@@ -92,7 +92,7 @@ class Network(LlamaPreTrainedModel):  # type: ignore[misc]
         self.regression_layer = nn.Linear(config.hidden_size, count, bias=False)
         self.reward_transform_matrix = nn.Parameter(torch.eye(count))
         self.gating = Gating(config, count)
-        self.post_init()
+        self.post_init()  # type: ignore[no-untyped-call]
 
     def forward(self, ids: Tensor, mask: Tensor, gates: Tensor) -> tuple[Tensor, Tensor]:
         """Scores [R] and objectives [R,O], float32, of right-padded ids [R,T]; `gates` [R] are the
@@ -121,4 +121,5 @@ class Gating(nn.Module):
         for layer in self.layers[:-1]:
             hidden = torch.relu(layer(hidden))
         logits = self.layers[-1](hidden).float()
-        return (logits / self.temperature).softmax(1) * self.logit_scale[0].float()
+        weights: Tensor = (logits / self.temperature).softmax(1) * self.logit_scale[0].float()
+        return weights

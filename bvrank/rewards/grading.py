@@ -14,6 +14,7 @@ import contextlib
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -52,10 +53,13 @@ def _gold(text: str) -> list[Any]:
     """What a gold column states; [] where it cannot be read. Of 62.5% both 0.625 and 62.5 count, as
     the library reads the sign in an answer now this way and now that."""
     text = _concluded(text)
-    bare = text.replace("\\%", "").replace("%", "")
+    readings = dict.fromkeys((text, text.replace("\\%", "%"), re.sub(r"\\?%", "", text)))
+    return [value for reading in readings for value in _first(reading)]
+
+
+def _first(text: str) -> list[Any]:
     found = (_parsed(form, "no_fallback") for form in _forms(text))
-    first = next(filter(None, found), [])
-    return first + _gold(bare) if bare != text else first
+    return next(filter(None, found), [])
 
 
 def _forms(text: str) -> Iterator[str]:

@@ -38,7 +38,7 @@ class Python:
     def identity(self) -> str:
         """The function's name, the text of its file, and `version`."""
         try:
-            text = Path(inspect.getsourcefile(self.function) or "").read_bytes()
+            text = Path(inspect.getsourcefile(inspect.unwrap(self.function)) or "").read_bytes()
         except (TypeError, OSError):  # a compiled function has no text
             text = b""
         return f"python {self._name} {sha256(text).hexdigest()[:24]} {self.version}".rstrip()

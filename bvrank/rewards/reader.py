@@ -71,15 +71,18 @@ class Reader:
     @property
     def _longest(self) -> int:
         """Tokens at most. ConfigError when `max_length` goes beyond the model's positions."""
-        positions = getattr(self._config.get_text_config(), "max_position_embeddings", None)
-        if positions is None and self.max_length is None:
+        positions: int | None = getattr(
+            self._config.get_text_config(), "max_position_embeddings", None
+        )
+        longest = self.max_length or positions
+        if longest is None:
             raise ConfigError("needs a value: the model does not say", where="reward.max_length")
-        if positions is not None and (self.max_length or 0) > positions:
+        if positions is not None and longest > positions:
             raise ConfigError(
-                f"is {self.max_length}, but the model has {positions} positions",
+                f"is {longest}, but the model has {positions} positions",
                 where="reward.max_length",
             )
-        return int(self.max_length or positions)
+        return longest
 
     def _identified(self, kind: str, **more: Any) -> str:
         """What decides the scores, as JSON: weights by content here, by commit on the hub."""
@@ -94,8 +97,9 @@ class Reader:
         """The model in eval mode, on its device. ModelError when a weight is missing or left over:
         transformers would draw the missing ones at random."""
         model, told = self._folder.weights(
-            load, what, dtype=DTYPES[self.precision], output_loading_info=True
-        )
+            load, what, dtype=DTYPES[self.precision], output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told below, by name
+        )  # fmt: skip
         odd = {k: sorted(map(str, told[f"{k}_keys"])) for k in ("missing", "unexpected")}
         odd["of another shape"] = sorted(str(k[0]) for k in told.get("mismatched_keys", ()))
         found = [f"{what}: {_few(names)}" for what, names in odd.items() if names]

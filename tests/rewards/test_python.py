@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ def test_a_function_that_fails_names_its_rows(
 def mylab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "mylab_rewards.py").write_text("def score(rows):\n    return [1.0 for _ in rows]\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "mylab_rewards", raising=False)
     return tmp_path / "mylab_rewards.py"
 
 
