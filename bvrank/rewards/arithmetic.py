@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from bvrank.data.arithmetic import correct
-from bvrank.rewards import Asked, Scored
+from bvrank.records import Asked, Scored
 
 VERSION = 1  # of the verdicts; what an older version scored is scored again
 

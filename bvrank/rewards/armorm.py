@@ -24,7 +24,7 @@ from transformers import LlamaModel
 from transformers.models.llama.modeling_llama import LlamaPreTrainedModel
 
 from bvrank.errors import ModelError
-from bvrank.rewards import Asked, Scored
+from bvrank.records import Asked, Scored
 from bvrank.rewards.batching import Figures, Row, padded, scored
 from bvrank.rewards.reader import Reader
 

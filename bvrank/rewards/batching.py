@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bvrank.rewards import Asked, Scored
+from bvrank.records import Asked, Scored
 from bvrank.rewards.rendering import Unscorable
 
 WINDOW = 16  # batches' worth of tokens that are read ahead, to be sorted by length

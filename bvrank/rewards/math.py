@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bvrank.errors import ConfigError, RunError
-from bvrank.rewards import Asked, Scored
+from bvrank.records import Asked, Scored
 
 VERSION = 1  # of the verdicts; what an older version scored is scored again
 LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")

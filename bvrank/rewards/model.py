@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from bvrank.errors import ConfigError
-from bvrank.rewards import Asked, Scored
+from bvrank.records import Asked, Scored
 from bvrank.rewards.batching import Figures, Row, padded, scored, unused
 from bvrank.rewards.reader import Reader
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.errors import BvrankError, ConfigError, DataError, RunError
-from bvrank.rewards import Asked, Scored
+from bvrank.records import Asked, Scored
 
 Row = Mapping[str, Any]
 

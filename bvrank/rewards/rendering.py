@@ -10,8 +10,7 @@ from typing import Any
 from bvrank.data.dates import date_string, parsed_date, pinned
 from bvrank.data.templates import control_tokens
 from bvrank.errors import ConfigError, ModelError
-from bvrank.records import Message
-from bvrank.rewards import Asked
+from bvrank.records import Asked, Message
 
 
 class Unscorable(Exception):

@@ -10,8 +10,7 @@ import torch
 from transformers import LlamaConfig, Qwen3Config, Qwen3ForSequenceClassification
 
 from bvrank.models.tiny import PAD, tiny_tokenizer
-from bvrank.records import Message
-from bvrank.rewards import Asked
+from bvrank.records import Asked, Message
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 261, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,

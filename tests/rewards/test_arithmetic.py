@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bvrank.data.arithmetic import problems
-from bvrank.rewards import Asked, Scored
+from bvrank.records import Asked, Scored
 from bvrank.rewards.arithmetic import Arithmetic
 
 

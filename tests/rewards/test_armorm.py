@@ -13,8 +13,7 @@ from transformers import AutoTokenizer, LlamaModel
 
 from bvrank.errors import ModelError
 from bvrank.models.tiny import tiny_tokenizer
-from bvrank.records import Message
-from bvrank.rewards import Asked
+from bvrank.records import Asked, Message
 from bvrank.rewards.armorm import OBJECTIVES, ArmoRM
 from bvrank.rewards.model import Model
 from tests.rewards.models import armo_config, asked, classifier

@@ -14,7 +14,8 @@ import pytest
 
 from bvrank.answers import split
 from bvrank.errors import ConfigError, RunError
-from bvrank.rewards import Asked, Scored, math
+from bvrank.records import Asked, Scored
+from bvrank.rewards import math
 from bvrank.rewards.math import Math
 
 REAL = Path(os.environ.get("BVRANK_REAL_DATA", "/nonexistent"))

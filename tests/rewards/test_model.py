@@ -19,8 +19,7 @@ from transformers import (
 
 from bvrank.errors import ConfigError, ModelError
 from bvrank.models.tiny import tiny_model, tiny_tokenizer
-from bvrank.records import Message
-from bvrank.rewards import Asked
+from bvrank.records import Asked, Message
 from bvrank.rewards.model import Model
 from tests.rewards.models import PAD_ID, asked, classifier
 

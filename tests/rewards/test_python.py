@@ -11,8 +11,7 @@ import pytest
 
 from bvrank.commands.build import build
 from bvrank.errors import ConfigError, DataError, RunError
-from bvrank.records import Message
-from bvrank.rewards import Asked
+from bvrank.records import Asked, Message
 from bvrank.rewards.python import Python
 
 ROWS = [Asked(f"r{i}", (Message("user", "q"),), "a" * i, str(i)) for i in range(5)]
