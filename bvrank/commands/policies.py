@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -19,6 +20,7 @@ from bvrank.models.corpus import Corpus
 from bvrank.models.tiny import Tiny
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import TokenBatch
+from bvrank.sampling.local import positions
 from bvrank.sampling.responses import Prompt
 from bvrank.scoring.collate import Collator
 from bvrank.scoring.scorer import Scorer, cost_of, packing
@@ -27,13 +29,43 @@ CHUNK = 1024  # scored tokens that pass the head at a time
 TEXTS = 100_000  # prompts that a tokenizer of model=scratch is trained on
 
 
-@dataclass(frozen=True)
+@dataclass
 class Policy:
-    """A model and what it takes to draw from it and to score with it."""
+    """A model and what it takes to draw from it and to score with it; weights are loaded when they
+    are first asked for. `path` and `revision`: the folder or hub id, None of a model that is made;
+    `narrow`: weights and arithmetic in bf16."""
 
-    model: Any
+    asked: Request
+    tokenizer: Any
     template: Template
     device: torch.device
+
+    @property
+    def path(self) -> str | None:
+        return getattr(self.asked.model, "path", None)
+
+    @property
+    def revision(self) -> str | None:
+        return getattr(self.asked.model, "revision", None)
+
+    @property
+    def narrow(self) -> bool:
+        return self.asked.settings.precision == "bf16"
+
+    @cached_property
+    def model(self) -> Any:
+        """The weights, where this rank computes."""
+        node, seed = self.asked.model, self.asked.settings.seed
+        model = node.model(self.tokenizer, seed)
+        if isinstance(node, Tiny):
+            prepare.teach(node, model, self.tokenizer, self.asked.store)
+        model = node.lora.wrap(model, seed)
+        return model.to(self.device, torch.bfloat16 if self.narrow else torch.float32).eval()
+
+    @property
+    def positions(self) -> int:
+        """How many tokens the model's positions reach; known without its weights."""
+        return positions(self.asked.model.skeleton())
 
     def collator(self) -> Collator:
         """Rows as training lays them out."""
@@ -46,25 +78,19 @@ class Policy:
 
 
 def load(asked: Request, ranks: Ranks = ALONE) -> Policy:
-    """The policy of the config, where this rank computes; bf16 is of weights and arithmetic."""
+    """The policy of the config, for this rank."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
     where = device(asked.settings.device)
     if where.type == "cuda":
         where = torch.device("cuda", ranks.local)
     tokenizer = asked.model.tokenizer(Corpus(lambda: _texts(asked), asked.store))
-    template = asked.settings.template.template(tokenizer)
-    model = asked.model.model(tokenizer, asked.settings.seed)
-    if isinstance(asked.model, Tiny):
-        prepare.teach(asked.model, model, tokenizer, asked.store)
-    model = asked.model.lora.wrap(model, asked.settings.seed)
-    kind = torch.bfloat16 if asked.settings.precision == "bf16" else torch.float32
-    return Policy(model.to(where, kind).eval(), template, where)
+    return Policy(asked, tokenizer, asked.settings.template.template(tokenizer), where)
 
 
 def ready(asked: Request) -> None:
     """Leaves in the store what every process would otherwise make."""
     if isinstance(asked.model, Tiny) or hasattr(asked.model, "vocabulary"):
-        load(asked)
+        load(asked).model.eval()
 
 
 def _texts(asked: Request) -> Iterator[str]:

@@ -126,6 +126,8 @@ class _Work:
         from bvrank.sampling.pipeline import generate
 
         generate(run.path, self.work, self.generator, self.ranks)
+        if hasattr(self.generator, "close"):
+            self.generator.close()
         run.update(responses=self.asked.responses, prompts=len(self.prompts),
                    processes=self.ranks.world)  # fmt: skip
 

@@ -77,36 +77,56 @@ class Drawn:
         return self.sample.finished
 
 
-class Local:
-    """Makes responses with a model and its template."""
+class Templated:
+    """What is drawn from token ids: prompts rendered by a template, of which `room` positions have
+    to hold prompt and response."""
 
-    def __init__(self, model: Any, template: Template, how: Transformers) -> None:
-        self.model, self.template, self.how = model, template, how
+    def __init__(self, template: Template, room: int, max_new_tokens: int) -> None:
+        self.template, self.room, self.most = template, room, max_new_tokens
 
     def fitting(self, prompts: Sequence[Prompt], modes: Sequence[Mode]
                 ) -> tuple[list[Prompt], list[Refused]]:  # fmt: skip
-        """The prompts that the template renders and that leave room for a token, and the others."""
+        """The prompts that the template renders and that leave room, and the others."""
         kept: list[Prompt] = []
         refused: list[Refused] = []
-        room = positions(self.model)
         for prompt in prompts:
             try:
                 texts = [self.template.prompt_text(prompt.messages, mode) for mode in modes]
                 longest = max(map(len, self.template.ids(texts)))
-                if longest + self.how.max_new_tokens > room:
-                    told = f"{longest} tokens and {self.how.max_new_tokens} new ones are more "
-                    raise Unfit("too_long", told + f"than the model's {room} positions")
+                if longest + self.most > self.room:
+                    told = f"{longest} tokens and {self.most} new ones are more "
+                    raise Unfit("too_long", told + f"than the model's {self.room} positions")
                 kept.append(prompt)
             except Unfit as error:
                 refused.append(error.refused(prompt.where))
         return kept, refused
+
+    def fits(self, made: Made) -> str | None:
+        """Why a response cannot be a side of a row: text of a special token would be refused."""
+        try:
+            self.template.completion_text(Candidate(made.answer or "", made.think, mode=made.mode))
+        except Unfit as error:
+            return error.reason
+        return None
+
+    def ids(self, prompts: Sequence[Prompt], mode: Mode) -> list[list[int]]:
+        """The prompts' token ids in a mode."""
+        return self.template.ids([self.template.prompt_text(p.messages, mode) for p in prompts])
+
+
+class Local(Templated):
+    """Makes responses with a model and its template."""
+
+    def __init__(self, model: Any, template: Template, how: Transformers) -> None:
+        super().__init__(template, positions(model), how.max_new_tokens)
+        self.model, self.how = model, how
 
     def responses(self, work: Work, mode: Mode, known: Container[Any], rank: int, world: int
                   ) -> Iterator[list[Made]]:  # fmt: skip
         """The responses of this rank's batches, a batch at a time; batches of which all is known
         are left out. Batches do not depend on what is known, so that a run that goes on draws what
         it would have drawn."""
-        ids = self._ids(work.prompts, mode)
+        ids = self.ids(work.prompts, mode)
         sampling, stop = self.how.sampling(work.n), self.template.end_id
         own = list(in_batches(ids, sampling, self.how.sequences))[rank::world]
         wanted = [
@@ -119,14 +139,11 @@ class Local:
             flat = [sample for group in groups for sample in group]
             found = drawn(flat, self.template, mode)
             keys = [(work.prompts[r], copy) for r in rows for copy in range(work.n)]
-            yield [
-                _made(mode, prompt, copy, d, prompt.row in work.checked and copy == 0)
-                for (prompt, copy), d in zip(keys, found, strict=True)
-            ]
+            yield [made_of(work, mode, *key, d) for key, d in zip(keys, found, strict=True)]
 
     def pilot(self, work: Work, tokens: int) -> int:
         """Draws the first batch, `tokens` of each response at most; how many were drawn."""
-        ids = self._ids(work.prompts, work.modes[0])
+        ids = self.ids(work.prompts, work.modes[0])
         how = replace(self.how.sampling(work.n), max_new_tokens=tokens)
         rows = next(in_batches(ids, how, self.how.sequences))
         stop = self.template.end_id
@@ -134,17 +151,6 @@ class Local:
             self.model, ids, [rows], how, stop_ids=(stop,), pad_id=stop, seed=work.seed
         )
         return sum(len(s.ids) for group in groups for s in group)
-
-    def fits(self, made: Made) -> str | None:
-        """Why a response cannot be a side of a row: text of a special token would be refused."""
-        try:
-            self.template.completion_text(Candidate(made.answer or "", made.think, mode=made.mode))
-        except Unfit as error:
-            return error.reason
-        return None
-
-    def _ids(self, prompts: Sequence[Prompt], mode: Mode) -> list[list[int]]:
-        return self.template.ids([self.template.prompt_text(p.messages, mode) for p in prompts])
 
 
 def respond(model: Any, template: Template, questions: Sequence[str], mode: Mode,
@@ -184,8 +190,9 @@ def check_drawing(temperature: float, top_p: float, max_new_tokens: int) -> None
         raise ConfigError(f"must be at least 1, got {max_new_tokens}", where="max_new_tokens")
 
 
-def _made(mode: Mode, prompt: Prompt, copy: int, drawn: Drawn, checked: bool) -> Made:
-    r, sample = drawn.response, drawn.sample
+def made_of(work: Work, mode: Mode, prompt: Prompt, copy: int, drawn: Drawn) -> Made:
+    """The response as it is kept; ids and likelihood only where they will be compared."""
+    r, sample, checked = drawn.response, drawn.sample, prompt.row in work.checked and copy == 0
     return Made(
         mode, prompt.row, copy, r.trace, r.answer, r.closed,
         "stop" if sample.finished else "length", len(sample.ids), drawn.trace_tokens,
