@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -161,3 +162,40 @@ def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "| left out: thinking never closed | 1 |" in card
     assert "1 (12.5 %) of the Thinking responses ran out of tokens" in card
+
+
+def test_two_processes_make_the_same_pairs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each draws its share of the batches with the weights that the parent left in the store."""
+    words = (*SMALL, "select.unfinished=keep", "sampler.max_new_tokens=8", "reward=python",
+             "reward.function=tests.commands.test_sample.lengths", "trusted=[tests]",
+             "check.rows=2", f"store={tmp_path / 'store'}")  # fmt: skip
+    one = run((*words, f"outputs={tmp_path / 'one'}"))
+    two = run((*words, f"outputs={tmp_path / 'two'}", "launcher.processes=2"))
+    assert two.name == one.name
+    assert len(list(two.glob("responses-*.jsonl"))) == 2
+    for name in ("pairs.jsonl", "pairs.parquet"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def lengths(rows: list[dict[str, Any]]) -> list[float]:
+    """A reward: the longer the better."""
+    return [float(len(row["answer"])) for row in rows]
+
+
+REAL = Path(os.environ.get("BVRANK_REAL_DATA", "/nonexistent"))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs BVRANK_REAL_DATA")
+def test_real_rollouts_become_pairs_and_their_unclosed_traces_are_told(tmp_path: Path) -> None:
+    """60 completions of 30 problems: 29 never closed, and two problems have a right and a wrong
+    one left."""
+    path = REAL / "pairs" / "think_rollouts_aime24_30x2.jsonl.gz"
+    folder = run(
+        ("prompts=file", f"prompts.path={path}", "prompts.gold_column=gold", "sampler=recorded",
+         "reward=math", "modes=[thinking]", "n=2", f"outputs={tmp_path}")
+    )  # fmt: skip
+    card = (folder / "README.md").read_text()
+    assert "| left out: thinking never closed | 29 |" in card and "| pairs | 2 |" in card
+    assert "| thinking closed | 31 (51.7 %) |" in card
