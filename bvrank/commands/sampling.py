@@ -23,7 +23,8 @@ from bvrank.sampling.selection import Selection
 GROUPS = ("model", "prompts", "sampler", "reward", "launcher")
 # What decides the responses; the rest of the config decides what is made of them, or nothing.
 RESPONSES = ("model", "prompts", "sampler", "seed", "n", "modes", "template", "precision")
-PASSING = (*IGNORED, "dry_run")
+TRAINING = "optimizer"  # what model=hf says of training
+PASSING = (*IGNORED, "dry_run", TRAINING)
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1}  # nats per token
 
 
@@ -105,7 +106,7 @@ class Request:
     @property
     def kept(self) -> dict[str, Any]:
         """The config as the folder keeps it."""
-        return {k: v for k, v in self.config.items() if k != "dry_run"}
+        return {k: v for k, v in self.config.items() if k not in ("dry_run", TRAINING)}
 
     @property
     def responses(self) -> str:
@@ -115,7 +116,7 @@ class Request:
 
 def request(config: dict[str, Any]) -> Request:
     """Every part of the config, checked and built. ConfigError names the first misfit."""
-    values = {k: v for k, v in config.items() if k not in GROUPS}
+    values = {k: v for k, v in config.items() if k not in (*GROUPS, TRAINING)}
     settings: Settings = construct(Settings, values, "")
     trusted = settings.trusted
     prompts = build(config["prompts"], "prompts", trusted)
