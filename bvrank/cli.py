@@ -17,6 +17,7 @@ from bvrank.errors import ConfigError, did_you_mean
 
 COMMANDS = {
     "train": "train a policy with an objective, and measure what changed",
+    "sample": "make preference pairs: sample responses to prompts, score them, pair them",
     "doctor": "check machine, template and data, or prove that a run resumes",
     "inspect": "show rendered examples, their scored tokens, and what was refused",
     "convert": "turn files of public data sets into rows that train",

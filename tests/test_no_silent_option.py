@@ -128,7 +128,7 @@ def count_calls(patched: pytest.MonkeyPatch, calls: Counter[str]) -> None:
 
     from bvrank.scoring.scorer import Scorer
 
-    patched.setattr("bvrank.sampling.pairs.generate", sampler(calls))
+    patched.setattr("bvrank.sampling.local.sampled", sampler(calls))
     for owner, name in ((Scorer, "_logits"), (Qwen3MLP, "forward")):
         real = getattr(owner, name)
 
