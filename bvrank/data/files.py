@@ -11,12 +11,12 @@ import gzip
 import io
 import json
 import sys
-import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from bvrank.data.hub import hub_rows, saved_rows
+from bvrank.data.lines import guarded, numbered
 from bvrank.errors import DataError, did_you_mean
 
 Row = tuple[str, dict[str, Any]]
@@ -52,7 +52,7 @@ def read_rows(path: str | Path, split: str | None = None) -> Iterator[Row]:
         raise DataError(
             f"a single file has no split '{split}'", where=str(path), repair="Leave the split out."
         )
-    return _guarded(place)
+    return guarded(place, _file_rows)
 
 
 def counted(path: Any) -> int | None:
@@ -88,35 +88,10 @@ def _format(place: Path) -> str | None:
     return SUFFIXES.get(Path(place.name.removesuffix(".gz")).suffix.lower())
 
 
-def _guarded(place: Path) -> Iterator[Row]:
-    """The rows of a file, with what the operating system or gzip may raise made a DataError."""
-    seen = 0
-    try:
-        for row in _file_rows(place):
-            seen += 1
-            yield row
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"the gzip stream is cut or damaged after {seen:,} rows ({error})",
-            where=str(place),
-            repair=f"Fetch or compress it again; `gzip -t {place.name}` checks it.",
-        ) from error
-    except OSError as error:
-        raise DataError(f"cannot be read ({error.strerror or error})", where=str(place)) from error
-    if not seen:
-        raise DataError("holds no rows", where=str(place), repair="Name a file with rows in it.")
-
-
-def _file_rows(place: Path) -> Iterator[Row]:
-    with place.open("rb") as raw:
-        head = raw.read(2)
-        raw.seek(0)
-        stream: IO[bytes] = raw
-        if head == b"\x1f\x8b":
-            stream = io.BufferedReader(gzip.GzipFile(fileobj=raw))
-        start = stream.peek(512) if hasattr(stream, "peek") else b""
-        kind = _sniffed(_format(place), start[:512], place)
-        yield from READERS[kind](stream, place)
+def _file_rows(stream: IO[bytes], place: Path) -> Iterator[Row]:
+    start = stream.peek(512) if hasattr(stream, "peek") else b""
+    kind = _sniffed(_format(place), start[:512], place)
+    yield from READERS[kind](stream, place)
 
 
 def _sniffed(named: str | None, start: bytes, place: Path) -> str:
@@ -156,7 +131,7 @@ def _begins_an_array(text: bytes) -> bool:
 
 
 def _jsonl(stream: Iterable[bytes], place: Path) -> Iterator[Row]:
-    for number, line in _lines(stream, place):
+    for number, line in numbered(stream, place):
         if not line.strip():
             continue
         where = f"{place.name}:{number}"
@@ -165,7 +140,7 @@ def _jsonl(stream: Iterable[bytes], place: Path) -> Iterator[Row]:
 
 def _json(stream: IO[bytes], place: Path) -> Iterator[Row]:
     """A JSON array, an object with one list of objects, or lines of JSON that are misnamed."""
-    lines = list(_lines(stream, place))
+    lines = list(numbered(stream, place))
     text = "".join(line for _, line in lines)
     if not text.strip():
         return
@@ -200,7 +175,7 @@ def _array(value: Any, place: Path) -> list[Any]:
 
 def _csv(stream: IO[bytes], place: Path, delimiter: str = ",") -> Iterator[Row]:
     csv.field_size_limit(sys.maxsize)  # a trace easily passes the default of 131,072 characters
-    reader = csv.reader((t for _, t in _lines(stream, place)), delimiter=delimiter, strict=True)
+    reader = csv.reader((t for _, t in numbered(stream, place)), delimiter=delimiter, strict=True)
     header: list[str] | None = None
     line = 1
     try:
@@ -246,24 +221,6 @@ def _parquet(stream: IO[bytes], place: Path) -> Iterator[Row]:
 
 
 READERS = {"jsonl": _jsonl, "json": _json, "csv": _csv, "tsv": _tsv, "parquet": _parquet}
-
-
-def _lines(stream: Iterable[bytes], place: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines as text. Only "\\n" ends a line: U+2028 and its like may stand in JSON."""
-    offset = 0
-    for number, raw in enumerate(stream, start=1):
-        line = raw.removeprefix(b"\xef\xbb\xbf") if number == 1 else raw
-        try:
-            yield number, line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            at = offset + len(raw) - len(line) + error.start
-            raise DataError(
-                f"is not UTF-8: byte 0x{line[error.start]:02x} at offset {at}",
-                where=f"{place.name}:{number}",
-                repair="If it is Latin-1: iconv -f latin1 -t utf-8 "
-                f"{place.name} > utf8_{place.name}",
-            ) from error
-        offset += len(raw)
 
 
 def _loads(text: str) -> Any:
