@@ -11,7 +11,7 @@ from bvrank.commands.convert import main
 from bvrank.data.lists import Lists
 from bvrank.errors import ConfigError, DataError, RunError
 
-ARC = {"_target_": "bvrank.data.converters.arc.ARC"}
+ARC = {"_target_": "bvrank.data.converters.arc.ARC", "distractors": "given"}
 GOOD = {"instruction": "Why?\n\nAnswer1: a Answer2: b", "answer": "answer1"}
 
 
@@ -23,6 +23,8 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "path": str(tmp_path / "raw.json"),
         "out": str(tmp_path / "new" / "out.jsonl"),
         "split": None,
+        "test_fraction": 0.0,
+        "seed": 0,
         "force": False,
         "max_refused": 0.01,
         "trusted": [],
