@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 
 from bvrank.data.converters import Draft
 from bvrank.data.converters.base import Items, Listwise, asked, check_enough
-from bvrank.data.converters.pool import Pool, title_key
+from bvrank.data.converters.pool import Pool, plain_key, title_key
 from bvrank.data.converters.prompts import filled
 from bvrank.data.files import read_rows
 from bvrank.data.refusals import NO_TRUTH, Unfit
@@ -91,7 +91,7 @@ class Dialogues(Listwise):
         titles: dict[str, str] = {}
         for title in turn.titles:
             if self.repeats or title_key(title) not in known:
-                titles.setdefault(title_key(title), title)
+                titles.setdefault(plain_key(title), title)  # remakes are others
         if not titles:
             raise Unfit(NO_TRUTH, "recommends only what was named before")
         right = tuple(titles.values())

@@ -51,7 +51,7 @@ class LETOR(Listwise):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_template("document", self.document, "{features}")
-        check_template("feature", self.feature, "{number}", "{value}")
+        check_template("feature", self.feature, "{value}")
 
     def read(self, path: str | Path) -> Iterator[tuple[str, Any]]:
         """Queries with their documents, each at the line where it begins."""
