@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from random import Random
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from bvrank.data.converters import Draft
 from bvrank.data.converters.base import Items, Listwise, asked, check_enough
@@ -106,6 +106,18 @@ class Dialogues(Listwise):
             right, said, group, f"{group}:{number}", (*barred, *right),
         )  # fmt: skip
         return asked(where, content, said)
+
+    def finish(self, drafts: Sequence[Draft], known: Sequence[Draft]
+               ) -> Iterator[dict[str, Any] | Refused]:  # fmt: skip
+        """Fills lists up to their size. DataError when the suggestions are for other lists."""
+        ids = [d.content.id for d in known]
+        if self._suggestions and not self._suggestions.keys() & set(ids):
+            raise DataError(
+                f"suggests nothing for any list: their ids are like {ids[0]}",
+                where=str(self.suggestions),
+                repair="Take the ids of a file written without suggestions.",
+            )
+        return super().finish(drafts, known)
 
     @staticmethod
     def _key(text: str) -> str:

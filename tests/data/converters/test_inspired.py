@@ -56,6 +56,9 @@ def test_suggestions_come_from_a_file_and_the_rest_by_frequency(tmp_path: Path) 
     told, _ = made(converter, *(inspired(i) for i in range(5)))
     assert {t for t, g in gains(told[0]).items() if g == 1} == {"Solaris", "Stalker"}
     assert [list(r["relevance"]).count(1) for r in told] == [2] * 10
+    file.write_text(json.dumps({"id": "other:3", "titles": ideas}))
+    with pytest.raises(DataError, match="suggests nothing for any list"):
+        made(converter, inspired(1))
     file.write_text(json.dumps({"id": 3, "titles": ideas}))
     with pytest.raises(DataError, match="is no suggestion"):
         made(INSPIRED(suggestions=str(file)), inspired(1))
