@@ -19,7 +19,7 @@ from tests.servers import chatting, healthy
 from bvrank.commands.build import build
 from bvrank.errors import ConfigError
 from bvrank.records import Message
-from bvrank.rewards import Asked, Scored
+from bvrank.records import Asked, Scored
 from bvrank.rewards.judge import Judge
 from tests.commands.line import ROOT
 
