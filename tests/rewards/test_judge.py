@@ -12,16 +12,14 @@ import yaml
 
 pytest.importorskip("openai")
 
-from bvrank.sampling.chat import Decoding, Failure, Reply, Request
-from bvrank.sampling.openai import Server
-from tests.servers import chatting, healthy
-
 from bvrank.commands.build import build
 from bvrank.errors import ConfigError
-from bvrank.records import Message
-from bvrank.records import Asked, Scored
+from bvrank.records import Asked, Message, Scored
 from bvrank.rewards.judge import Judge
+from bvrank.sampling.chat import Decoding, Failure, Reply, Request
+from bvrank.sampling.openai import Server
 from tests.commands.line import ROOT
+from tests.servers import chatting, healthy
 
 SERVER = Server(model="m")
 RATING = r"Rating:\s*\[\[(\d+(?:\.\d+)?)\]\]"
