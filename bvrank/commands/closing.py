@@ -5,18 +5,17 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from bvrank.commands.sampling import Request
 from bvrank.data.refusals import write_refused
-from bvrank.errors import DataError
+from bvrank.errors import DataError, ModelError
 from bvrank.records import Mode, Refused
 from bvrank.run import RunFolder
 from bvrank.run.folder import told
 from bvrank.sampling.agreement import Agreement, agreement
-from bvrank.sampling.card import Facts, Tally, card, count_lines, remarks
+from bvrank.sampling.card import Facts, Tally, card, count_lines, reason, remarks
 from bvrank.sampling.pipeline import Fits, ModeCount, responses_of, scores_of, select
 from bvrank.sampling.responses import Prompt, Shelf
 from bvrank.sampling.writing import write_pairs, write_sums
@@ -51,7 +50,7 @@ def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Se
         write_refused(run.path / "refused.jsonl", refused)
         lines = {"counts": count_lines(facts), "remarks": list(remarks(facts)),
                  "heads": [_name(m) for m in counts], "files": [p.name for p in files],
-                 "agreement": None if found is None else asdict(found)}  # fmt: skip
+                 "agreement": None if found is None else found.told()}  # fmt: skip
         (run.path / TOLD).write_text(json.dumps(lines, indent=1), encoding="utf-8")
         write_sums(run.path)
     run.finish({"final": {f"{m}/pairs": c.pairs for m, c in counts.items()}})
@@ -76,10 +75,8 @@ def show(folder: Path) -> int:
     console.print(table)
     for remark in lines["remarks"]:
         console.print(f"note: {remark}", markup=False)
-    if (found := lines["agreement"]) is not None:
-        console.print(f"scorer and sampler: {found['compared']} responses agree to "
-                      f"{found['gap']:.1e} nats a token, {found['respelled']} come back as other "
-                      "tokens")  # fmt: skip
+    if lines["agreement"] is not None:
+        console.print(f"check: {lines['agreement']}")
     first = folder / lines["files"][0]
     console.print(f"card: {folder / CARD}", markup=False, soft_wrap=True)
     objective = "bvpo" if len(lines["heads"]) > 1 else "dpo"
@@ -94,10 +91,14 @@ def _agreement(asked: Request, prompts: Sequence[Prompt], made: Shelf, policy: A
         return None
     by_row = {p.row: p for p in prompts}
     keys = [k for k in made.ordered() if k[2] == 0]
-    drawn = [(by_row[m.row], m) for m in made.get(keys) if m.ids is not None and m.whole]
-    return agreement(
-        drawn, policy.template, policy.collator(), policy.scorer(), asked.settings.tolerance
-    )
+    drawn = [(by_row[m.row], m) for m in made.get(keys) if m.ids is not None]
+    how = policy.template, policy.scorer(), asked.settings.tolerance
+    try:
+        return agreement(drawn, policy.collator(), *how)
+    except ModelError as error:
+        if error.where != "model":
+            raise
+        return agreement(drawn, policy.collator("padded"), *how)  # a family that forbids packing
 
 
 def _tallied(rows: Iterator[dict[str, Any]], tally: Tally) -> Iterator[Mapping[str, Any]]:
@@ -108,9 +109,11 @@ def _tallied(rows: Iterator[dict[str, Any]], tally: Tally) -> Iterator[Mapping[s
 
 def _no_pair(facts: Facts, folder: Path) -> DataError:
     why = "; ".join(
-        f"{mode}: " + ", ".join(f"{n} {name}" for name, n in count.without.most_common())
-        for mode, count in facts.counts.items()
-    )
+        f"{mode}: " + ", ".join(
+            f"{total} {reason(name)}" for name, total in
+            (count.left_out + count.unscored + count.without).most_common()
+        ) for mode, count in facts.counts.items()
+    )  # fmt: skip
     return DataError(
         f"no prompt gives a pair ({why})", where=str(folder),
         repair="The responses stay. More of them (n), a higher temperature, a smaller "

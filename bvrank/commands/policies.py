@@ -23,6 +23,7 @@ from bvrank.records import TokenBatch
 from bvrank.sampling.local import positions
 from bvrank.sampling.responses import Prompt
 from bvrank.scoring.collate import Collator
+from bvrank.scoring.layout import Layout
 from bvrank.scoring.scorer import Scorer, cost_of, packing
 
 CHUNK = 1024  # scored tokens that pass the head at a time
@@ -67,9 +68,9 @@ class Policy:
         """How many tokens the model's positions reach; known without its weights."""
         return positions(self.asked.model.skeleton())
 
-    def collator(self) -> Collator:
+    def collator(self, layout: Layout = "forest") -> Collator:
         """Rows as training lays them out."""
-        return Collator(packing(self.model, "forest", self.device), cost_of(self.model))
+        return Collator(packing(self.model, layout, self.device), cost_of(self.model))
 
     def scorer(self) -> Callable[[TokenBatch], Tensor]:
         """Log-probs of a batch, as training computes them."""

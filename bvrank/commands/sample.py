@@ -73,7 +73,7 @@ def _opened(asked: Request, ranks: Ranks) -> RunFolder:
         for note in run.notes:
             print(note, file=sys.stderr)
         found = (run.path, run.finished, run.resumed)
-        if not run.finished and not run.resumed:
+        if not (run.finished or run.resumed or asked.settings.force):
             _adopt(asked, run.path)
     path, finished, resumed = ranks.agree(found) or (Path(), False, False)
     return run or Follower(path, finished=finished, resumed=resumed)

@@ -24,21 +24,38 @@ from bvrank.scoring.collate import Collator, Row
 
 @dataclass(frozen=True)
 class Agreement:
-    """Responses that were compared, those that come back as other tokens, and the largest
-    difference in nats per token."""
+    """Responses that were compared, those that come back as other tokens, those that were left out
+    for want of an end or an answer, and the largest difference in nats per token."""
 
     compared: int
     respelled: int
+    unfinished: int
     gap: float
 
+    def told(self) -> str:
+        """As a sentence."""
+        parts = [
+            f"{self.compared} responses are as likely in training as in sampling, to "
+            f"{self.gap:.1e} nats per token" if self.compared else "no response could be compared",
+        ]  # fmt: skip
+        if self.respelled:
+            parts.append(f"{self.respelled} come back as other tokens than were drawn, and train "
+                         "as those")  # fmt: skip
+        if self.unfinished:
+            parts.append(f"{self.unfinished} are unfinished or have no answer, and are left out")
+        return "; ".join(parts)
 
-def agreement(pairs: Sequence[tuple[Prompt, Made]], template: Template, collate: Collator,
+
+def agreement(pairs: Sequence[tuple[Prompt, Made]], collate: Collator, template: Template,
               score: Callable[[TokenBatch], Tensor], tolerance: float) -> Agreement:  # fmt: skip
-    """Compares whole responses that carry ids. ModelError above `tolerance` (nats per token)."""
-    compared = respelled = 0
+    """Compares finished responses that carry ids. ModelError above `tolerance` (nats per token)."""
+    compared = respelled = unfinished = 0
     worst = 0.0
     for prompt, made in pairs:
         if made.ids is None or made.logp is None:
+            continue
+        if not made.whole:
+            unfinished += 1
             continue
         row = _encoded(prompt, made, template)
         if row is None or _answer(row) != list(made.ids):
@@ -56,7 +73,7 @@ def agreement(pairs: Sequence[tuple[Prompt, Made]], template: Template, collate:
                 "check.tolerance may be right; check.rows=0 leaves the comparison out.",
             )  # fmt: skip
         compared, worst = compared + 1, max(worst, gap)
-    return Agreement(compared, respelled, worst)
+    return Agreement(compared, respelled, unfinished, worst)
 
 
 def _encoded(prompt: Prompt, made: Made, template: Template) -> Encoded | None:

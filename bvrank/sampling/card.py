@@ -32,6 +32,7 @@ REASONS = {
     "no_answer": "no answer behind the thinking", "duplicate": "said before",
     "special_token": "text of a special token", "one_response": "fewer than two to compare",
     "tie": "equal scores", "margin": "scores too close", "unfinished": "an unfinished response",
+    "duplicate_prompt": "repeated",
 }  # fmt: skip
 
 
@@ -97,7 +98,7 @@ def card(facts: Facts) -> str:
 def count_lines(facts: Facts) -> list[tuple[str, ...]]:
     """What became of prompts and responses, a column for each mode."""
     counts = list(facts.counts.values())
-    refused = ", ".join(f"{n} {name}" for name, n in facts.refused.most_common())
+    refused = ", ".join(f"{n} {reason(name)}" for name, n in facts.refused.most_common())
     lines = [("prompts", *[f"{facts.prompts:,}"] * len(counts)),
              *([("prompts refused", *[refused] * len(counts))] if refused else []),
              ("responses", *[f"{c.responses:,}" for c in counts]),
@@ -106,10 +107,14 @@ def count_lines(facts: Facts) -> list[tuple[str, ...]]:
     for title, name in (("left out", "left_out"), ("unscored", "unscored"),
                         ("no pair", "without")):  # fmt: skip
         found = [getattr(c, name) for c in counts]
-        for reason in dict.fromkeys(r for counter in found for r in counter):
-            told = REASONS.get(reason, reason.replace("_", " "))
-            lines.append((f"{title}: {told}", *[f"{counter[reason]:,}" for counter in found]))
+        for why in dict.fromkeys(r for counter in found for r in counter):
+            lines.append((f"{title}: {reason(why)}", *[f"{counter[why]:,}" for counter in found]))
     return [*lines, ("pairs", *[f"{c.pairs:,}" for c in counts])]
+
+
+def reason(name: str) -> str:
+    """Why something was left out, in words."""
+    return REASONS.get(name, name.replace("_", " "))
 
 
 def remarks(facts: Facts) -> Iterator[str]:
@@ -159,12 +164,8 @@ def _agreement(found: Agreement | None) -> str:
     if found is None:
         return ("Not compared: there are no weights here to compare with, or check.rows is 0. "
                 "`bvrank doctor` looks at template and data before training.")  # fmt: skip
-    told = (f"{found.compared} responses compared: at most {found.gap:.1e} nats per token between "
-            "the log-probabilities of sampling and of training.")  # fmt: skip
-    if found.respelled:
-        told += (f" {found.respelled} more come back as other tokens than were drawn, and train as "
-                 "those.")  # fmt: skip
-    return told
+    told = found.told()
+    return f"{told[0].upper()}{told[1:]}."
 
 
 def _examples(tally: Tally) -> Iterator[str]:

@@ -12,7 +12,7 @@ import pytest
 
 from bvrank.commands import sample
 from bvrank.commands.compose import composed, frozen
-from bvrank.errors import ConfigError, DataError
+from bvrank.errors import ConfigError, DataError, ModelError
 from bvrank.run.record import read_manifest
 from tests.sampling.saying import saying, usual
 
@@ -80,6 +80,33 @@ def test_a_stopped_one_goes_on_by_the_same_command(
         assert (folder / name).read_bytes() == (straight / name).read_bytes()
 
 
+def test_a_family_that_forbids_packed_rows_is_compared_all_the_same(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said here has not the likelihood it claims: that is found, not the packing."""
+    refused: list[int] = []
+
+    def forbidding(*_: object) -> None:
+        refused.append(1)
+        raise ModelError("its attention asks for no blocks", where="model")
+
+    monkeypatch.setattr("bvrank.scoring.scorer.Scorer._check_asked", forbidding)
+    with pytest.raises(ModelError, match="the sampler gave its response"):
+        run(words, "check.rows=1")
+    assert refused
+
+
+def test_force_moves_the_older_one_aside(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(words)
+    before = (folder / "pairs.jsonl").read_bytes()
+    saying(monkeypatch, lambda answer, thinking, turn: usual(answer, thinking, turn + 2))
+    assert run(words, "force=true") == folder
+    (older,) = (p for p in folder.parent.iterdir() if p != folder)
+    assert (older / "pairs.jsonl").read_bytes() == before != (folder / "pairs.jsonl").read_bytes()
+
+
 def test_another_selection_takes_the_responses_that_are_there(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -95,7 +122,7 @@ def test_without_a_pair_the_responses_stay(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saying(monkeypatch, lambda answer, *_: usual(answer, True, 1))
-    with pytest.raises(DataError, match=r"no prompt gives a pair \(thinking: 6 tie; nothinking"):
+    with pytest.raises(DataError, match=r"gives a pair \(thinking: 6 equal scores; no"):
         run(words, "name=x")
     folder = Path(config(words)["outputs"]) / "x"
     assert (folder / "responses-00000.jsonl").stat().st_size

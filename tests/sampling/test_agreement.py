@@ -34,7 +34,7 @@ def drawn() -> tuple[Any, list[tuple[Prompt, Made]]]:
 def compared(model: Any, pairs: list[tuple[Prompt, Made]], tolerance: float = 1e-4) -> Agreement:
     module = Scorer(model).eval()
     collate = Collator(packing(model, "forest", torch.device("cpu")), cost_of(model))
-    return agreement(pairs, TEMPLATE, collate, module, tolerance)
+    return agreement(pairs, collate, TEMPLATE, module, tolerance)
 
 
 def in_form(model: Any, prompt: Prompt, text: str, mode: Any) -> Made:
@@ -80,7 +80,14 @@ def test_what_comes_back_as_other_tokens_is_counted(drawn: tuple[Any, Any]) -> N
     """Without the newline of the form behind the block, the ids differ."""
     model, _ = drawn
     made = in_form(model, PROMPTS[0], "<think>\nso\n</think>7", "thinking")
-    assert compared(model, [(PROMPTS[0], made)]) == Agreement(0, 1, 0.0)
+    assert compared(model, [(PROMPTS[0], made)]) == Agreement(0, 1, 0, 0.0)
+
+
+def test_what_has_no_end_or_no_answer_is_left_out_and_counted(drawn: tuple[Any, Any]) -> None:
+    model, _ = drawn
+    made = in_form(model, PROMPTS[0], "42", "nothinking")
+    pairs = [(PROMPTS[0], replace(made, **how)) for how in ({"end": "length"}, {"answer": " "})]
+    assert compared(model, pairs) == Agreement(0, 0, 2, 0.0)
 
 
 def test_the_samplers_own_log_probabilities_are_those_of_its_ids(drawn: tuple[Any, Any]) -> None:

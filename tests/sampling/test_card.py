@@ -22,15 +22,19 @@ def facts(**more: Any) -> Facts:
                          Counter(tie=10, one_response=3), [10, 20], [48] * 40)  # fmt: skip
     bare = ModeCount(100, 100, 30, Counter(), Counter(), 2, Counter(tie=1), [5] * 99, [])
     counts: dict[Mode, ModeCount] = {"thinking": thinking, "nothinking": bare}
-    given = {"prompts": 15, "refused": Counter(too_long=2), "counts": counts, "tally": tally,
-             "agreement": Agreement(7, 1, 2e-6),
+    refused = Counter(too_long=2, duplicate_prompt=1)
+    given = {"prompts": 15, "refused": refused, "counts": counts, "tally": tally,
+             "agreement": Agreement(7, 1, 3, 2e-6),
              "settings": [("reward", "Model, path a|b")]}  # fmt: skip
     return Facts(**(given | more))
 
 
 def test_every_count_has_a_line() -> None:
     lines = dict((name, values) for name, *values in count_lines(facts()))
-    assert lines["prompts"] == ["15", "15"] and lines["prompts refused"] == ["2 too_long"] * 2
+    assert (
+        lines["prompts"] == ["15", "15"]
+        and lines["prompts refused"] == ["2 too long, 1 repeated"] * 2
+    )
     assert lines["thinking closed"] == ["60 (60.0 %)", "100 (100.0 %)"]
     assert lines["left out: thinking never closed"] == ["40", "0"]
     assert lines["unscored: no gold"] == ["1", "0"]
@@ -57,7 +61,8 @@ def test_the_card_is_markdown_that_no_text_breaks() -> None:
     assert "| full | rejected | answer | 2,001 | 2,001 | 2,001 |" in text
     assert "````text\np0\n```\n````" in text  # a fence longer than the text's own
     assert "[... 1,401 characters ...]" in text
-    assert "7 responses compared: at most 2.0e-06 nats per token" in text
-    assert "1 more come back as other tokens" in text
+    assert "7 responses are as likely in training as in sampling, to 2.0e-06 nats per token" in text
+    assert "1 come back as other tokens" in text and "3 are unfinished" in text
+    assert "No response could be compared." in card(facts(agreement=Agreement(0, 0, 0, 0.0)))
     assert text.count("### full") == 2
     assert "Not compared" in card(facts(agreement=None))

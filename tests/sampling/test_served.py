@@ -165,7 +165,7 @@ def test_sampled_and_judged_over_http_by_the_command(
             "sampler.server.retries=30", "reward=judge", "reward.server.model=tiny",
             f"reward.server.base_url={judge.url}", "reward.server.timeout=0.7",
             "reward.server.retries=30",
-            f"+reward.server.backoff={quick}", f"outputs={tmp_path}",
+            f"reward.server.backoff={quick}", f"outputs={tmp_path}",
         )  # fmt: skip
         config = frozen(composed("sample", words))
         assert sample.main(config) == 0
