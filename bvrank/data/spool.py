@@ -30,7 +30,7 @@ class Spool(Generic[T]):
     def at(self, place: int) -> T:
         """The record that stands there."""
         self._file.seek(place)
-        found: T = pickle.load(self._file)  # noqa: S301: nobody else has this file
+        found: T = pickle.load(self._file)
         return found
 
     def __iter__(self) -> Iterator[T]:
