@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,15 @@ from bvrank.bench.own import tree_of
 from bvrank.bench.rounds import Step
 from bvrank.bench.work import Work, settle
 from bvrank.data.batches import Stream
+from bvrank.data.encoding import AT_ONCE
 from bvrank.data.loader import Order, streams_of
+from bvrank.data.shelf import Shelf, Writer
 from bvrank.engines.local import Precision, autocast
 from bvrank.records import BARE, FULL, Encoded
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.scorer import Scorer, cost_of, packing
+from bvrank.scoring.values import Values
+from bvrank.tracking.progress import phase
 
 
 @dataclass(frozen=True)
@@ -56,16 +61,28 @@ def traces(policy: Any, sizes: list[int], prompt: int, answer: int, seed: int,
         yield Point({"grows": "trace tokens", "size": size}, step, Work.of(tree))
 
 
-def rows(policy: Any, sizes: list[int], batch: int, seed: int) -> Iterator[Point]:
-    """The batches of a step out of so many rows: no weight is touched."""
+def rows(policy: Any, sizes: list[int], batch: int, seed: int, folder: Path) -> Iterator[Point]:
+    """The batches of a step out of so many rows, which lie in `folder` as those of a run do: no
+    weight is touched."""
     (pair,) = random_rows(1, policy.config.vocab_size, 32, 16, seed)
-    tree = tree_of(pair)
+    most = _shelf(tree_of(pair), max(sizes), folder)
     collate = Collator(packing(policy, "forest", policy.device), cost_of(policy))
     for size in sizes:
-        trees = [tree] * size
+        trees = most[:size]
         order = Order(streams_of(trees, (FULL,), independent=False), seed, batch)
-        stream = Stream(trees, [np.zeros(2)] * size, order, collate, batch)
+        values = Values(np.zeros(2 * size), 2 * np.arange(1, size + 1))
+        stream = Stream(trees, values, order, collate, batch)
         yield Point({"grows": "rows", "size": size}, _drawing(stream), Work())
+
+
+def _shelf(tree: Encoded, size: int, folder: Path) -> Shelf:
+    with Writer(folder) as writer, phase("writing rows", size) as shown:
+        for start in range(0, size, AT_ONCE):
+            part = [tree] * min(AT_ONCE, size - start)
+            writer.add(part)
+            shown.advance(len(part))
+        writer.close()
+    return Shelf(folder)
 
 
 def scoring(policy: Any, trees: list[Encoded], precision: Precision = "fp32") -> Step:

@@ -177,11 +177,12 @@ def growth(bench: Bench, asked: Growth) -> Iterator[Cell]:
     """Seconds by size, of lists, traces and data sets."""
     longest = max(512 + 8 * max(asked.items), 256 + max(asked.traces) + 64)
     policy = bench.policy({"max_position_embeddings": longest})
-    points = [*cost.lists(policy, asked.items, 512, 8, bench.seed, bench.precision),
-              *cost.traces(policy, asked.traces, 128, 64, bench.seed, bench.precision),
-              *cost.rows(policy, asked.rows, 64, bench.seed)]  # fmt: skip
-    with phase("sizes", bench.rounds) as shown:
-        arms = bench.timed({str(n): point.step for n, point in enumerate(points)}, shown)
+    with tempfile.TemporaryDirectory() as folder:
+        points = [*cost.lists(policy, asked.items, 512, 8, bench.seed, bench.precision),
+                  *cost.traces(policy, asked.traces, 128, 64, bench.seed, bench.precision),
+                  *cost.rows(policy, asked.rows, 64, bench.seed, Path(folder))]  # fmt: skip
+        with phase("sizes", bench.rounds) as shown:
+            arms = bench.timed({str(n): point.step for n, point in enumerate(points)}, shown)
     for number, point in enumerate(points):
         facts = {"tokens": point.work.tokens, "pairs": point.work.pairs}
         yield Cell(point.setting, {"step": arms[str(number)]}, facts)

@@ -6,7 +6,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import torch
 import transformers
 
 from bvrank.commands import intake
-from bvrank.commands.intake import Material, chunks, encoded, representatives
+from bvrank.commands.counting import NO_PREFERENCE_TOLD, counted, outcome_of, teaching
+from bvrank.commands.intake import Material, chunks, encoded
 from bvrank.commands.settings import Intake, TrainSettings
 from bvrank.data.batches import Stream
 from bvrank.data.loader import Order, streams_of
@@ -25,8 +26,8 @@ from bvrank.data.split import divided
 from bvrank.errors import DataError
 from bvrank.objectives.schedule import Schedule
 from bvrank.ranks import ALONE, Ranks
-from bvrank.records import Encoded, Example, Outcome, Refused
-from bvrank.scoring.collate import Collator, Row
+from bvrank.records import Encoded, Example, Refused
+from bvrank.scoring.collate import Collator
 from bvrank.scoring.reference import Reference, ReferenceStore
 from bvrank.scoring.scorer import cost_of, packing, text_config
 from bvrank.tracking.progress import phase
@@ -34,7 +35,6 @@ from bvrank.trainer import Plan
 
 # As the store knows them: what came of another computation has other last bits.
 LAYOUTS = {"forest": "blocks", "flex": "flex", "masked": "masked", "padded": "branches"}
-NO_PREFERENCE_TOLD = "no candidate is better than another"
 TOLERANCE = {"fp64": 1e-9, "fp32": 1e-4, "bf16": 5e-3}  # nats per token, policy against reference
 
 
@@ -82,10 +82,9 @@ class Half:
     examples: Sequence[Example | Refused] = ()
 
 
-def encoded_rows(material: Material, schedule: Schedule, where: str, store: Path,
-                 content: str | None) -> Rows:  # fmt: skip
+def encoded_rows(material: Material, schedule: Schedule, where: str, store: Path) -> Rows:
     """Tree by tree what trains and what is held out. DataError when too much was refused."""
-    train, held = (_counting(half, schedule) for half in encoded(material, store, content))
+    train, held = (_counting(half, schedule) for half in encoded(material, store))
     check_half(train, material.intake, schedule, where)
     if held.found:
         check_half(held, material.intake, schedule, f"{where} (held out)")
@@ -111,10 +110,8 @@ def halves(material: Material, schedule: Schedule) -> tuple[Half, Half]:
 
 
 def _counting(half: intake.Half, schedule: Schedule) -> Half:
-    """Rows that count for the objective somewhere along the run, and those that never do. One row
-    of a kind says it for all."""
-    first, place = representatives(half.rows)
-    counts = np.asarray(_counts(first, schedule), bool)[place] if len(first) else np.zeros(0, bool)
+    """Rows that count for the objective somewhere along the run, and those that never do."""
+    counts = counted(half.rows, schedule)
     never = [
         Refused(half.rows.where(i), NO_PREFERENCE, NO_PREFERENCE_TOLD)
         for i in np.flatnonzero(~counts).tolist()
@@ -129,41 +126,11 @@ def check_half(half: Half, intake: Intake, schedule: Schedule, where: str) -> No
     _check_views(half.kept, schedule.views(), where)
 
 
-def teaching(rows: Sequence[Encoded], schedule: Schedule
-              ) -> tuple[list[Encoded], list[Refused]]:  # fmt: skip
-    """Rows that count for the objective somewhere along the run, and those that never do."""
-    kept: list[Encoded] = []
-    refused: list[Refused] = []
-    for row, counts in zip(rows, _counts(rows, schedule), strict=True):
-        if counts:
-            kept.append(row)
-        else:
-            refused.append(Refused(row.where, NO_PREFERENCE, NO_PREFERENCE_TOLD))
-    return kept, refused
-
-
-def _counts(rows: Sequence[Encoded], schedule: Schedule) -> list[bool]:
-    """Of each row, whether the objective ever counts it."""
-    found: list[bool] = []
-    for part in chunks(rows):
-        outcomes = [_outcome(objective, part) for objective in schedule.variants()]
-        counts = torch.stack([o.count.sum(0) for o in outcomes]).sum(0)
-        found += (counts > 0).tolist()
-    return found
-
-
-def _outcome(objective: Any, rows: Sequence[Encoded]) -> Outcome:
-    """What the objective makes of rows before a model has scored them."""
-    labels = Collator().labels([[Row(row)] for row in rows], objective.views)
-    outcome: Outcome = objective(replace(labels, policy=-labels.length.double()))
-    return outcome
-
-
 def metric_names(schedule: Schedule, rows: Rows) -> set[str]:
     """The names under which a run logs figures, those of held-out rows included."""
     names = {"loss"}
     for objective in schedule.variants():
-        metrics = _outcome(objective, rows.train[:1]).metrics
+        metrics = outcome_of(objective, rows.train[:1]).metrics
         names |= {*metrics, *(f"{view}/{name}" for view in objective.views for name in metrics)}
     held_out = {f"eval/{name}" for name in names} if rows.held_out else set()
     return names | held_out | {"grad_norm", "lr"} | {f"schedule/{f}" for f in schedule.points}

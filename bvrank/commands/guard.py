@@ -12,13 +12,19 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
 from bvrank.errors import BvrankError, Interrupted
+from bvrank.secrets import redact  # not as it is needed: there may be no file left to open then
 
 # Ctrl-C, a scheduler's end, its warning ahead of the end, and a terminal that goes away.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 BROKEN_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a reader that went away
 OUTSIDE = frozenset(
-    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG}
-)
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENAMETOOLONG,
+     errno.EMFILE, errno.ENFILE}
+)  # fmt: skip
+REPAIRS = {
+    errno.EMFILE: "Raise the limit of this shell: ulimit -n 65536.",
+    errno.ENFILE: "The whole machine is at its limit: end what holds many files open.",
+}
 
 
 class Signalled(KeyboardInterrupt):
@@ -79,14 +85,13 @@ def explained(error: BaseException) -> BvrankError | None:
     if isinstance(error, KeyboardInterrupt):
         return Interrupted(str(error) or "stopped")
     if isinstance(error, OSError) and error.errno in OUTSIDE:
-        return BvrankError(error.strerror or "cannot be used", where=str(error.filename or ""))
+        return BvrankError(error.strerror or "cannot be used", where=str(error.filename or ""),
+                           repair=REPAIRS.get(error.errno or 0, ""))  # fmt: skip
     return None
 
 
 def tell(error: BvrankError) -> None:
     """Writes the one line to stderr."""
-    from bvrank.secrets import redact
-
     line = " ".join(str(error).split())
     with suppress(OSError):  # the terminal that went away took stderr along
         print(f"error: {redact(line)}", file=sys.stderr)
@@ -94,8 +99,6 @@ def tell(error: BvrankError) -> None:
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Prints the traceback of a bug; a secret in a message is hidden."""
-    from bvrank.secrets import redact
-
     text = "".join(traceback.format_exception(kind, error, trace))
     print(redact(text), end="", file=sys.stderr)
 

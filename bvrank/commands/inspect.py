@@ -57,7 +57,8 @@ def main(config: dict[str, Any]) -> int:
 
 
 def _found(config: dict[str, Any]) -> Found:
-    from bvrank.commands.assemble import teaching, texts_of
+    from bvrank.commands.assemble import texts_of
+    from bvrank.commands.counting import teaching
     from bvrank.commands.sections import Rendering
     from bvrank.commands.settings import split_intake
     from bvrank.data.encoding import encode

@@ -10,18 +10,23 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import sys
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict, dataclass, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
+from unicodedata import unidata_version
 
+import jinja2
 import numpy as np
 import tokenizers
 import transformers
 
+import bvrank
 from bvrank.commands.settings import Intake
 from bvrank.data.encoding import AT_ONCE, Encoder, Listing
 from bvrank.data.files import counted
@@ -31,11 +36,15 @@ from bvrank.data.shelf import Shelf, Writer
 from bvrank.data.split import divided
 from bvrank.data.templates import Template
 from bvrank.records import Encoded, Example, Refused
-from bvrank.run import kept, read_jsonl
+from bvrank.run import read_jsonl
+from bvrank.run.store import filled, telling, unwritable, whole
 from bvrank.tracking.progress import Phase, phase
 
 T = TypeVar("T")
-VERSION = 1  # of what an entry holds; older ones are not used
+Told = Callable[[], AbstractContextManager[None]]
+NO_ROWS = ("eval_path", "max_refused")  # the path is the held-out source's, the limit no row's
+CODE = ("data/**/*.py", "answers.py", "records.py", "hub.py", "scoring/reference.py",
+        "commands/intake.py")  # fmt: skip
 MANY = 5000  # rows from which on encoding shows how far it is
 TRAIN, HELD = "train", "held_out"
 
@@ -58,20 +67,40 @@ class Material:
             getattr(self.source, "listing", Listing()), self.seed,
         )  # fmt: skip
 
-    def key(self, content: str | None) -> str | None:
-        """The name of the entry; None where the content of a source is not known here."""
-        sources = [s for s in (self.source, self.held_source) if s is not None]
-        if not all(is_dataclass(s) and type(s).__module__.startswith("bvrank.") for s in sources):
+    @property
+    def sources(self) -> list[Any]:
+        """The source, and that of held-out rows where there is one."""
+        return [s for s in (self.source, self.held_source) if s is not None]
+
+    def content(self) -> list[str] | None:
+        """The fingerprint of each source; None where the content of one is not known here."""
+        known = (is_dataclass(s) and type(s).__module__.startswith("bvrank.") for s in self.sources)
+        if not all(known):
             return None
-        nodes = [asdict(s) for s in sources]
-        if not all(map(all_local, nodes)):
-            return None
-        files = content or [fingerprint(node) for node in nodes]
+        nodes = [asdict(s) for s in self.sources]
+        return [fingerprint(node) for node in nodes] if all(map(all_local, nodes)) else None
+
+    def key(self, content: list[str]) -> str:
+        """The name of the entry of rows made of this content: everything that decides them, and
+        nothing else."""
+        intake = {k: v for k, v in asdict(self.intake).items() if k not in NO_ROWS}
         parts = [
-            VERSION, transformers.__version__, tokenizers.__version__, files, *map(repr, sources),
-            repr(self.intake), self.template.identity(), self.views, self.seed,
+            code(), bvrank.__version__, transformers.__version__, tokenizers.__version__,
+            jinja2.__version__, unidata_version, content, *map(repr, self.sources), intake,
+            self.template.identity(), self.views, self.seed,
         ]  # fmt: skip
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+
+
+@cache
+def code() -> str:
+    """Hash of the modules that decide what rows are and how they lie on disk. More of them than
+    need be: an entry that is made again costs a while, one of older code is wrong, and a number
+    raised by hand is forgotten. An installation without sources is known by its version."""
+    room, digest = Path(bvrank.__file__).parent, hashlib.sha256()
+    for path in sorted({p for pattern in CODE for p in room.glob(pattern)}):
+        digest.update(f"{path.relative_to(room)}|".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -83,15 +112,55 @@ class Half:
     found: int
 
 
-def encoded(material: Material, store: Path, content: str | None) -> tuple[Half, Half]:
-    """(train, held out). `content` is the fingerprint of the sources' files, if it is known."""
-    key = material.key(content)
-    if key is None:
+def encoded(material: Material, store: Path) -> tuple[Half, Half]:
+    """(train, held out), from the store where they are, else made now. They are kept for this run
+    alone where the content of a source is not known here, where the store cannot be written to
+    and, as they have no name then, where a source changes while it is read."""
+    content = material.content()
+    if content is None:
+        return _passing(material)
+    folder = store / "rows" / material.key(content)
+    if whole(folder):
+        return _halves(folder)
+    if reason := unwritable(folder):
+        print(f"store: {reason}; encoded rows are kept for this run only", file=sys.stderr)
+        return _passing(material)
+    try:
+        filled(folder, lambda: lambda part: _fill(material, content, folder, part))
+    except _Changed as changed:
+        print(f"store: {changed}; encoded rows are kept for this run only", file=sys.stderr)
+        return _halves(changed.hold.path, changed.hold)
+    return _halves(folder)
+
+
+class _Changed(Exception):
+    """What was read is not what the entry would be named by; `hold` has the rows."""
+
+    def __init__(self, sources: list[Any], hold: _Passing) -> None:
+        names = ", ".join(str(getattr(s, "path", type(s).__name__)) for s in sources)
+        super().__init__(f"{names} changed while it was read")
+        self.hold = hold
+
+
+def _fill(material: Material, content: list[str], folder: Path, part: Path) -> None:
+    _write(material, part, lambda: telling(folder))
+    now = material.content()
+    if now != content:
         hold = _Passing()
-        _write(material, hold.path)
-        return _half(hold.path, TRAIN, hold), _half(hold.path, HELD, hold)
-    folder = kept(store / "rows" / key, lambda: lambda part: _write(material, part))
-    return _half(folder, TRAIN), _half(folder, HELD)
+        for name in (TRAIN, HELD):
+            shutil.move(part / name, hold.path / name)
+        pairs = zip(material.sources, content, now or [""] * len(content), strict=True)
+        raise _Changed([s for s, before, after in pairs if before != after], hold)
+
+
+def _passing(material: Material) -> tuple[Half, Half]:
+    hold = _Passing()
+    _write(material, hold.path, nullcontext)
+    return _halves(hold.path, hold)
+
+
+def _halves(folder: Path, hold: Any = None) -> tuple[Half, Half]:
+    return _half(folder, TRAIN, hold), _half(folder, HELD, hold)
 
 
 class _Passing:
@@ -102,16 +171,18 @@ class _Passing:
         weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
-def _half(folder: Path, name: str, hold: Any = None) -> Half:
+def _half(folder: Path, name: str, hold: Any) -> Half:
     own = folder / name
     lines, _ = read_jsonl(own / "refused.jsonl")
     found = json.loads((own / "found.json").read_text(encoding="utf-8"))
     return Half(Shelf(own, hold=hold), [Refused(**line) for line in lines], found)
 
 
-def _write(material: Material, part: Path) -> None:
+def _write(material: Material, part: Path, told: Told) -> None:
+    """Rows into a folder. `told` says what a failure to write there means; what sources, templates
+    and tokenizers raise is no such thing."""
     total = counted(getattr(material.source, "path", None)) or 0
-    sides = {name: _Side(part / name, material.encoder()) for name in (TRAIN, HELD)}
+    sides = {name: _Side(part / name, material.encoder(), told) for name in (TRAIN, HELD)}
     rows = divided(
         material.source, material.held_source, material.intake.eval_fraction, material.seed
     )
@@ -127,9 +198,11 @@ def _write(material: Material, part: Path) -> None:
 class _Side:
     """One half while it is written; both methods return how many rows they have dealt with."""
 
-    def __init__(self, folder: Path, encoder: Encoder) -> None:
-        folder.mkdir()
-        self.folder, self.encoder, self.writer = folder, encoder, Writer(folder)
+    def __init__(self, folder: Path, encoder: Encoder, told: Told) -> None:
+        self.folder, self.encoder, self.told = folder, encoder, told
+        with told():
+            folder.mkdir()
+            self.writer = Writer(folder)
         self.waiting: list[Example | Refused] = []
         self.refused: list[Refused] = []
         self.found = 0
@@ -140,19 +213,18 @@ class _Side:
 
     def close(self) -> int:
         done = self._encode()
-        self.writer.close()
-        write_refused(self.folder / "refused.jsonl", self.refused)
-        (self.folder / "found.json").write_text(str(self.found), encoding="utf-8")
+        with self.told():
+            self.writer.close()
+            write_refused(self.folder / "refused.jsonl", self.refused)
+            (self.folder / "found.json").write_text(str(self.found), encoding="utf-8")
         return done
 
     def _encode(self) -> int:
         rows, self.waiting = self.waiting, []
-        if rows:
-            for item in self.encoder.chunk(rows):
-                if isinstance(item, Encoded):
-                    self.writer.add([item])
-                else:
-                    self.refused.append(item)
+        done = list(self.encoder.chunk(rows)) if rows else []
+        self.refused += [item for item in done if isinstance(item, Refused)]
+        with self.told():
+            self.writer.add(item for item in done if isinstance(item, Encoded))
         self.found += len(rows)
         return len(rows)
 

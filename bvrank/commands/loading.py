@@ -52,13 +52,13 @@ def prepared(asked: Request) -> None:
     tokenizer, the encoded rows, the tiny model's teaching, its own pairs, and how accurate it is
     before. DataError as of `load`."""
     template, fresh = _parts(asked)
-    source, content = asked.source, asked.content or None
+    source = asked.source
     if isinstance(asked.model, Tiny) or samples_itself(asked):
         model = fresh()
     if samples_itself(asked):
-        source, content = prepare.own(source, model, template, asked.store), None
+        source = prepare.own(source, model, template, asked.store)
         prepare.measured(worlds(source)[0], model, template, asked.store, "accuracy before")
-    if material_of(asked, source, template).key(content) is not None:
+    if material_of(asked, source, template).content() is not None:
         _rows(asked, source, template)
 
 
@@ -84,9 +84,8 @@ def _parts(asked: Request) -> tuple[Template, Callable[[], Any]]:
 
 
 def _rows(asked: Request, source: Any, template: Template) -> assemble.Rows:
-    content = asked.content if source is asked.source else None
     material = material_of(asked, source, template)
-    return assemble.encoded_rows(material, asked.schedule, asked.where, asked.store, content)
+    return assemble.encoded_rows(material, asked.schedule, asked.where, asked.store)
 
 
 def material_of(asked: Request, source: Any, template: Template) -> Material:

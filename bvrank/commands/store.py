@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +15,8 @@ from bvrank.commands.ranges import at_least
 from bvrank.commands.surroundings import size
 from bvrank.errors import ConfigError, RunError
 from bvrank.paths import store_dir
-from bvrank.run.shelf import DAY, KINDS, OPEN, Entry, entries, left_behind, remove
+from bvrank.run.shelf import KINDS, OPEN, Entry, entries, left_behind, remove
+from bvrank.run.store import DAY
 from bvrank.tracking.progress import phase
 
 
@@ -68,13 +70,19 @@ def _listed(store: Path, found: Sequence[Entry], asked: Options) -> Iterator[Lin
 
 
 def _verified(store: Path, found: Sequence[Entry], asked: Options) -> Iterator[Line]:
+    yield from (line for _, line in _checked(found))
+
+
+def _checked(found: Sequence[Entry]) -> Iterator[tuple[Entry, Line]]:
+    """Every entry that is still there, with its state."""
     from bvrank.scoring.values import torn_files
 
     with phase("verifying", max(len(found), 1)) as shown:
         for entry in found:
             problem = entry.problem(torn_files)
             shown.advance(1)
-            yield Line(entry.name, entry.bytes, entry.used, problem or "whole")
+            if not entry.gone:
+                yield entry, Line(entry.name, entry.bytes, entry.used, problem or "whole")
 
 
 def _collected(store: Path, found: Sequence[Entry], asked: Options) -> Iterator[Line]:
@@ -82,34 +90,41 @@ def _collected(store: Path, found: Sequence[Entry], asked: Options) -> Iterator[
     reference log-probs the torn files go, not the others, which may have cost hours."""
     from bvrank.scoring.values import torn_files
 
-    for entry, line in zip(found, _verified(store, found, asked), strict=True):
+    for entry, line in _checked(found):
         idle = (time.time() - line.used) / DAY
         if asked.unused is not None and idle >= asked.unused:
-            yield _gone(entry.path, replace(line, said=f"unused for {idle:.0f} days"), asked)
+            told = replace(line, said=f"unused for {idle:.0f} days")
+            used = lambda e=entry: e.now_used() > e.used  # noqa: E731
+            yield from _gone(entry.path, told, asked, used)
         elif line.said != "whole" and entry.kind != OPEN:
-            yield _gone(entry.path, line, asked)
+            mended = lambda e=entry: e.problem(torn_files) is None  # noqa: E731
+            yield from _gone(entry.path, line, asked, mended)
         elif line.said != "whole":
-            yield from (_file_gone(store, p, "torn", asked) for p in torn_files(entry.path))
-    yield from (_file_gone(store, p, "left half-written", asked) for p in left_behind(store))
+            for path in torn_files(entry.path):
+                yield from _file_gone(store, path, "torn", asked)
+    for path in left_behind(store):
+        yield from _file_gone(store, path, "left half-written", asked)
 
 
-def _file_gone(store: Path, path: Path, said: str, asked: Options) -> Line:
-    stat = path.lstat()
-    line = Line(str(path.relative_to(store)), stat.st_size, stat.st_mtime, said)
-    return _gone(path, line, asked)
+def _file_gone(store: Path, path: Path, said: str, asked: Options) -> Iterator[Line]:
+    with suppress(FileNotFoundError):
+        stat = path.lstat()
+        line = Line(str(path.relative_to(store)), stat.st_size, stat.st_mtime, said)
+        yield from _gone(path, line, asked)
 
 
-def _gone(path: Path, line: Line, asked: Options) -> Line:
-    if asked.dry:
-        return line
+def _gone(path: Path, line: Line, asked: Options, unless: Callable[[], bool] = lambda: False
+          ) -> Iterator[Line]:  # fmt: skip
+    """The line of what went, or would go; none where somebody else was first, or has made it whole
+    or used it meanwhile."""
     try:
-        remove(path)
-    except FileNotFoundError:  # somebody else was first
+        if asked.dry or remove(path, unless):
+            yield line
+    except FileNotFoundError:
         pass
     except OSError as error:
         raise RunError(f"cannot be deleted ({error.strerror or error})", where=str(path),
                        repair="Change its permissions.") from error  # fmt: skip
-    return line
 
 
 def _show(store: Path, found: Sequence[Entry], shown: Sequence[Line], asked: Options) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 MARKS = ("dataset_info.json", "state.json", "dataset_dict.json", "config.json",
          "adapter_config.json")  # fmt: skip
+SETTLED = 2_000_000_000  # nanoseconds after the last write to a file
 
 
 def fingerprint(node: Mapping[str, Any]) -> str:
@@ -19,10 +21,32 @@ def fingerprint(node: Mapping[str, Any]) -> str:
     for path in _paths(node):
         files = _files(path) if path.is_dir() else [path]
         for file in files:
-            with file.open("rb") as stream:
-                content = hashlib.file_digest(stream, "sha256").hexdigest()
+            content = _content(file)
             digest.update(f"{file.relative_to(path) if path.is_dir() else ''}|{content}\n".encode())
     return digest.hexdigest()[:16]
+
+
+_known: dict[Path, tuple[tuple[int, ...], str]] = {}
+
+
+def _content(file: Path) -> str:
+    """The hash of a file. One that this process has read already, and that has not been written to
+    since by the account of the file system, is not read again; nor is that believed of a file that
+    was written a moment before it was read: clocks of file systems tick."""
+    before = _state(file)
+    state, content = _known.get(file, (None, ""))
+    if state == before:
+        return content
+    with file.open("rb") as stream:
+        content = hashlib.file_digest(stream, "sha256").hexdigest()
+    if time.time_ns() - max(before[-2:]) > SETTLED and _state(file) == before:
+        _known[file] = before, content
+    return content
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    stat = file.stat()
+    return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
 
 
 def all_local(node: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from bvrank.data.files import read_rows
 from bvrank.data.refusals import Unfit
 from bvrank.data.sides import Columns, detect, read_pair
+from bvrank.data.spool import Spool
 from bvrank.data.turns import shown
 from bvrank.data.views import Found, Partners, merged, only, pair, reused, view_of
 from bvrank.errors import ConfigError, DataError
@@ -30,7 +31,8 @@ class Pairs:
     bare_from: fresh (the bare rows there are), reuse (answers of D_t without their traces), or
     None: fresh where there are bare rows, else the full view alone.
     pairing: prompt joins bare rows to full ones by prompt (a full row takes the next bare row of
-    its prompt, round and round; rows that find no partner keep their one view); independent gives
+    its prompt, round and round; rows that find no partner keep their one view, and bare rows wait
+    in a temporary file for theirs); independent gives
     every example one view, so that the two are drawn as separate streams.
     view: the view of rows in `path` that do not say their own.
     """
@@ -100,18 +102,17 @@ class Pairs:
             raise self._no_bare()
 
     def _joined(self, main: _Table, bare: _Table | None) -> Iterator[Found]:
-        second = list(chain.from_iterable(bare.parts())) if bare else []
+        refused: Spool[Refused] = Spool()
+        second = _without(refused, bare.parts()) if bare else iter(())
         first = chain.from_iterable(main.parts()) if main.has_views else iter(())
         partners = Partners(
-            item
-            for item in chain(first, second)
-            if isinstance(item, Example) and view_of(item) == BARE
+            (item for item in first if isinstance(item, Example) and view_of(item) == BARE), second
         )
         if self.bare_from == "fresh" and not len(partners) and not main.has_bare_columns:
             raise self._no_bare()
         for parts in main.parts():
             yield from _with_partner(parts, partners)
-        yield from (item for item in second if isinstance(item, Refused))
+        yield from refused
         yield from partners.left()
 
     def _no_bare(self) -> DataError:
@@ -195,6 +196,15 @@ def _reused(parts: list[Found]) -> Iterator[Found]:
             )
         else:
             yield from reused(item)
+
+
+def _without(refused: Spool[Refused], rows: Iterable[list[Found]]) -> Iterator[Example]:
+    """The examples of a bare table; what was refused of it waits for its turn."""
+    for item in chain.from_iterable(rows):
+        if isinstance(item, Refused):
+            refused.add(item)
+        elif view_of(item) == BARE:
+            yield item
 
 
 def _with_partner(parts: list[Found], partners: Partners) -> Iterator[Found]:

@@ -7,7 +7,7 @@ relevance.bin  float64 of every branch
 scored.bin     int32   the segments of all branches
 keys.bin       uint64  of every branch, as bvrank.scoring.reference.branch_keys has it
 rows.bin       int64   end in segments, in branches, in where.bin; longest path; views as bits;
-                       and what is alike in rows that an objective counts alike
+                       and the kind, equal in rows that an objective counts alike
 where.bin      text    the addresses of all rows
 shelf.json     names of the views
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, BinaryIO, Self, overload
 
@@ -40,7 +41,6 @@ class Writer:
         }
         self._sizes = dict.fromkeys(TYPES, 0)
         self._views: dict[str, int] = {}
-        self._alike: dict[tuple[Any, ...], int] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -79,11 +79,9 @@ class Writer:
         self._put("keys", np.asarray(branch_keys(row), np.uint64))
         self._put("where", np.frombuffer(row.where.encode("utf-8", "surrogatepass"), np.uint8))
         marks = sum(1 << view for view in set(views))
-        alike = tuple((b.view, b.relevance, b.rank, b.answer) for b in row.branches)
-        kind = self._alike.setdefault(alike, len(self._alike))
         size = self._sizes
         self._put("rows", np.asarray([[size["segments"], size["branches"], size["where"],
-                                       row.longest, marks, kind]]))  # fmt: skip
+                                       row.longest, marks, _kind(row)]]))  # fmt: skip
 
     def _put(self, name: str, values: np.ndarray) -> None:
         self._files[name].write(values.astype(TYPES[name]).tobytes())
@@ -128,8 +126,8 @@ class Shelf(Sequence[Encoded]):
 
     @property
     def alike(self) -> np.ndarray:
-        """int64 [rows]: equal for rows whose branches have the same views, relevance, ranks and
-        answers."""
+        """int64 [rows]: equal for rows whose branches have the same views, relevance and answers,
+        in whatever order they were shown."""
         return np.asarray(self._data["rows"][self.numbers, 5])
 
     @property
@@ -193,6 +191,13 @@ def longest_of(rows: Sequence[Encoded]) -> Encoded:
 def taken(rows: Sequence[Encoded], numbers: Sequence[int] | np.ndarray) -> Sequence[Encoded]:
     """The rows at these places."""
     return rows.take(numbers) if isinstance(rows, Shelf) else [rows[int(i)] for i in numbers]
+
+
+def _kind(row: Encoded) -> int:
+    """A hash, so that a writer remembers nothing of the rows it wrote. Ranks are no part of it: of
+    20 candidates in random order no two rows would be of one kind."""
+    told = repr([(b.view, float(b.relevance), int(b.answer)) for b in row.branches])
+    return int.from_bytes(blake2b(told.encode(), digest_size=8).digest(), "little", signed=True)
 
 
 def _mapped(folder: Path, name: str) -> np.ndarray:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 
 from bvrank.answers import CLOSE, OPEN, Response, join, split
 from bvrank.data.dates import date_string, parsed_date, pinned
+from bvrank.data.identity import parts_of
 from bvrank.data.refusals import Unfit
 from bvrank.data.style import PROBE, block_at_end, found_style, name_of
 from bvrank.data.turns import shown
@@ -111,12 +112,8 @@ class Template:
 
     def identity(self) -> str:
         """Hash of everything that decides which ids a text becomes."""
-        backend = getattr(self.tokenizer, "backend_tokenizer", None)
-        words = (
-            backend.to_str() if backend is not None else sorted(self.tokenizer.get_vocab().items())
-        )
-        parts = [words, str(type(self.tokenizer)), self._jinja, str(self._date), repr(self.style),
-                 self.end_id, self._bos, str(self.tokenizer.special_tokens_map)]  # fmt: skip
+        parts = [*parts_of(self.tokenizer), self._jinja, str(self._date), repr(self.style),
+                 self.end_id, self._bos]  # fmt: skip
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
 
     def decode(self, ids: Sequence[Sequence[int]]) -> list[str]:

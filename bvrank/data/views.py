@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from hashlib import blake2b
+
+import numpy as np
 
 from bvrank.answers import Response
 from bvrank.data.refusals import Unfit
+from bvrank.data.split import HASH
+from bvrank.data.spool import Spool
 from bvrank.records import BARE, Candidate, Example, Message, Refused
 
 Found = Example | Refused
@@ -77,27 +82,51 @@ def reused(full: Example) -> Iterator[Found]:
 
 
 class Partners:
-    """Bare examples by prompt, handed out in turn."""
+    """Bare examples by prompt, handed out in turn: those of the first table before those of the
+    next. They wait on disk, and each takes some 50 bytes of memory; tables are read from the last
+    one on."""
 
-    def __init__(self, bare: Iterable[Example]) -> None:
-        self._waiting: dict[tuple[Message, ...], list[Example]] = defaultdict(list)
-        self._given: dict[tuple[Message, ...], int] = defaultdict(int)
+    def __init__(self, *tables: Iterable[Example]) -> None:
+        self._spool: Spool[Example] = Spool()
+        read = [self._indexed(bare) for bare in reversed(tables)][::-1]
+        hashes = np.frombuffer(b"".join(h for h, _ in read), HASH)
+        self._places = np.concatenate([np.zeros(0, np.int64), *(p for _, p in read)])
+        self._prompts, first, prompt = np.unique(hashes, return_index=True, return_inverse=True)
+        self._places = self._places[np.argsort(prompt, kind="stable")]
+        self._ends = np.cumsum(np.bincount(prompt, minlength=len(first)))
+        self._given = np.zeros(len(first), np.int64)
+        self._order = np.argsort(first)
+
+    def _indexed(self, bare: Iterable[Example]) -> tuple[bytes, np.ndarray]:
+        hashes, places = bytearray(), array("q")
         for example in bare:
-            self._waiting[example.prompt].append(example)
+            hashes += _hash(example.prompt)
+            places.append(self._spool.add(example))
+        return bytes(hashes), np.asarray(places, np.int64)
 
     def __len__(self) -> int:
-        return sum(map(len, self._waiting.values()))
+        return len(self._places)
 
     def join(self, full: Example) -> Example:
         """`full` with the next bare example of its prompt, or alone where there is none."""
-        waiting = self._waiting.get(full.prompt)
-        if not waiting:
+        wanted = np.frombuffer(_hash(full.prompt), HASH)
+        prompt = int(np.searchsorted(self._prompts, wanted)[0])
+        if prompt == len(self._prompts) or self._prompts[prompt] != wanted[0]:
             return full
-        turn = self._given[full.prompt]
-        self._given[full.prompt] += 1
-        return merged(full, waiting[turn % len(waiting)])
+        waiting = self._waiting(prompt)
+        turn = int(self._given[prompt])
+        self._given[prompt] += 1
+        return merged(full, self._spool.at(int(waiting[turn % len(waiting)])))
 
     def left(self) -> Iterator[Example]:
         """Those that `join` never gave away."""
-        for prompt, waiting in self._waiting.items():
-            yield from waiting[self._given[prompt] :]
+        for prompt in self._order.tolist():
+            for place in self._waiting(prompt)[self._given[prompt] :].tolist():
+                yield self._spool.at(place)
+
+    def _waiting(self, prompt: int) -> np.ndarray:
+        return self._places[self._ends[prompt - 1] if prompt else 0 : self._ends[prompt]]
+
+
+def _hash(prompt: tuple[Message, ...]) -> bytes:
+    return blake2b(repr(prompt).encode(), digest_size=16).digest()

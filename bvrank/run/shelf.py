@@ -6,14 +6,14 @@ kind; whoever knows how to read them passes `broken`, which lists those that are
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bvrank.run.store import SEAL, alone, damage
+from bvrank.run.store import SEAL, abandoned, alone, damage
 
 KINDS = {
     "models": "taught models",
@@ -24,7 +24,6 @@ KINDS = {
     "reference": "reference log-probs",
 }
 OPEN = "reference"  # the kind whose entries grow file by file and have no seal
-HOUR, DAY = 3600.0, 86_400.0  # seconds; what nobody wrote to for an hour was left behind
 Broken = Callable[[Path], Sequence[Path]]
 
 
@@ -41,55 +40,89 @@ class Entry:
     def name(self) -> str:
         return f"{self.kind}/{self.path.name}"
 
+    @property
+    def gone(self) -> bool:
+        """Whether somebody has taken it away since it was listed."""
+        return not self.path.is_dir()
+
     def problem(self, broken: Broken) -> str | None:
-        """What is damaged in it; None when it is whole."""
+        """What is damaged in it; None when it is whole, or gone."""
         if self.kind != OPEN:
-            return damage(self.path)
-        torn = [p.name for p in broken(self.path)]
-        return f"{', '.join(torn[:3])} {'are' if torn[1:] else 'is'} torn" if torn else None
+            found = damage(self.path)
+        else:
+            torn = [p.name for p in broken(self.path)]
+            found = f"{', '.join(torn[:3])} {'are' if torn[1:] else 'is'} torn" if torn else None
+        return None if self.gone else found
+
+    def now_used(self) -> float:
+        """When a run last made or read it, by now; FileNotFoundError when it is gone."""
+        return _used(self.path)
 
 
 def entries(store: Path) -> list[Entry]:
-    """Every entry, by kind, the one used last first."""
+    """Every entry, by kind, the one used last first. What goes meanwhile is left out."""
     found = [
-        Entry(kind, path, _bytes(path), _used(path))
+        entry
         for kind in KINDS
-        for path in (store / kind).glob("*")
-        if path.is_dir() and not _unfinished(path)
+        for path in _listed(store / kind)
+        if path.is_dir() and not _unfinished(path) and (entry := _entry(kind, path))
     ]
     return sorted(found, key=lambda e: (list(KINDS).index(e.kind), -e.used, e.path.name))
 
 
 def left_behind(store: Path) -> list[Path]:
-    """What writers that died left half-written, and nobody has written to for an hour."""
-    parts = [p for kind in KINDS for p in (store / kind).glob("*") if _unfinished(p)]
-    parts += (store / OPEN).glob("*/*.tmp")
-    return sorted(p for p in parts if time.time() - p.lstat().st_mtime > HOUR)
+    """What writers that died left half-written (see `abandoned`)."""
+    parts = [p for kind in KINDS for p in _listed(store / kind) if _unfinished(p)]
+    parts += [p for e in _listed(store / OPEN) for p in _listed(e) if p.suffix == ".tmp"]
+    return sorted(p for p in parts if abandoned(p))
 
 
-def remove(path: Path) -> None:
-    """Takes an entry away at once, then deletes it: no reader finds half of one."""
+def remove(path: Path, unless: Callable[[], bool] = lambda: False) -> bool:
+    """Takes an entry away at once, then deletes it: no reader finds half of one. Not when `unless`
+    says so while nobody else can put one there; whether it went. FileNotFoundError when somebody
+    else was first."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.part")
     with alone(path.parent):
+        if unless():
+            return False
         os.rename(path, aside)
-    if aside.is_dir() and not aside.is_symlink():
-        shutil.rmtree(aside)
-    else:
-        aside.unlink()
+    while os.path.lexists(aside):
+        with contextlib.suppress(FileNotFoundError):  # another one clears it away as well
+            if aside.is_dir() and not aside.is_symlink():
+                shutil.rmtree(aside)
+            else:
+                aside.unlink()
+    return True
+
+
+def _listed(folder: Path) -> list[Path]:
+    """What stands in a folder; nothing where there is none, or none any more."""
+    try:
+        return [folder / name for name in sorted(os.listdir(folder))]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _entry(kind: str, path: Path) -> Entry | None:
+    with contextlib.suppress(FileNotFoundError):
+        return Entry(kind, path, _bytes(path), _used(path))
+    return None
 
 
 def _unfinished(path: Path) -> bool:
     return path.name.startswith(".") or path.suffix == ".part"
 
 
-def _files(path: Path) -> Iterator[Path]:
-    return (p for p in path.rglob("*") if p.is_file())
-
-
 def _bytes(path: Path) -> int:
-    return sum(p.stat().st_size for p in _files(path))
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):
+                total += os.stat(os.path.join(folder, name)).st_size
+    return total
 
 
 def _used(path: Path) -> float:
-    seal = path / SEAL
-    return (seal if seal.is_file() else path).stat().st_mtime
+    with contextlib.suppress(FileNotFoundError):
+        return (path / SEAL).stat().st_mtime
+    return path.stat().st_mtime

@@ -8,7 +8,6 @@ anything.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import mmap
 import os
@@ -19,7 +18,7 @@ from typing import overload
 
 import numpy as np
 
-from bvrank.run.store import alone
+from bvrank.run.store import NO_ROOM, alone
 
 MARK = b"bvrank-logps-2\n\0"
 HEAD = len(MARK) + 32
@@ -134,7 +133,7 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
                 return None
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
-        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+        if getattr(error, "errno", None) in NO_ROOM:
             raise  # it says nothing of the file
         return None
     digest = hashlib.sha256()
@@ -148,8 +147,8 @@ def read(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def torn_files(folder: Path) -> list[Path]:
-    """The files of one reference that are not what was written."""
-    return [p for p in sorted(folder.glob("*.values")) if read(p) is None]
+    """The files of one reference that are not what was written; one that goes meanwhile is none."""
+    return [p for p in sorted(folder.glob("*.values")) if read(p) is None and p.exists()]
 
 
 def mapped_floats(path: Path, digest: str) -> np.ndarray | None:

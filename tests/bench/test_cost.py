@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import torch
 
 from bvrank.bench.cost import lists, rows, traces
 from bvrank.bench.lists import list_of
 from bvrank.bench.material import model
 from bvrank.bench.work import Work
+from bvrank.data.shelf import Shelf
+from bvrank.records import Encoded
 from tests.bench.shape import SHAPE
 
 
@@ -47,10 +52,25 @@ def test_a_step_leaves_the_gradient_of_all_that_is_scored() -> None:
         torch.testing.assert_close(got, parameter.grad, rtol=1e-4, atol=1e-5)
 
 
-def test_rows_are_drawn_without_a_model() -> None:
+def test_rows_are_drawn_from_a_shelf_without_a_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     policy = model(SHAPE, 0)
-    small, large = rows(policy, [4, 16], batch=4, seed=0)
-    for point in (small, large, small):
-        point.step()
+    small, large = rows(policy, [4, 16], batch=4, seed=0, folder=tmp_path)
+    drawn: list[int] = []
+    real = Shelf._row
+
+    def row(self: Shelf, number: int) -> Encoded:
+        drawn.append(number)
+        return real(self, number)
+
+    monkeypatch.setattr(Shelf, "_row", row)
+    small.step()
+    assert {*drawn} == {0, 1, 2, 3}
+    drawn.clear()
+    for _ in range(4):
+        large.step()
+    assert {*drawn} == {*range(16)}  # a pass
+    small.step()
     assert small.work == large.work == Work()
     assert all(p.grad is None for p in policy.parameters())

@@ -29,13 +29,40 @@ def raising(error: BaseException) -> int:
         (KeyboardInterrupt(), 130, "stopped"),
         (PermissionError(errno.EACCES, "Permission denied", "/x"), 2, "/x: Permission denied"),
         (OSError(errno.ENOSPC, "No space left", "/x"), 2, "/x: No space left"),
+        (OSError(errno.EMFILE, "Too many open files", "/x"), 2,
+         "/x: Too many open files. Raise the limit of this shell: ulimit -n 65536."),
+        (OSError(errno.ENFILE, "Too many open files in system"), 2,
+         "Too many open files in system. The whole machine is at its limit: end what holds many "
+         "files open."),
     ],
-)
+)  # fmt: skip
 def test_what_a_user_can_repair_is_one_line(
     error: BaseException, code: int, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert guarded(lambda: raising(error)) == code
     assert capsys.readouterr() == ("", f"error: {line}\n")
+
+
+MANY = """
+import resource, sys
+from bvrank.commands.guard import guarded
+
+def action():
+    held = []
+    while True:
+        held.append(open("/dev/null"))
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (20, 20))
+sys.exit(guarded(action))
+"""
+
+
+def test_files_that_really_run_out_are_one_line() -> None:
+    done = subprocess.run([sys.executable, "-c", MANY], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "error: /dev/null: Too many open files. Raise the limit of this shell: ulimit -n 65536.\n"
+    )
 
 
 def test_a_code_passes_through() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 from bvrank.cli import main
+from bvrank.run import shelf
 from bvrank.run.store import SEAL, kept
 from bvrank.scoring.reference import ReferenceStore
 from tests.commands.line import Call
@@ -126,3 +129,48 @@ def test_a_store_that_is_not_there_yet_is_empty(
     for action in ("ls", "verify", "gc"):
         done = bvrank("store", action)
         assert (done.code == 0 and "0 entries" in done.out) or "0 of 0" in done.out
+
+
+GONE = [("ls", "bvrank.commands.store._show"), ("verify", "bvrank.commands.store._checked"),
+        ("gc", "bvrank.commands.store._checked")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("action", "before"), GONE)
+def test_what_another_process_takes_away_meanwhile_is_left_out(
+    bvrank: Line, store: Path, monkeypatch: pytest.MonkeyPatch, action: str, before: str
+) -> None:
+    """Everything goes once it is listed, and a half-written one right before it is deleted."""
+    room, _, name = before.rpartition(".")
+    real = getattr(sys.modules[room], name)
+
+    def late(*args: object) -> object:
+        shutil.rmtree(store / "pairs")
+        shutil.rmtree(store / "reference")
+        return real(*args)
+
+    monkeypatch.setattr(before, late)
+    part = store / "models/.x.part"
+    monkeypatch.setattr("bvrank.commands.store.left_behind", lambda _: [part])
+    left = {"verify": {"models/m": "whole"}, "gc": {}}
+    if action in left:
+        assert listed(bvrank, action) == left[action]
+    else:
+        assert "3 entries" in bvrank("store", action).out
+
+
+def test_gc_leaves_what_was_made_whole_or_used_meanwhile(
+    bvrank: Line, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (store / "pairs/p/file").write_text("y")
+    os.utime(store / "models/m" / SEAL, (time.time() - 40 * 86_400,) * 2)
+    real = shelf.alone
+
+    def late(folder: Path) -> object:
+        """Between the listing and the lock somebody mends one and uses the other."""
+        (store / "pairs/p/file").write_text("x")
+        os.utime(store / "models/m" / SEAL)
+        return real(folder)
+
+    monkeypatch.setattr(shelf, "alone", late)
+    assert listed(bvrank, "gc", "unused=30") == {}
+    assert (store / "pairs/p/file").is_file() and (store / "models/m/file").is_file()

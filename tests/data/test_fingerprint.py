@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,39 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 def test_a_home_folder_is_expanded(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(file.parent))
     assert fingerprint({"path": "~/a.jsonl"}) == fingerprint({"path": str(file)})
+
+
+def settled(path: Path, text: str) -> None:
+    """Written, and as if that had been a while ago."""
+    path.write_text(text)
+    os.utime(path, (1e9, 1e9))
+
+
+def test_a_file_that_nobody_wrote_to_is_read_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)
+    first = fingerprint({"path": str(file)})
+    monkeypatch.setattr("hashlib.file_digest", lambda *_: pytest.fail("read again"))
+    assert fingerprint({"path": str(file)}) == first
+
+
+def test_neither_size_nor_time_hide_another_content(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: now() + 10**10)
+    settled(file, "one\n")
+    first = fingerprint({"path": str(file)})
+    time.sleep(0.02)  # a tick of the file system's clock
+    settled(file, "two\n")
+    assert fingerprint({"path": str(file)}) != first
+
+
+def test_a_file_that_was_just_written_is_not_remembered(file: Path) -> None:
+    found = set()
+    for text in ("one\n", "two\n", "six\n"):  # within one tick, perhaps
+        file.write_text(text)
+        found.add(fingerprint({"path": str(file)}))
+    assert len(found) == 3

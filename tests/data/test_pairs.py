@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,34 @@ def test_a_second_file_is_joined_by_prompt_in_turn(tmp_path: Path) -> None:
     assert [c.mode for c in kept[0].candidates] == ["thinking"] * 2 + ["nothinking"] * 2
     assert [c.answer_id for c in kept[0].candidates] == [0, 1, 2, 3]
     assert [r.where for r in refused] == ["e.jsonl:4"]
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_memory_does_not_grow_with_what_waits_for_a_partner(tmp_path: Path, mixed: bool) -> None:
+    """Bare rows of 6 MB in all, and refused ones of as much again where they have a file."""
+    text = "x" * 5000
+    rows = [{"prompt": f"q{i}", "chosen": f"{text}{i}", "rejected": text} for i in range(600)]
+    equal = [{"prompt": f"q{i}", "chosen": text * 2, "rejected": text * 2} for i in range(600)]
+    if mixed:
+        views = ({**r, "view": "bare"} for r in rows)
+        source = Pairs(file(tmp_path, *views, {**ROW, "view": "full"}))
+    else:
+        source = Pairs(file(tmp_path, ROW), file(tmp_path, *rows, *equal, name="e.jsonl"))
+    tracemalloc.start()
+    count = sum(isinstance(row, Example) for row in source.rows())
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert count == 601 and most < 1_500_000
+
+
+def test_of_two_broken_files_the_bare_one_is_told_first(tmp_path: Path) -> None:
+    full, bare = tmp_path / "p.jsonl", tmp_path / "e.jsonl"
+    for path in (full, bare):
+        path.write_text(101 * (json.dumps({**ROW, "view": "bare"}) + "\n") + "{")
+    for second, where in ((str(bare), "e.jsonl:102"), (None, "p.jsonl:102")):
+        with pytest.raises(DataError) as caught:
+            list(Pairs(str(full), second, "fresh").rows())
+        assert caught.value.where == where
 
 
 def test_bare_rows_that_outnumber_the_full_ones_stand_alone(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bvrank.data.shelf import Shelf, Writer, has_view, longest_of, taken
-from bvrank.records import Encoded
+from bvrank.records import Branch, Encoded, Segment
 from bvrank.scoring.reference import branch_keys
 from tests.scoring.trees import marked, mixed
 
@@ -64,13 +67,49 @@ def test_a_shelf_knows_views_and_the_longest_row_as_a_list_does(tmp_path: Path) 
     assert has_view(found[4:9], "bare").tolist() == has_view(ROWS[4:9], "bare").tolist()
 
 
-def test_rows_are_alike_when_their_branches_differ_in_tokens_alone(tmp_path: Path) -> None:
+def test_rows_are_alike_when_branches_differ_in_tokens_and_order_alone(tmp_path: Path) -> None:
     found = shelf(tmp_path, ROWS)
-    told = [tuple((b.view, b.relevance, b.rank, b.answer) for b in r.branches) for r in ROWS]
+    told = [tuple((b.view, b.relevance, b.answer) for b in r.branches) for r in ROWS]
     kinds = found.alike.tolist()
     for a, one in zip(kinds, told, strict=True):
         for b, other in zip(kinds, told, strict=True):
             assert (a == b) == (one == other)
+
+
+def shuffled(count: int, items: int) -> list[Encoded]:
+    """Lists whose candidates were shown in an order of their own each."""
+    rng = np.random.default_rng(0)
+    segments = tuple(Segment(-1 if k == 0 else 0, np.asarray([k], np.int32)) for k in range(9))
+    return [
+        Encoded(f"l:{n}", segments, tuple(
+            Branch("full", (1 + k,), float(k == 0), int(rank), k)
+            for k, rank in enumerate(rng.permutation(items) + 1)
+        ))
+        for n in range(count)
+    ]  # fmt: skip
+
+
+def test_shuffled_lists_are_of_one_kind_and_keep_their_order(tmp_path: Path) -> None:
+    rows = shuffled(200, 8)
+    found = shelf(tmp_path, rows)
+    assert len({tuple(b.rank for b in r.branches) for r in rows}) > 190
+    assert len(set(found.alike.tolist())) == 1
+    assert [r.branches for r in found] == [r.branches for r in rows]
+
+
+def test_a_writer_remembers_nothing_of_the_rows_it_wrote(tmp_path: Path) -> None:
+    """Of lists with a relevance of their own each, so that every row is of another kind."""
+    rows = [replace(r, branches=tuple(replace(b, relevance=n + b.relevance) for b in r.branches))
+            for n, r in enumerate(shuffled(400, 8))]  # fmt: skip
+    with Writer(tmp_path) as writer:
+        writer.add(rows[:200])
+        gc.collect()
+        tracemalloc.start()
+        writer.add(rows[200:])
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert kept < 10_000
 
 
 def test_no_row_is_an_empty_shelf(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from bvrank.answers import Response
@@ -87,3 +89,42 @@ def test_partners_are_handed_out_in_turn() -> None:
     assert not list(partners.left())
     other = Example("a:2", (Message("user", "other"),), full.candidates)
     assert partners.join(other) == other
+
+
+class Waiting:
+    """What Partners does, in a dict: the slow oracle."""
+
+    def __init__(self, *tables: list[Example]) -> None:
+        self.waiting: dict[tuple[Message, ...], list[Example]] = {}
+        for bare in (b for table in tables for b in table):
+            self.waiting.setdefault(bare.prompt, []).append(bare)
+        self.given = dict.fromkeys(self.waiting, 0)
+
+    def join(self, full: Example) -> Example:
+        if full.prompt not in self.waiting:
+            return full
+        self.given[full.prompt] += 1
+        found = self.waiting[full.prompt]
+        return merged(full, found[(self.given[full.prompt] - 1) % len(found)])
+
+    def left(self) -> list[Example]:
+        return [b for p, found in self.waiting.items() for b in found[self.given[p] :]]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_partners_on_disk_are_those_of_a_dict(seed: int) -> None:
+    draw = random.Random(seed)
+
+    def some(view: str, name: str) -> list[Example]:
+        return [
+            pair(f"{name}:{n}", (Message("user", f"p{draw.randrange(6)}"),),
+                 ((Response(None, f"a{n}", True),), (Response(None, f"b{n}", True),)), view)
+            for n in range(draw.randrange(15))
+        ]  # fmt: skip
+
+    tables = [some(BARE, name) for name in "ab"[: draw.randrange(3)]]
+    found, wanted = Partners(*map(iter, tables)), Waiting(*tables)
+    assert len(found) == sum(map(len, tables))
+    for full in some(FULL, "f"):
+        assert found.join(full) == wanted.join(full)
+    assert list(found.left()) == wanted.left()

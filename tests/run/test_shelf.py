@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from bvrank.run.shelf import Entry, entries, left_behind, remove
 from bvrank.run.store import SEAL, kept
@@ -66,3 +70,37 @@ def test_what_is_removed_is_gone_and_its_neighbours_stay(tmp_path: Path) -> None
     remove(link)
     assert sorted(p.name for p in (tmp_path / "pairs").iterdir()) == ["b"]
     assert (other / "file").read_text() == "x"
+
+
+def test_nothing_is_removed_where_it_has_been_made_whole_again(tmp_path: Path) -> None:
+    folder = make(tmp_path / "pairs/a")
+    assert not remove(folder, unless=lambda: True)
+    assert remove(folder, unless=lambda: False) and not folder.exists()
+    with pytest.raises(FileNotFoundError):
+        remove(folder)
+
+
+def churned(store: Path, done: Callable[[], bool]) -> None:
+    """Makes and deletes entries, halves of them, and files of references."""
+    while not done():
+        for name in ("pairs/a", "pairs/b/deep", "models/.c.1-1.part/deep", "reference/r"):
+            (store / name).mkdir(parents=True, exist_ok=True)
+            (store / name / "x.tmp").write_text("x")
+        for name in ("pairs/a", "pairs/b", "models/.c.1-1.part", "reference/r"):
+            remove(store / name)
+
+
+def test_what_comes_and_goes_meanwhile_stops_nobody(tmp_path: Path) -> None:
+    ended = threading.Event()
+    for kind in ("pairs", "models", "reference"):
+        (tmp_path / kind).mkdir()
+    writer = threading.Thread(target=churned, args=(tmp_path, ended.is_set))
+    writer.start()
+    try:
+        for _ in range(100):
+            for entry in entries(tmp_path):
+                entry.problem(lambda _: [])
+            assert left_behind(tmp_path) == []
+    finally:
+        ended.set()
+        writer.join()
