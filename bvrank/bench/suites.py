@@ -100,7 +100,8 @@ def pairs(bench: Bench, asked: Versus, views: tuple[str, ...] = (FULL,)) -> Iter
                 jobs | peers, folder, rounds=bench.rounds, steps=bench.steps, limit=bench.limit,
                 allowed=allowed, on_round=lambda _: shown.advance(1),
             )  # fmt: skip
-        facts |= found.agreed.facts("losses")
+        if len(jobs) + len(peers) * (len(views) == 1) > 1:  # else there is nothing to agree with
+            facts |= found.agreed.facts("losses")
         if peers and len(views) > 1:
             told = versus.witnessed(job, peers, found.losses, folder, allowed)
             facts |= told.facts("passes")
@@ -173,10 +174,9 @@ def _memory(bench: Bench, asked: Memory, vocabulary: int, scored: int, folder: P
                                 allowed=allowed, on_round=lambda _: None)  # fmt: skip
         arms |= found.arms
         losses |= found.losses
-    facts = {
-        "tokens": Work.of(tree_of(rows[0])).tokens,
-        **agreement(losses, allowed).facts("losses"),
-    }
+    facts: dict[str, float] = {"tokens": Work.of(tree_of(rows[0])).tokens}
+    if len(losses) > 1:
+        facts |= agreement(losses, allowed).facts("losses")
     return Cell({"vocabulary": vocabulary, "scored": scored}, arms, facts)
 
 

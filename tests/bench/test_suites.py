@@ -96,7 +96,9 @@ def test_without_trl_there_are_bvranks_arms_alone(
 ) -> None:
     alone = replace(bench, peer=False)
     (cell,) = suites.pairs(alone, asked)
-    assert list(cell.arms) == ["bvrank micro 4", "bvrank micro 1"]
+    assert list(cell.arms) == ["bvrank micro 4", "bvrank micro 1"] and "losses/apart" in cell.facts
+    (cell,) = suites.views(bench, replace(asked, micro=[4]))
+    assert "losses/apart" not in cell.facts, "one arm agrees with itself"
     (cell,) = suites.memory(alone, Memory([300], [4], 2, recompute=False))
     assert list(cell.arms) == ["bvrank micro 1"]
     (cell,) = suites.memory(bench, Memory([300], [4], 2, recompute=False))

@@ -92,9 +92,9 @@ def measured(arms: dict[str, dict[str, Any]], rows: list[Row], folder: Path) -> 
     return found.arms
 
 
-def common_of(rows: list[Row], folder: Path) -> dict[str, Any]:
-    """What every arm is told."""
-    shape = {**SHAPE, "vocab_size": 300}
+def common_of(rows: list[Row], folder: Path, **changes: int) -> dict[str, Any]:
+    """What every arm is told; `changes` of the shape."""
+    shape = {**SHAPE, "vocab_size": 300, **changes}
     return {
         "rows": saved_rows(rows, folder), "batch": 2, "views": list(rows[0]), "beta": 0.5,
         "model": saved_model(shape, 0, tiny_tokenizer(), folder / "model"), "lr": RATE,
@@ -150,8 +150,8 @@ def test_trl_computes_activations_again_where_it_is_told_to(
 ) -> None:
     """Else its arm would be named after what it does not do: long rows take less memory then."""
     pytest.importorskip("trl")
-    long = random_rows(2, 300, 2, 400, 0)
-    common = common_of(long, tmp_path)
+    sizes = {"num_hidden_layers": 8, "intermediate_size": 512, "max_position_embeddings": 700}
+    common = common_of(random_rows(2, 300, 2, 600, 0), tmp_path, **sizes)
     above = []
     for again in (False, True):
         ((name, job),) = peer_jobs(common, Setting(2, "precomputed", again)).items()
@@ -161,7 +161,7 @@ def test_trl_computes_activations_again_where_it_is_told_to(
         above.append((losses[-1].above, [d.loss for d in losses]))
     (kept, one), (recomputed, other) = above
     assert one == pytest.approx(other, abs=SAME)
-    assert recomputed < kept
+    assert recomputed < 0.7 * kept  # what eight wide layers keep is most of it
 
 
 def test_an_arm_on_other_rows_is_found_out(rows: list[Row], tmp_path: Path) -> None:
