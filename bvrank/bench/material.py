@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ import torch
 from bvrank.data.encoding import encode
 from bvrank.data.pairs import Pairs
 from bvrank.data.templates import Template
-from bvrank.errors import ConfigError, DataError
+from bvrank.errors import ConfigError, DataError, did_you_mean
 from bvrank.models.corpus import Corpus
 from bvrank.models.scratch import Scratch
 from bvrank.records import BARE, FULL, Encoded, Example
 
+SIZES = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
+         "num_key_value_heads", "head_dim")  # fmt: skip
 Row = dict[str, list[list[int]]]  # view -> ids of prompt, chosen, rejected
 
 
@@ -30,8 +33,42 @@ def model(shape: dict[str, Any], seed: int) -> Any:
         try:
             return Qwen3ForCausalLM(Qwen3Config(**shape))
         except Exception as error:  # transformers checks a shape in many ways of its own
-            why = " ".join(str(error).split())
-            raise ConfigError(f"makes no model ({why})", where="shape") from error
+            raise _no_model(error) from error
+
+
+def check_shape(shape: Mapping[str, Any]) -> None:
+    """Before anything is made: ConfigError for a key that Qwen3 does not have, and for sizes that
+    do not fit each other, which else only a forward pass tells."""
+    from transformers import Qwen3Config
+
+    usual = Qwen3Config().to_dict()
+    for name in shape:
+        if name not in usual:
+            raise ConfigError("there is no such key", where=f"shape.{name}",
+                              repair=did_you_mean(str(name), usual))  # fmt: skip
+    for name in SIZES:
+        if isinstance(shape.get(name), int) and shape[name] < 1:
+            raise ConfigError(f"must be at least 1, got {shape[name]}", where=f"shape.{name}")
+    heads, groups = (shape.get(k, usual[k]) for k in ("num_attention_heads", "num_key_value_heads"))
+    if isinstance(heads, int) and isinstance(groups, int) and heads % groups:
+        raise ConfigError(f"must be a multiple of num_key_value_heads={groups}, got {heads}",
+                          where="shape.num_attention_heads")  # fmt: skip
+    with torch.device("meta"):  # all of it, but sizes alone
+        model(dict(shape), 0)
+    one = {**shape, "num_hidden_layers": 1, "vocab_size": 4, "pad_token_id": None}
+    if shape.get("layer_types"):
+        one["layer_types"] = shape["layer_types"][:1]
+    try:
+        with torch.no_grad():
+            model(one, 0)(torch.zeros(1, 2, dtype=torch.int64), use_cache=False)
+    except ConfigError:
+        raise
+    except Exception as error:  # whatever the layers trip over
+        raise _no_model(error) from error
+
+
+def _no_model(error: Exception) -> ConfigError:
+    return ConfigError(f"makes no model ({' '.join(str(error).split())})", where="shape")
 
 
 def saved_model(shape: dict[str, Any], seed: int, tokenizer: Any, folder: Path) -> str:
@@ -55,6 +92,8 @@ def real_rows(path: str, vocabulary: int, views: Sequence[str], max_length: int,
     bare: Any = "reuse" if BARE in views else None
     source = Pairs(path, bare_from=bare)
     examples = [row for row in source.rows() if isinstance(row, Example)]
+    if BARE in views:
+        examples = _thinking(examples, path)
 
     def texts() -> Any:
         for example in examples:
@@ -71,6 +110,20 @@ def real_rows(path: str, vocabulary: int, views: Sequence[str], max_length: int,
     order = np.random.default_rng(seed).permutation(len(whole))[:count]
     order = order[: len(order) - len(order) % batch]
     return [row_of(whole[i], views) for i in order], tokenizer
+
+
+def _thinking(examples: list[Example], path: str) -> list[Example]:
+    """Those with a trace; the others, which have nothing to leave out, are counted on stderr.
+    DataError when there is none."""
+    found = [e for e in examples if any(c.trace for c in e.candidates)]
+    if examples and not found:
+        raise DataError(f"none of its {len(examples)} pairs has a trace, which BVPO leaves out",
+                        where=path, repair="Give answers as {think, answer} or with <think> in "
+                        "them, or measure suite=pairs.")  # fmt: skip
+    if len(found) < len(examples):
+        left = len(examples) - len(found)
+        print(f"bench: left out: {left} of {len(examples)} pairs, without a trace", file=sys.stderr)
+    return found
 
 
 def random_rows(count: int, vocabulary: int, prompt: int, answer: int, seed: int) -> list[Row]:

@@ -5,36 +5,64 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bvrank.errors import RunError
 
 PATIENCE = 600.0  # seconds after which a command that says nothing is given up
 
 
-def answered(words: Sequence[str], folder: Path) -> float:
+def word(key: str, value: Any) -> str:
+    """`key=value` as Hydra reads it, whatever the value: text in quotes, interpolated nowhere."""
+    return f"{key}={_literal(value)}"
+
+
+def _literal(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{_literal(v)}" for k, v in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(map(_literal, value)) + "]"
+    if not isinstance(value, str):
+        return repr(value)
+    # Backslashes count double before what they would escape: an interpolation, and the quote.
+    plain = re.sub(r"(\\*)\$\{", r"\1\1\\${", value)
+    return '"' + re.sub(r'(\\*)("|\Z)', _doubled, plain) + '"'
+
+
+def _doubled(found: re.Match[str]) -> str:
+    return found[1] * 2 + ('\\"' if found[2] else "")
+
+
+def answered(words: Sequence[str], folder: Path, threads: int | None = None) -> float:
     """Seconds of `bvrank <words>` from its start to its end. RunError when it fails."""
     start = time.perf_counter()
     done = subprocess.run(_command(words), cwd=folder, capture_output=True, text=True,
-                          env=_environment(None))  # fmt: skip
+                          env=_environment(threads))  # fmt: skip
     seconds = time.perf_counter() - start
     if done.returncode:
         raise RunError(_last(done.stderr), where=f"bvrank {' '.join(words)}")
     return seconds
 
 
-def first_step(words: Sequence[str], folder: Path) -> float:
+def first_step(words: Sequence[str], folder: Path, threads: int | None = None,
+               on_line: Callable[[str], None] = lambda _: None) -> float:  # fmt: skip
     """Seconds from the start of `bvrank train <words>` to its first logged step; then it is
-    stopped. RunError when it ends before."""
+    stopped. `on_line` hears what it says meanwhile. RunError when it ends before."""
     start = time.perf_counter()
-    with _running(["train", "outputs=runs", "force=true", *words], folder, None) as process:
+    with _running(["train", "outputs=runs", "force=true", *words], folder, threads) as process:
+        heard = 0
         while not _logged(folder):
+            heard = _heard(folder, heard, on_line)
             _check(process, folder)
             if process.poll() is not None and not _logged(folder):
                 raise RunError("ended before its first step", where="bvrank train")
@@ -42,6 +70,16 @@ def first_step(words: Sequence[str], folder: Path) -> float:
         seconds = time.perf_counter() - start
     _clear(folder)
     return seconds
+
+
+def _heard(folder: Path, since: int, on_line: Callable[[str], None]) -> int:
+    """Passes on the whole lines behind byte `since`; returns where the next one begins."""
+    with (folder / "said").open("rb") as said:
+        said.seek(since)
+        lines, newline, _ = said.read().rpartition(b"\n")
+    for line in lines.decode(errors="replace").splitlines() if newline else ():
+        on_line(line)
+    return since + len(lines) + len(newline)
 
 
 def steps(words: Sequence[str], folder: Path, threads: int) -> list[float]:

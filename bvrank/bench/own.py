@@ -39,7 +39,7 @@ def steps(job: Mapping[str, Any], turns: Turns) -> None:
     engine = Local(job["device"]).start(
         scorer, fused, precision=job["precision"], max_grad_norm=1.0
     )
-    objective = objective_of(job["views"], job["beta"])
+    objective = objective_of(job["views"], job["beta"], job["alpha"])
     rows = [tree_of(row) for row in json.loads(Path(job["rows"]).read_text())]
     collate = Collator(packing(model, job["layout"], device), cost_of(model))
     reference = None
@@ -79,9 +79,9 @@ def loaded(folder: str) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
 
 
-def objective_of(views: list[str], beta: float) -> Any:
-    """DPO, or BVPO where there are two views."""
-    return BVPO(alpha=0.5, beta=beta) if len(views) > 1 else DPO(beta=beta)
+def objective_of(views: list[str], beta: float, alpha: float = 0.5) -> Any:
+    """DPO, or BVPO where there are two views, `alpha` of it on the full one."""
+    return BVPO(alpha=alpha, beta=beta) if len(views) > 1 else DPO(beta=beta)
 
 
 def tree_of(row: Mapping[str, list[list[int]]]) -> Encoded:

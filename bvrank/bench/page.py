@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.bench.plots import plots
-from bvrank.bench.result import Result
+from bvrank.bench.result import DAMAGE, Result, not_a_measurement
 from bvrank.bench.tables import SUITES, Table, tables
 from bvrank.errors import RunError
 from bvrank.reports.grid import scrolling
@@ -25,11 +25,23 @@ TITLES = {
     "ranks": "Two ranks against one",
 }
 HOW = (
-    "Arms take turns, so that a busy machine slows all of them alike. Times are medians over the "
-    "steps (or starts) that the tables count; brackets and thin lines reach from the least to the "
-    "most. The first step of an arm does not count."
+    "Arms take turns, so that a busy machine slows all of them alike; those of memory, and on an "
+    "accelerator those of pairs and views, run one after another, each alone. Times are medians "
+    "over the steps (or starts) that the tables count; brackets and thin lines reach from the least"
+    " to the most. The first step of an arm does not count."
 )
-SHARED = ("rounds", "steps", "limit", "threads", "device", "precision", "peer", "seed", "shape")
+SHARED = (
+    "rounds",
+    "steps",
+    "limit",
+    "threads",
+    "device",
+    "precision",
+    "compile",
+    "peer",
+    "seed",
+    "shape",
+)
 FILES = ("path",)  # settings of which the page tells no folder
 
 
@@ -48,16 +60,16 @@ def write(results: Sequence[Result], out: Path) -> Path:
 
 def page(results: Sequence[Result]) -> str:
     """The whole page. No time of day in it: the same results give the same page."""
-    told = {r.suite: (r, tables(r)) for r in results}
-    shown = [told[suite] for suite in SUITES if suite in told]
-    links = [element("a", TITLES[r.suite], href=f"#{r.suite}") for r, _ in shown]
+    sections = {r.suite: _section(r, tables(r)) for r in results}
+    shown = sorted(results, key=lambda r: list(SUITES).index(r.suite))
+    links = [element("a", TITLES[r.suite], href=f"#{r.suite}") for r in shown]
     return document(
         "bvrank bench",
         element("h1", "What a step costs"),
         element("p", HOW, class_="dim"),
-        _machines([r for r, _ in shown]),
+        _machines(shown),
         element("nav", *links),
-        *(_section(*one) for one in shown),
+        *(sections[r.suite] for r in shown),
     )
 
 
@@ -69,6 +81,13 @@ def _machines(results: Sequence[Result]) -> Markup:
 
 
 def _section(result: Result, told: Sequence[Table]) -> Markup:
+    try:
+        return _drawn(result, told)
+    except DAMAGE as error:
+        raise not_a_measurement(error, Path(f"{result.suite}.json")) from error
+
+
+def _drawn(result: Result, told: Sequence[Table]) -> Markup:
     return element(
         "section",
         element("h2", TITLES[result.suite]),

@@ -64,7 +64,7 @@ def steps(job: Mapping[str, Any], turns: Turns) -> None:
             learning_rate=job["lr"], lr_scheduler_type="constant", weight_decay=0.0,
             precompute_ref_log_probs=job["reference"] == "precomputed",
             precompute_ref_batch_size=1 if job["device"] == "cpu" else micro,
-            gradient_checkpointing=False, torch_compile=job["compile"],
+            gradient_checkpointing=job["recompute"], torch_compile=job["compile"],
             use_cpu=job["device"] == "cpu", bf16=job["precision"] == "bf16",
             max_steps=10**6, logging_strategy="no", save_strategy="no", report_to=[],
             disable_tqdm=True, dataloader_drop_last=True, seed=0,

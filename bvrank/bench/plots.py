@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from bvrank.bench.drawing import Bar, Lines, Median, Series, bars, figure, lines
-from bvrank.bench.result import Arm, Cell, Result
+from bvrank.bench.result import Arm, Cell, Result, recomputes
 from bvrank.bench.tables import digits, fitted, megabytes
 from bvrank.reports.markup import Markup
 
@@ -61,7 +61,7 @@ def _memory(result: Result) -> Iterator[Markup]:
             Series(name, _colour(name), tuple(
                 _exactly(c.arms[name].above / 1e6, float(c.setting["scored"]))
                 for c in cells if name in c.arms
-            ), dash=int("recomputed" in name)) for name in names
+            ), dash=int(recomputes(name))) for name in names
         )  # fmt: skip
         charts.append(Lines(f"vocabulary of {size:,}", "MB", "scored tokens", series))
     top = max(chart.top for chart in charts)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,15 @@ from typing import Any
 from bvrank.bench.rounds import Timing, ratios
 from bvrank.errors import DataError, RunError
 from bvrank.run import write_atomic
+
+PARTIAL = ".partial.json"  # of a run that was stopped, beside the whole result of an earlier one
+DAMAGE = (
+    ArithmeticError,
+    LookupError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)  # what reading raises
 
 
 @dataclass(frozen=True)
@@ -30,9 +40,14 @@ class Arm:
         return statistics.median(self.seconds)
 
     def over(self, other: Arm) -> tuple[float, float, float]:
-        """How many times slower than `other`: by the medians, and the range over steps taken side
-        by side."""
+        """How many times slower than `other`: by the medians, and the range over steps of the same
+        number."""
         return ratios(Timing(self.seconds), Timing(other.seconds))
+
+
+def recomputes(name: str) -> bool:
+    """Whether the arm of that name computes activations again (precomputed is its reference)."""
+    return " recomputed" in name
 
 
 @dataclass(frozen=True)
@@ -46,35 +61,60 @@ class Cell:
 
 @dataclass(frozen=True)
 class Result:
-    """One run of a suite."""
+    """One run of a suite; `whole` unless it was stopped before its last setting."""
 
     suite: str
     settings: Mapping[str, Any]
     machine: Mapping[str, Any]
     cells: tuple[Cell, ...]
+    whole: bool = True
 
     def save(self, folder: Path) -> Path:
-        """`<folder>/<suite>.json`. RunError when it cannot be written."""
-        path = folder / f"{self.suite}.json"
+        """`<folder>/<suite>.json`. A result that is not whole gives way to an earlier one that is,
+        or that has more settings: it is then `<suite>.partial.json`. RunError when it cannot be
+        written."""
+        path, beside = folder / f"{self.suite}.json", folder / f"{self.suite}{PARTIAL}"
+        target = path if self.whole or self._covers(path) else beside
         try:
-            write_atomic(path, json.dumps(asdict(self), indent=1) + "\n")
+            write_atomic(target, json.dumps(asdict(self), indent=1) + "\n")
+            if self.whole:  # then what an earlier stop left is covered
+                beside.unlink(missing_ok=True)
         except OSError as error:
-            raise RunError(f"cannot be written ({error.strerror or error})", where=str(path),
+            raise RunError(f"cannot be written ({error.strerror or error})", where=str(target),
                            repair="Choose another folder with out=...") from error  # fmt: skip
-        return path
+        return target
+
+    def _covers(self, path: Path) -> bool:
+        try:
+            earlier = Result.load(path)
+        except DataError:  # nothing that could be lost
+            return True
+        return not earlier.whole and len(earlier.cells) <= len(self.cells)
 
     @classmethod
     def load(cls, path: Path) -> Result:
-        """What `save` wrote. DataError when it is something else."""
+        """What `save` wrote. DataError when it is something else, or of another suite."""
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict) or not {"suite", "cells"} <= set(found):
+                raise ValueError("not written by bvrank bench")
+            if found["suite"] != path.name.split(".")[0]:
+                raise ValueError(f"it is of suite {found['suite']!r}")
             cells = tuple(_cell(c) for c in found["cells"])
             if not cells:
                 raise ValueError("no setting")
-            return cls(found["suite"], dict(found["settings"]), dict(found["machine"]), cells)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DataError(f"holds no measurement ({type(error).__name__}: {error})",
-                            where=str(path), repair="Run that suite again.") from error  # fmt: skip
+            return cls(found["suite"], dict(found["settings"]), dict(found["machine"]), cells,
+                       bool(found.get("whole", True)))  # fmt: skip
+        except (*DAMAGE, OSError, AttributeError) as error:
+            raise not_a_measurement(error, path) from error
+
+
+def not_a_measurement(error: Exception, path: Path) -> DataError:
+    """Names the file and what is wrong with it."""
+    kind = "" if str(error) and type(error) is ValueError else f"{type(error).__name__}: "
+    return DataError(f"holds no measurement ({kind}{' '.join(str(error).split())})",
+                     where=str(path), repair="Run that suite again, or take the file out of the "
+                     "folder.")  # fmt: skip
 
 
 def machine(threads: int, device: str) -> dict[str, Any]:
@@ -98,17 +138,26 @@ def _processor() -> str:
 
 
 def _cell(found: Mapping[str, Any]) -> Cell:
-    arms = {name: Arm(tuple(map(float, arm["seconds"])), int(arm["peak"]), int(arm["above"]))
+    arms = {name: Arm(tuple(_number(s) for s in arm["seconds"]), int(_number(arm["peak"])),
+                      int(_number(arm["above"])))
             for name, arm in found["arms"].items()}  # fmt: skip
-    if not all(arm.seconds for arm in arms.values()):
+    if not arms or not all(arm.seconds and min(arm.seconds) > 0 for arm in arms.values()):
         raise ValueError("an arm without a step")
-    facts = {name: float(value) for name, value in found["facts"].items()}
+    facts = {name: _number(value) for name, value in found["facts"].items()}
     return Cell(dict(found["setting"]), arms, facts)
 
 
-def loaded(folder: Path) -> Iterable[Result]:
-    """Every suite measured into `folder`. DataError when there is none."""
-    paths = sorted(folder.glob("*.json"))
+def _number(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"a figure of {number}")
+    return number
+
+
+def loaded(folder: Path) -> list[Result]:
+    """Every suite measured into `folder`, what a stopped run left beside a whole one apart.
+    DataError when there is none."""
+    paths = [p for p in sorted(folder.glob("*.json")) if not p.name.endswith(PARTIAL)]
     if not paths:
         raise DataError("holds no measurement", where=str(folder),
                         repair="Measure first, for instance bvrank bench.")  # fmt: skip

@@ -1,4 +1,4 @@
-"""Timing arms side by side: interleaved, so that a busy machine slows all of them alike."""
+"""Timing arms in turn: interleaved, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 

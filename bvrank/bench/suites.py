@@ -11,10 +11,11 @@ from typing import Any, Literal
 import torch
 
 from bvrank.bench import cost, outside, versus
+from bvrank.bench.agreement import agreement, tolerance
 from bvrank.bench.lists import Cell as ListCell
 from bvrank.bench.lists import arms as list_arms
 from bvrank.bench.material import model, random_rows, real_rows, saved_model, saved_rows
-from bvrank.bench.options import Growth, Lists, Memory, Ranks, Versus
+from bvrank.bench.options import Growth, Lists, Memory, Versus
 from bvrank.bench.own import tree_of
 from bvrank.bench.result import Arm, Cell
 from bvrank.bench.rounds import interleaved
@@ -92,12 +93,19 @@ def pairs(bench: Bench, asked: Versus, views: tuple[str, ...] = (FULL,)) -> Iter
         facts: dict[str, float] = {}
         for setting, seconds in _screen(bench, job, asked, folder):
             facts[f"screen/{setting.name}"] = seconds
-        jobs |= {s.name: versus.peer_jobs(job, s) for s in _settings(facts, asked.batch)}
-        with phase("rounds", bench.rounds * len(versus.turns_of(jobs))) as shown:
-            arms = versus.measured(
-                jobs, folder, rounds=bench.rounds, steps=bench.steps, limit=bench.limit,
-                on_round=lambda _: shown.advance(1),
+        peers = {s.name: versus.peer_jobs(job, s) for s in _settings(facts, asked.batch)}
+        allowed = tolerance(rows, asked.batch, job["beta"], bench.precision)
+        with phase("rounds", bench.rounds * len(versus.turns_of(jobs | peers))) as shown:
+            found = versus.measured(
+                jobs | peers, folder, rounds=bench.rounds, steps=bench.steps, limit=bench.limit,
+                allowed=allowed, on_round=lambda _: shown.advance(1),
             )  # fmt: skip
+        if len(jobs) + len(peers) * (len(views) == 1) > 1:  # else there is nothing to agree with
+            facts |= found.agreed.facts("losses")
+        if peers and len(views) > 1:
+            told = versus.witnessed(job, peers, found.losses, folder, allowed)
+            facts |= told.facts("passes")
+        arms = found.arms
         count = len(next(iter(arms.values())).seconds)
         steps = versus.work_of(rows, asked.batch, count + 1)
         facts |= _speed(bench, shape, steps)
@@ -157,13 +165,19 @@ def _memory(bench: Bench, asked: Memory, vocabulary: int, scored: int, folder: P
     job = bench.job(saved_rows(rows, folder), weights, 1, (FULL,))
     arms: dict[str, Arm] = {}
     every = versus.own_jobs(job, [1], [1] if asked.recompute else [])
-    if bench.peer:
-        every |= versus.peer_jobs(job, versus.Setting(1, "precomputed"))
+    for again in (False, True)[: (1 + asked.recompute) * bench.peer]:
+        every |= versus.peer_jobs(job, versus.Setting(1, "precomputed", again))
+    allowed = tolerance(rows, 1, job["beta"], bench.precision)
+    losses: dict[str, list[float]] = {}
     for name, one in every.items():  # alone: memory does not have to be shared
-        arms |= versus.measured({name: {name: one}}, folder, rounds=1, steps=2,
-                                limit=bench.limit, on_round=lambda _: None)  # fmt: skip
-    work = Work.of(tree_of(rows[0]))
-    return Cell({"vocabulary": vocabulary, "scored": scored}, arms, {"tokens": work.tokens})
+        found = versus.measured({name: {name: one}}, folder, rounds=1, steps=2, limit=bench.limit,
+                                allowed=allowed, on_round=lambda _: None)  # fmt: skip
+        arms |= found.arms
+        losses |= found.losses
+    facts: dict[str, float] = {"tokens": Work.of(tree_of(rows[0])).tokens}
+    if len(losses) > 1:
+        facts |= agreement(losses, allowed).facts("losses")
+    return Cell({"vocabulary": vocabulary, "scored": scored}, arms, facts)
 
 
 def _any_tokenizer() -> Any:
@@ -186,44 +200,3 @@ def growth(bench: Bench, asked: Growth) -> Iterator[Cell]:
     for number, point in enumerate(points):
         facts = {"tokens": point.work.tokens, "pairs": point.work.pairs}
         yield Cell(point.setting, {"step": arms[str(number)]}, facts)
-
-
-def start(bench: Bench) -> Iterator[Cell]:
-    """How soon commands answer; the default run from a warm store."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        warm = ["objective=bvpo", f"store={folder / 'store'}"]
-        outside.first_step(warm, folder)
-        found: dict[str, list[float]] = {"--help": [], "train --cfg job": [], "first step": []}
-        with phase("commands", bench.rounds) as shown:
-            for _ in range(bench.rounds):
-                found["--help"].append(outside.answered(["--help"], folder))
-                found["train --cfg job"].append(outside.answered(["train", "--cfg", "job"], folder))
-                found["first step"].append(outside.first_step(warm, folder))
-                shown.advance(1)
-        for command, seconds in found.items():
-            yield Cell({"command": command}, {"bvrank": Arm(tuple(seconds))})
-
-
-def ranks(bench: Bench, asked: Ranks) -> Iterator[Cell]:
-    """One rank against two, a thread each, on the same pairs."""
-    path = asked.file("ranks")
-    shape = {k: v for k, v in bench.shape.items() if k != "vocab_size"}
-    words = [
-        "objective=dpo", "data=pairs", f"data.path={Path(path).resolve()}", "data.max_refused=1",
-        "model=scratch", f"model.vocabulary={bench.vocabulary}", f"engine={asked.engine}",
-        "engine.device=cpu",
-        *(f"++model.shape.{k}={v}" for k, v in shape.items()), "examples.count=0",
-        f"steps={asked.steps}", f"batch={asked.batch}", f"seed={bench.seed}",
-    ]  # fmt: skip
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        words.append(f"store={folder / 'store'}")
-        found: dict[int, list[float]] = {1: [], 2: []}
-        with phase("ranks", 2 * bench.rounds) as shown:
-            for count in list(found) * bench.rounds:
-                own = [*words, f"launcher.processes={count}"]
-                found[count] += outside.steps(own, folder, threads=1)
-                shown.advance(1)
-        arms = {f"{n} rank{'s' if n > 1 else ''}": Arm(tuple(s)) for n, s in found.items()}
-        yield Cell({"batch": asked.batch, "engine": asked.engine}, arms)

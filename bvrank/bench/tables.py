@@ -1,17 +1,23 @@
 """A suite's figures as tables of text. Every ratio is of medians, with the least and the most of
-the ratios of steps taken side by side in brackets."""
+the ratios of steps of the same number in brackets: steps taken side by side where arms took turns,
+which on an accelerator those of pairs and views do not."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 
-from bvrank.bench.result import Arm, Cell, Result
-from bvrank.errors import DataError
+from bvrank.bench.result import DAMAGE, Arm, Cell, Result, not_a_measurement, recomputes
 
 SPREAD = "times by medians [least, most of the ratios of steps taken side by side]"
+APART = (
+    "each arm ran alone, one after another: a device's memory does not hold them together; times "
+    "by medians [least, most of the ratios of steps of the same number]"
+)
+STOPPED = "stopped before its end: settings are missing"
 
 
 @dataclass(frozen=True)
@@ -28,11 +34,14 @@ class Table:
 def tables(result: Result) -> list[Table]:
     """The tables of a suite. DataError when it lacks a figure."""
     try:
-        return list(SUITES[result.suite](result))
-    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        why = f"holds no measurement ({type(error).__name__}: {error})"
-        file = f"{result.suite}.json"
-        raise DataError(why, where=file, repair="Run that suite again.") from error
+        if result.suite not in SUITES:
+            raise ValueError(f"there is no suite {result.suite!r}")
+        found = list(SUITES[result.suite](result))
+    except DAMAGE as error:
+        raise not_a_measurement(error, Path(f"{result.suite}.json")) from error
+    if not result.whole:
+        found = [replace(table, notes=(*table.notes, STOPPED)) for table in found]
+    return found
 
 
 def _lists(result: Result) -> Iterator[Table]:
@@ -71,7 +80,8 @@ def _versus(result: Result) -> Iterator[Table]:
         )
         what = "DPO" if cell.setting["views"] == "full" else "BVPO, TRL in a pass for each view"
         title = f"{what}: {cell.setting['batch']} pairs a step, {_on(result)}"
-        yield Table(title, heads, tuple(lines), (SPREAD, *_notes(cell, own)))
+        together = APART if "accelerator" in result.machine else SPREAD
+        yield Table(title, heads, tuple(lines), (together, *_notes(cell, own)))
 
 
 def _notes(cell: Cell, own: Arm) -> Iterator[str]:
@@ -82,29 +92,65 @@ def _notes(cell: Cell, own: Arm) -> Iterator[str]:
         f"operations on unique tokens {rate / 1e9:,.0f} G a second, {rate / facts['matmul']:.2f} "
         f"of a matrix product's {facts['matmul'] / 1e9:,.0f} G"
     )
+    yield from agreed(facts)
     screen = {n.removeprefix("screen/"): s for n, s in facts.items() if n.startswith("screen/")}
     if screen:
         told = ", ".join(f"{n.removeprefix('trl ')} {s:.1f} s" for n, s in screen.items())
         yield f"TRL's settings, the faster of two steps: {told}"
 
 
+def agreed(facts: Mapping[str, float]) -> Iterator[str]:
+    """How far losses agreed, where that was kept."""
+    for kind, whose in (("losses", "losses of one step"),
+                        ("passes", "TRL's pass on one view and bvrank's on that view alone: losses")
+                        ):  # fmt: skip
+        if f"{kind}/apart" not in facts:
+            continue
+        apart, allowed, moved = (facts[f"{kind}/{n}"] for n in ("apart", "allowed", "moved"))
+        weak = ", which is too little to tell" if moved <= allowed else ""
+        yield (f"{whose} differ by {apart:.2g} nats at most, {allowed:.2g} is allowed; "
+               f"they move by {moved:.2g}{weak}")  # fmt: skip
+
+
 def _memory(result: Result) -> Iterator[Table]:
     lines = []
+    beside = any(n.startswith("trl") for cell in result.cells for n in cell.arms)
     for cell in result.cells:
-        peer = next((arm for name, arm in cell.arms.items() if name.startswith("trl")), None)
         for name, arm in cell.arms.items():
             line = [f"{cell.setting['vocabulary']:,}", f"{cell.setting['scored']:,}", name,
                     megabytes(arm.peak), megabytes(arm.above)]  # fmt: skip
+            peer = _alike(cell, name)
             if peer is not None:
-                line += ["", ""] if arm is peer else [f"{arm.peak / peer.peak:.3f}",
-                                                      f"{arm.above / peer.above:.3f}"]  # fmt: skip
-            lines.append(tuple(line))
+                line += [f"{arm.peak / peer.peak:.3f}", f"{arm.above / peer.above:.3f}"]
+            lines.append((*line, *[""] * (2 if beside and peer is None else 0)))
     heads = ("vocabulary", "scored tokens", "arm", "peak MB", "above start MB", "peak, of TRL's",
              "above start, of TRL's")  # fmt: skip
     width = max(map(len, lines))
     title = f"Memory of a step on one pair, {_on(result)}"
-    notes = ("peak: of the whole process; above start: beyond what was resident before step 1",)
-    yield Table(title, heads[:width], tuple(lines), notes, names=3)
+    notes = ["peak: of the whole process; above start: beyond what was resident before step 1; "
+             "each arm ran alone"]  # fmt: skip
+    if beside:
+        notes.append(
+            "of TRL's: of its arm that computes activations again where bvrank's does, else of the "
+            "one that keeps them; TRL computes them again unless told otherwise"
+        )
+    notes += agreed(_worst([cell.facts for cell in result.cells]))
+    yield Table(title, heads[:width], tuple(lines), tuple(notes), names=3)
+
+
+def _worst(facts: Sequence[Mapping[str, float]]) -> Mapping[str, float]:
+    """Of several settings: the one whose losses came nearest to what is allowed."""
+    kept = [f for f in facts if "losses/apart" in f]
+    return max(kept, key=lambda f: f["losses/apart"] / f["losses/allowed"], default={})
+
+
+def _alike(cell: Cell, name: str) -> Arm | None:
+    """TRL's arm that treats activations as bvrank's of that name does."""
+    if name.startswith("trl"):
+        return None
+    again = recomputes(name)
+    peers = {other: arm for other, arm in cell.arms.items() if other.startswith("trl")}
+    return next((arm for other, arm in peers.items() if recomputes(other) == again), None)
 
 
 def _growth(result: Result) -> Iterator[Table]:
@@ -165,7 +211,9 @@ def _ranks(result: Result) -> Iterator[Table]:
             (two, digits(second.median), spread(second), f"{pace:.2f}x", str(len(second.seconds))),
         )
         setting = cell.setting
-        title = f"A thread for each rank, {setting['batch']} pairs a step, {setting['engine']}"
+        each = int(setting.get("threads", 1))
+        many = "A thread" if each == 1 else f"{each} threads"
+        title = f"{many} for each rank, {setting['batch']} pairs a step, {setting['engine']}"
         heads = ("ranks", "s a step", "least-most", "faster", "steps")
         yield Table(title, heads, lines, ("faster: by the medians",))
 

@@ -11,29 +11,43 @@ from typing import Any
 
 import torch
 
+from bvrank.bench.agreement import Agreement, agreement
 from bvrank.bench.material import Row
 from bvrank.bench.own import tree_of
 from bvrank.bench.result import Arm
 from bvrank.bench.rounds import Step, interleaved
 from bvrank.bench.work import Work
 from bvrank.bench.worker import Done, Worker, started
-from bvrank.errors import ConfigError, ModelError, RunError
+from bvrank.errors import ConfigError, RunError
+from bvrank.records import FULL
 
-SAME = 1e-3  # nats by which the losses of arms may differ after as many steps on the same rows
-SAME_NARROW = 0.1  # the same in bf16
+WITNESSED = 3  # steps that a pass of TRL on one view is compared on
 Job = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How TRL is run: pairs per forward, and where its reference comes from."""
+    """How TRL is run: pairs per forward, where its reference comes from, and whether activations
+    are computed again (`gradient_checkpointing`, on unless TRL is told otherwise)."""
 
     micro: int
     reference: str  # live | precomputed
+    recompute: bool = False
 
     @property
     def name(self) -> str:
-        return f"trl micro {self.micro} {self.reference}"
+        again = " recomputed" if self.recompute else ""
+        return f"trl micro {self.micro} {self.reference}{again}"
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The arms, the loss of every step of each job, and how far the losses of those agree that
+    trained the same."""
+
+    arms: dict[str, Arm]
+    losses: dict[str, list[float]]
+    agreed: Agreement
 
 
 def check_peer() -> None:
@@ -47,7 +61,7 @@ def own_jobs(common: Mapping[str, Any], micros: Sequence[int], recompute: Sequen
              ) -> dict[str, Job]:  # fmt: skip
     """bvrank's arms, one for each number of examples per forward, and of those that compute
     activations again, whose layers are not compiled."""
-    given = {**common, "library": "bvrank", "layout": "forest", "chunk": 1024}
+    given = {**common, "library": "bvrank", "layout": "forest", "chunk": 1024, "alpha": 0.5}
     jobs = {f"bvrank micro {m}": {**given, "micro": m, "recompute": False} for m in micros}
     for micro in recompute:
         name = f"bvrank micro {micro} recomputed" + (", uncompiled" if given["compile"] else "")
@@ -57,7 +71,8 @@ def own_jobs(common: Mapping[str, Any], micros: Sequence[int], recompute: Sequen
 
 def peer_jobs(common: Mapping[str, Any], setting: Setting) -> dict[str, Job]:
     """TRL's arms of a setting: a pass for each view."""
-    job = {**common, "library": "trl", "micro": setting.micro, "reference": setting.reference}
+    job = {**common, "library": "trl", "micro": setting.micro, "reference": setting.reference,
+           "recompute": setting.recompute}  # fmt: skip
     views = common["views"]
     names = [setting.name] if len(views) == 1 else [f"{setting.name} {view}" for view in views]
     return {name: {**job, "views": [view]} for name, view in zip(names, views, strict=True)}
@@ -96,11 +111,13 @@ def chosen(screen: Sequence[tuple[Setting, float]], micro: int) -> list[Setting]
     return [*best, naive] if naive is not None and naive not in best else best
 
 
-def measured(jobs: Mapping[str, Mapping[str, Job]], folder: Path, *, rounds: int, steps: int,
-             limit: float, on_round: Callable[[int], None]) -> dict[str, Arm]:  # fmt: skip
+def measured(
+    jobs: Mapping[str, Mapping[str, Job]], folder: Path, *, rounds: int, steps: int, limit: float,
+    allowed: float, on_round: Callable[[int], None],
+) -> Measured:  # fmt: skip
     """Every arm, in turn; an arm of several jobs takes a step of each. On an accelerator, whose
     memory would not hold them side by side, one arm after another. ModelError when arms that took
-    the same steps report other losses."""
+    the same steps report losses further apart than `allowed` nats."""
     every = {name: job for group in jobs.values() for name, job in group.items()}
     done: dict[str, list[Done]] = {name: [] for name in every}
 
@@ -118,14 +135,42 @@ def measured(jobs: Mapping[str, Mapping[str, Job]], folder: Path, *, rounds: int
             interleaved(arms, rounds=rounds, steps=steps, limit=limit, on_round=on_round)
     least = min(map(len, done.values()))  # the limit may have cut arms that ran alone
     done = {name: steps_done[:least] for name, steps_done in done.items()}
-    narrow = any(job["precision"] == "bf16" for job in every.values())
-    alike = {n: done[n] for n, group in jobs.items() if n in group}
-    _check_losses(alike, SAME_NARROW if narrow else SAME)
-    return {name: _joined([done[n] for n in group]) for name, group in jobs.items()}
+    losses = {name: [d.loss for d in own] for name, own in done.items()}
+    agreed = agreement({n: losses[n] for n, group in jobs.items() if n in group}, allowed)
+    found = {name: _joined([done[n] for n in group]) for name, group in jobs.items()}
+    return Measured(found, losses, agreed)
+
+
+def witnessed(
+    common: Mapping[str, Any], peers: Mapping[str, Mapping[str, Job]],
+    losses: Mapping[str, Sequence[float]], folder: Path, allowed: float,
+) -> Agreement:  # fmt: skip
+    """TRL's passes on one view against bvrank's own arm with all weight on that view.
+
+    A pass trains weights of its own, BVPO one set on both views, so past step 1 their losses have
+    no law. At an endpoint, alpha 1 or 0, BVPO is a pass: WITNESSED steps of it, untimed, have to
+    have the losses of TRL's. ModelError when they do not."""
+    found: Agreement | None = None
+    (job,) = own_jobs(
+        common, [min(j["micro"] for g in peers.values() for j in g.values())]
+    ).values()
+    for view in common["views"]:
+        name = f"bvrank {view} alone"
+        own = {name: {**job, "alpha": float(view == FULL), "compile": False}}
+        passes = [
+            n for group in peers.values() for n, job in group.items() if job["views"] == [view]
+        ]
+        steps = min(WITNESSED, *(len(losses[n]) for n in passes))
+        with started(own, folder) as workers:
+            told = {name: [workers[name].step().loss for _ in range(steps)]}
+        same = agreement(told | {n: losses[n][:steps] for n in passes}, allowed)
+        found = same if found is None else found.joined(same)
+    assert found is not None  # there are two views
+    return found
 
 
 def turns_of(jobs: Mapping[str, Mapping[str, Job]]) -> list[Mapping[str, Mapping[str, Job]]]:
-    """The arms that are measured side by side."""
+    """The arms that take turns; the groups are measured one after another."""
     if any(job["device"] != "cpu" for group in jobs.values() for job in group.values()):
         return [{name: group} for name, group in jobs.items()]
     return [jobs]
@@ -137,13 +182,6 @@ def _joined(parts: Sequence[Sequence[Done]]) -> Arm:
     seconds = tuple(sum(d.seconds for d in step) for step in zip(*parts, strict=True))
     peak = max((p[-1] for p in parts), key=lambda d: d.peak)
     return Arm(seconds[1:], peak.peak, peak.above)
-
-
-def _check_losses(done: Mapping[str, Sequence[Done]], same: float) -> None:
-    for losses in zip(*([d.loss for d in own] for own in done.values()), strict=True):
-        if not all(abs(loss - losses[0]) <= same for loss in losses):  # nan neither
-            told = ", ".join(f"{n} {x:.5f}" for n, x in zip(done, losses, strict=True))
-            raise ModelError(f"the arms train different things: losses {told}", where="bench")
 
 
 def work_of(rows: Sequence[Row], batch: int, steps: int) -> list[Work]:

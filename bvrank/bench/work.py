@@ -12,6 +12,7 @@ from bvrank.records import Encoded
 from bvrank.scoring.scorer import causal_lm, cost_of
 
 SIDE, SIDE_ELSEWHERE = 2048, 8192  # of the square matrices whose product is a machine's peak
+LONG = 0.1  # seconds of a product behind which no larger one is tried
 
 
 @dataclass(frozen=True)
@@ -53,16 +54,25 @@ def flops(work: Work, model: Any) -> float:
 
 
 def matmul_rate(device: torch.device, dtype: torch.dtype, repeats: int = 5) -> float:
-    """Operations per second of a product of two square matrices."""
-    side = SIDE if device.type == "cpu" else SIDE_ELSEWHERE
+    """Operations per second of a product of two square matrices, as large as LONG allows: a
+    processor without units for bf16 takes minutes for what others do in milliseconds."""
+    most = SIDE if device.type == "cpu" else SIDE_ELSEWHERE
+    side = min(most, 256)
+    _product(device, dtype, side, 1)  # the first of its kind is slow
+    while side < most and _product(device, dtype, side, 1) < LONG:
+        side *= 2
+    return 2.0 * side**3 * repeats / _product(device, dtype, side, repeats)
+
+
+def _product(device: torch.device, dtype: torch.dtype, side: int, repeats: int) -> float:
+    """Seconds of so many products, behind one that does not count."""
     one, other = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
-    one @ other
-    settle(device)
-    start = time.perf_counter()
-    for _ in range(repeats):
-        one @ other
-    settle(device)
-    return 2.0 * side**3 * repeats / (time.perf_counter() - start)
+    for counted in (1, repeats):
+        start = time.perf_counter()
+        for _ in range(counted):
+            one @ other
+        settle(device)
+    return time.perf_counter() - start
 
 
 def settle(device: torch.device) -> None:

@@ -33,7 +33,10 @@ def pairs(suite: str = "pairs") -> Result:
         "trl micro 8 live": arm(8, 6, 10, peak=9_000_000, above=8_000_000),
     }
     facts = {"tokens": 600, "scored": 300, "flops": 12e9, "matmul": 4e9,
+             "losses/apart": 2e-4, "losses/allowed": 1e-3, "losses/moved": 0.05,
              "screen/trl micro 8 live": 7.5, "screen/trl micro 8 precomputed": 9.0}  # fmt: skip
+    if suite == "views":
+        facts |= {"passes/apart": 1e-4, "passes/allowed": 1e-3, "passes/moved": 5e-4}
     views = "full" if suite == "pairs" else "full bare"
     return Result(suite, SETTINGS, MACHINE, (Cell({"views": views, "batch": 8}, arms, facts),))
 
@@ -42,7 +45,9 @@ def memory(peer: bool = True) -> Result:
     def cell(vocabulary: int, scored: int) -> Cell:
         arms = {"bvrank micro 1": arm(1, peak=3_000_000, above=1_000_000)}
         if peer:
+            arms["bvrank micro 1 recomputed"] = arm(1, peak=2_000_000, above=500_000)
             arms["trl micro 1 precomputed"] = arm(1, peak=6_000_000, above=4_000_000)
+            arms["trl micro 1 precomputed recomputed"] = arm(1, peak=4_000_000, above=1_000_000)
         return Cell({"vocabulary": vocabulary, "scored": scored}, arms, {"tokens": 9})
 
     cells = tuple(cell(v, n) for v in (1000, 2000) for n in (100, 200))

@@ -11,6 +11,7 @@ import torch
 
 from bvrank.bench import options
 from bvrank.bench.material import (
+    check_shape,
     model,
     random_rows,
     real_rows,
@@ -43,6 +44,53 @@ def test_a_shape_that_is_none_is_one_line() -> None:
     with pytest.raises(ConfigError, match="shape: makes no model") as caught:
         model({**SHAPE, "hidden_size": "no"}, 0)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("change", [{}, {"head_dim": 6}, {"rope_parameters": {
+    "rope_type": "default", "rope_theta": 10000.0}}, {"num_key_value_heads": 2}])  # fmt: skip
+def test_a_shape_that_makes_a_model_is_let_through(change: dict[str, object]) -> None:
+    check_shape({**SHAPE, **change})
+    check_shape({"vocab_size": 61})  # the others as Qwen3 has them
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"num_heads": 2}, r"^shape\.num_heads: there is no such key\. Did you mean"),
+        ({"num_attention_heads": 3, "num_key_value_heads": 2},
+         r"^shape\.num_attention_heads: must be a multiple of num_key_value_heads=2, got 3"),
+        ({"head_dim": 7}, "^shape: makes no model"),
+        ({"num_key_value_heads": 0}, r"^shape\.num_key_value_heads: must be at least 1, got 0"),
+        ({"hidden_size": -2}, r"^shape\.hidden_size: must be at least 1, got -2"),
+        ({"hidden_act": "none"}, "^shape: makes no model"),
+        ({"num_hidden_layers": "two"}, "^shape: makes no model"),
+    ],
+)  # fmt: skip
+def test_a_shape_that_makes_none_is_told_before_anything_is_made(
+    change: dict[str, object], said: str
+) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        check_shape({**SHAPE, **change})
+    assert "\n" not in str(caught.value)
+
+
+def test_pairs_without_traces_are_no_measurement_of_two_views(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pairs = clean_pairs(9)
+    plain = [{**p, "chosen": p["chosen"]["answer"], "rejected": p["rejected"]["answer"]}
+             for p in pairs]  # fmt: skip
+    path = str(write(tmp_path / "plain.jsonl", plain))
+    given = (600, (FULL, BARE), 200, 0, 9, 2, tmp_path / "store")
+    with pytest.raises(DataError, match="none of its 9 pairs has a trace") as caught:
+        real_rows(path, *given)
+    assert caught.value.where == path
+    path = str(write(tmp_path / "some.jsonl", [*pairs[:4], *plain[4:]]))
+    rows, _ = real_rows(path, *given)
+    assert len(rows) == 4 and all(row[FULL] != row[BARE] for row in rows)
+    assert "bench: left out: 5 of 9 pairs, without a trace\n" in capfd.readouterr().err
+    rows, _ = real_rows(path, 600, (FULL,), 200, 0, 9, 2, tmp_path / "store")
+    assert len(rows) == 8, "one view needs no trace"
 
 
 def test_random_rows_have_one_size_and_are_drawn_by_the_seed() -> None:

@@ -9,9 +9,9 @@ import pytest
 
 from bvrank.bench.page import TITLES, page, write
 from bvrank.bench.result import Cell, Result
-from bvrank.bench.tables import SUITES, tables
+from bvrank.bench.tables import APART, SPREAD, STOPPED, SUITES, tables
 from bvrank.errors import DataError, RunError
-from tests.bench.results import MACHINE, SETTINGS, arm, every, lists, pairs, start
+from tests.bench.results import MACHINE, SETTINGS, arm, every, lists, memory, pairs, start
 from tests.reports.html import checked
 
 HOSTILE = ['"><script>alert(1)</script>', "</style></title><img src=x>", "' onload='alert(1)"]
@@ -83,6 +83,30 @@ def test_a_page_that_cannot_be_made_is_an_error_of_one_line(tmp_path: Path) -> N
     with pytest.raises(DataError, match=r"lists\.json: holds no measurement"):
         write([Result("lists", {}, {}, lists().cells)], tmp_path)
     assert not (tmp_path / "index.html").exists()
+
+
+def test_what_the_tables_take_and_a_plot_does_not_is_told_in_one_line() -> None:
+    found = memory()
+    cells = tuple(replace(c, setting={**c.setting, "scored": float("nan")}) for c in found.cells)
+    with pytest.raises(DataError, match=r"^memory\.json: holds no measurement"):
+        page([replace(found, cells=cells)])
+
+
+def test_arms_that_ran_one_after_another_are_not_told_as_side_by_side() -> None:
+    card = {**MACHINE, "accelerator": "a card"}
+    for result in (pairs(), pairs("views")):
+        beside, (apart,) = tables(result), tables(replace(result, machine=card))
+        assert SPREAD in beside[0].notes
+        assert APART in apart.notes and not any("side by side" in n for n in apart.notes)
+    assert any("each arm ran alone" in note for note in tables(memory())[0].notes)
+    assert "on an accelerator those of pairs and views, run one after another" in checked(
+        page([pairs()])
+    ).text("p")
+
+
+def test_a_result_that_was_stopped_says_so() -> None:
+    assert STOPPED in checked(page([replace(lists(), whole=False)])).text("p")
+    assert STOPPED not in page([lists()])
 
 
 def test_one_setting_alone_can_be_drawn() -> None:

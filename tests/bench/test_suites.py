@@ -9,14 +9,15 @@ from typing import Any
 import pytest
 
 from bvrank.bench import suites, versus
-from bvrank.bench.options import Memory, Ranks, Versus
+from bvrank.bench.agreement import Agreement
+from bvrank.bench.options import Memory, Versus
 from bvrank.bench.result import Arm, Result
 from bvrank.bench.suites import Bench
 from bvrank.bench.tables import tables
-from bvrank.bench.versus import Setting
+from bvrank.bench.versus import Measured, Setting
+from bvrank.errors import ModelError
 from tests.bench.shape import SHAPE
 from tests.commands.fast import write
-from tests.commands.line import call
 from tests.commands.planted import clean_pairs
 
 
@@ -39,15 +40,23 @@ def jobs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """The arms of each measurement; every arm takes three steps of a second."""
     seen: list[dict[str, Any]] = []
 
-    def measured(jobs: dict[str, Any], *_: Any, **__: Any) -> dict[str, Arm]:
+    def measured(jobs: dict[str, Any], *_: Any, allowed: float, **__: Any) -> Measured:
         seen.append(jobs)
-        return {name: Arm((1.0, 1.0, 1.0), 2, 1) for name in jobs}
+        losses = {name: [0.7, 0.6, 0.5] for group in jobs.values() for name in group}
+        arms = {name: Arm((1.0, 1.0, 1.0), 2, 1) for name in jobs}
+        return Measured(arms, losses, Agreement(0.0, allowed, 0.2))
+
+    def witnessed(_: Any, peers: dict[str, Any], losses: Any, *__: Any) -> Agreement:
+        seen.append(peers)
+        assert set(losses) >= {name for group in peers.values() for name in group}
+        return Agreement(0.0, 1e-3, 0.1)
 
     def screened(_: Any, micros: list[int], *__: Any) -> list[tuple[Setting, float]]:
         names = [Setting(m, r) for r in ("precomputed", "live") for m in sorted(micros)]
         return [(setting, float(n)) for n, setting in enumerate(names, 1)]
 
     monkeypatch.setattr(versus, "measured", measured)
+    monkeypatch.setattr(versus, "witnessed", witnessed)
     monkeypatch.setattr(versus, "screened", screened)
     return seen
 
@@ -73,7 +82,9 @@ def test_views_are_one_arm_of_two_passes_of_trl(
 ) -> None:
     (cell,) = suites.views(bench, asked)
     assert cell.setting == {"views": "full bare", "batch": 4}
-    (group,) = jobs
+    group, witnessed = jobs
+    assert list(witnessed) == ["trl micro 2 precomputed", "trl micro 4 precomputed"]
+    assert cell.facts["passes/moved"] == 0.1 and cell.facts["losses/moved"] == 0.2
     assert list(group["trl micro 2 precomputed"]) == [
         "trl micro 2 precomputed full", "trl micro 2 precomputed bare",
     ]  # fmt: skip
@@ -85,9 +96,13 @@ def test_without_trl_there_are_bvranks_arms_alone(
 ) -> None:
     alone = replace(bench, peer=False)
     (cell,) = suites.pairs(alone, asked)
-    assert list(cell.arms) == ["bvrank micro 4", "bvrank micro 1"]
+    assert list(cell.arms) == ["bvrank micro 4", "bvrank micro 1"] and "losses/apart" in cell.facts
+    (cell,) = suites.views(bench, replace(asked, micro=[4]))
+    assert "losses/apart" not in cell.facts, "one arm agrees with itself"
     (cell,) = suites.memory(alone, Memory([300], [4], 2, recompute=False))
     assert list(cell.arms) == ["bvrank micro 1"]
+    (cell,) = suites.memory(bench, Memory([300], [4], 2, recompute=False))
+    assert list(cell.arms) == ["bvrank micro 1", "trl micro 1 precomputed"]
 
 
 def test_memory_measures_each_arm_alone(bench: Bench, jobs: list[dict[str, Any]]) -> None:
@@ -99,39 +114,23 @@ def test_memory_measures_each_arm_alone(bench: Bench, jobs: list[dict[str, Any]]
     assert all(len(group) == 1 for group in jobs)
     assert [name for group in jobs for name in group] == 4 * [
         "bvrank micro 1", "bvrank micro 1 recomputed", "trl micro 1 precomputed",
+        "trl micro 1 precomputed recomputed",
     ]  # fmt: skip
+    assert [job["recompute"] for group in jobs for arm in group.values() for job in arm.values()
+            ] == 4 * [False, True, False, True]  # fmt: skip
 
 
-def test_starts_come_from_a_warm_store(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[list[str]] = []
-
-    def timed(words: list[str], folder: Path) -> float:
-        said.append(words)
-        return 1.0
-
-    monkeypatch.setattr(suites.outside, "answered", timed)
-    monkeypatch.setattr(suites.outside, "first_step", timed)
-    cells = list(suites.start(bench))
-    assert [c.setting["command"] for c in cells] == ["--help", "train --cfg job", "first step"]
-    assert all(c.arms["bvrank"].seconds == (1.0,) * bench.rounds for c in cells)
-    assert said[0] == said[-1] and said[0][0] == "objective=bvpo"
-
-
-def test_ranks_are_runs_that_differ_in_their_number_alone(
-    bench: Bench, asked: Versus, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+def test_memory_of_arms_that_train_different_things_is_refused(
+    bench: Bench, jobs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[list[str]] = []
+    real = versus.measured
 
-    def steps(words: list[str], folder: Path, threads: int) -> list[float]:
-        said.append(words)
-        return [float(threads)] * 2
+    def other(group: dict[str, Any], *given: Any, **named: Any) -> Measured:
+        found = real(group, *given, **named)
+        off = 0.01 if any("trl" in name for name in group) else 0.0
+        losses = {n: [x + off for x in own] for n, own in found.losses.items()}
+        return replace(found, losses=losses)
 
-    monkeypatch.setattr(suites.outside, "steps", steps)
-    (cell,) = suites.ranks(bench, Ranks(asked.path, 4, 3, "zero2"))
-    assert {n: len(arm.seconds) for n, arm in cell.arms.items()} == {"1 rank": 6, "2 ranks": 6}
-    one, two = (set(words) for words in said[:2])
-    assert one ^ two == {"launcher.processes=1", "launcher.processes=2"}
-    done = call(capfd, monkeypatch, "train", *said[0])
-    assert done.code == 0 and done.config is not None, done.err
-    assert done.config["model"]["shape"]["hidden_size"] == SHAPE["hidden_size"]
-    assert done.config["engine"]["stage"] == 2
+    monkeypatch.setattr(versus, "measured", other)
+    with pytest.raises(ModelError, match="the arms train different things"):
+        list(suites.memory(bench, Memory([300], [4], 2, recompute=False)))

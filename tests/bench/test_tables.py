@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bvrank.bench.result import Cell, Result
+from bvrank.bench.result import Cell, Result, recomputes
 from bvrank.bench.tables import SPREAD, SUITES, digits, fitted, tables
 from bvrank.errors import DataError
 from tests.bench.results import arm, every, growth, lists, memory, pairs, ranks, start
@@ -39,22 +39,44 @@ def test_pairs_are_told_over_the_faster_of_bvranks_arms() -> None:
         "trl micro 8 live": "4.00x [3.00, 5.00]",
     }
     assert table.lines[2][1:3] == ("8.00", "6.00-10.0") and table.lines[2][-1] == "3"
-    speed, screen = table.notes[1:]  # 6 seconds in three steps of the faster arm
+    speed, _, screen = table.notes[1:]  # 6 seconds in three steps of the faster arm
     assert "100 unique tokens a second" in speed and "operations on unique tokens 2 G" in speed
     assert "0.50 of a matrix product's 4 G" in speed
     assert screen.endswith("micro 8 live 7.5 s, micro 8 precomputed 9.0 s")
 
 
-def test_memory_is_told_as_a_share_of_trls_where_trl_was_measured() -> None:
+def test_memory_is_told_as_a_share_of_trls_arm_that_treats_activations_alike() -> None:
     (table,) = tables(memory())
-    assert table.lines[:3] == (
+    assert table.lines[:5] == (
         ("1,000", "100", "bvrank micro 1", "3", "1", "0.500", "0.250"),
+        ("1,000", "100", "bvrank micro 1 recomputed", "2", "0", "0.500", "0.500"),
         ("1,000", "100", "trl micro 1 precomputed", "6", "4", "", ""),
+        ("1,000", "100", "trl micro 1 precomputed recomputed", "4", "1", "", ""),
         ("1,000", "200", "bvrank micro 1", "3", "1", "0.500", "0.250"),
     )
+    assert any("computes activations again" in note for note in table.notes)
     (alone,) = tables(memory(peer=False))
     assert alone.heads == table.heads[:5]
     assert alone.lines[3] == ("2,000", "200", "bvrank micro 1", "3", "1")
+
+
+def test_memory_without_an_alike_arm_of_trl_has_no_share() -> None:
+    cells = tuple(
+        replace(c, arms={n: a for n, a in c.arms.items() if not (n[:3] == "trl" and recomputes(n))})
+        for c in memory().cells
+    )
+    (table,) = tables(replace(memory(), cells=cells))
+    shares = {line[2]: line[5] for line in table.lines}
+    assert shares["bvrank micro 1"] == "0.500" and shares["bvrank micro 1 recomputed"] == ""
+
+
+def test_how_far_losses_agreed_is_told_with_what_was_allowed_and_how_far_they_moved() -> None:
+    (table,) = tables(pairs())
+    note = "losses of one step differ by 0.0002 nats at most, 0.001 is allowed; they move by 0.05"
+    assert note in table.notes
+    (table,) = tables(pairs("views"))
+    (weak,) = (note for note in table.notes if note.startswith("TRL's pass on one view"))
+    assert weak.endswith("they move by 0.0005, which is too little to tell")
 
 
 @pytest.mark.parametrize("slopes", [(2e-3, 3e-6), (1e-3, 0.0), (0.0, 1e-6)])

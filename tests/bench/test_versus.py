@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from bvrank.bench import versus
+from bvrank.bench.agreement import SAME
 from bvrank.bench.material import Row, random_rows, saved_model, saved_rows
 from bvrank.bench.own import tree_of
-from bvrank.bench.result import Arm
+from bvrank.bench.result import Arm, recomputes
 from bvrank.bench.versus import Setting, chosen, own_jobs, peer_jobs
 from bvrank.bench.work import Work
-from bvrank.bench.worker import Done
+from bvrank.bench.worker import Done, started
 from bvrank.errors import ConfigError, ModelError
 from bvrank.models.tiny import tiny_tokenizer
 from bvrank.records import BARE, FULL
@@ -73,13 +74,6 @@ def test_work_is_that_of_the_steps_that_count_round_and_round() -> None:
     assert steps == [each[2] + each[3], each[0] + each[1], each[2] + each[3]]
 
 
-def test_losses_that_differ_stop_the_bench() -> None:
-    same = {"a": [Done(1, 0.5, 0, 0)], "b": [Done(1, 0.5005, 0, 0)]}
-    versus._check_losses(same, versus.SAME)
-    with pytest.raises(ModelError, match=r"train different things: losses a 0\.50000, b nan"):
-        versus._check_losses({**same, "b": [Done(1, float("nan"), 0, 0)]}, versus.SAME)
-
-
 @pytest.fixture(scope="module")
 def rows() -> list[Row]:
     """Three batches of two pairs, of several sizes."""
@@ -88,18 +82,25 @@ def rows() -> list[Row]:
 
 def measured(arms: dict[str, dict[str, Any]], rows: list[Row], folder: Path) -> dict[str, Arm]:
     """The arms in turn, four steps each: beyond the end of the rows."""
-    shape = {**SHAPE, "vocab_size": 300}
-    common = {
+    common = common_of(rows, folder)
+    jobs = {name: {name: {**common, **arm}} for name, arm in arms.items()}
+    seen: list[int] = []
+    found = versus.measured(jobs, folder, rounds=2, steps=2, limit=1e9, allowed=SAME,
+                            on_round=seen.append)  # fmt: skip
+    assert seen == [1, 2]
+    assert found.agreed.apart <= SAME < found.agreed.moved
+    return found.arms
+
+
+def common_of(rows: list[Row], folder: Path, **changes: int) -> dict[str, Any]:
+    """What every arm is told; `changes` of the shape."""
+    shape = {**SHAPE, "vocab_size": 300, **changes}
+    return {
         "rows": saved_rows(rows, folder), "batch": 2, "views": list(rows[0]), "beta": 0.5,
         "model": saved_model(shape, 0, tiny_tokenizer(), folder / "model"), "lr": RATE,
         "threads": 1, "device": "cpu", "precision": "fp32", "compile": False,
         "store": str(folder / "store"),
     }  # fmt: skip
-    jobs = {name: {name: {**common, **arm}} for name, arm in arms.items()}
-    seen: list[int] = []
-    found = versus.measured(jobs, folder, rounds=2, steps=2, limit=1e9, on_round=seen.append)
-    assert seen == [1, 2]
-    return found
 
 
 def arm_of(micro: int, **changes: Any) -> dict[str, Any]:
@@ -108,8 +109,7 @@ def arm_of(micro: int, **changes: Any) -> dict[str, Any]:
 
 
 def test_arms_of_any_size_have_one_loss_on_two_views(rows: list[Row], tmp_path: Path) -> None:
-    both = [{**row, BARE: [row[FULL][0][:2], *other[FULL][1:]]}
-            for row, other in zip(rows, rows[1:] + rows[:1], strict=True)]  # fmt: skip
+    both = both_views(rows)
     arms = {"two": arm_of(2), "one": arm_of(1), "again": arm_of(2, recompute=True)}
     found = measured(arms, both, tmp_path)
     assert [len(arm.seconds) for arm in found.values()] == [4, 4, 4]
@@ -118,9 +118,50 @@ def test_arms_of_any_size_have_one_loss_on_two_views(rows: list[Row], tmp_path: 
 
 def test_trl_and_bvrank_have_one_loss_step_by_step(rows: list[Row], tmp_path: Path) -> None:
     pytest.importorskip("trl")
-    peer = {"library": "trl", "micro": 1, "reference": "precomputed"}
+    peer = {"library": "trl", "micro": 1, "reference": "precomputed", "recompute": False}
     found = measured({"bvrank": arm_of(2), "trl": peer}, rows, tmp_path)
     assert list(found) == ["bvrank", "trl"]
+
+
+def both_views(rows: list[Row]) -> list[Row]:
+    return [{**row, BARE: [row[FULL][0][:2], *other[FULL][1:]]}
+            for row, other in zip(rows, rows[1:] + rows[:1], strict=True)]  # fmt: skip
+
+
+def test_trls_passes_on_each_view_are_bvpos_endpoints(rows: list[Row], tmp_path: Path) -> None:
+    """And a pass on the other view, or of other weights, is found out."""
+    pytest.importorskip("trl")
+    common = common_of(both_views(rows), tmp_path)
+    peers = {"trl": peer_jobs(common, Setting(2, "precomputed"))}
+    losses = {}
+    with started(peers["trl"], tmp_path) as workers:
+        for name, worker in workers.items():
+            losses[name] = [worker.step().loss for _ in range(4)]
+    found = versus.witnessed(common, peers, losses, tmp_path, SAME)
+    assert found.apart <= SAME < found.moved
+    full, bare = losses
+    swapped = {full: losses[bare], bare: losses[full]}
+    with pytest.raises(ModelError, match=r"losses bvrank full alone .*, trl micro 2 precomputed"):
+        versus.witnessed(common, peers, swapped, tmp_path, SAME)
+
+
+def test_trl_computes_activations_again_where_it_is_told_to(
+    rows: list[Row], tmp_path: Path
+) -> None:
+    """Else its arm would be named after what it does not do: long rows take less memory then."""
+    pytest.importorskip("trl")
+    sizes = {"num_hidden_layers": 8, "intermediate_size": 512, "max_position_embeddings": 700}
+    common = common_of(random_rows(2, 300, 2, 600, 0), tmp_path, **sizes)
+    above = []
+    for again in (False, True):
+        ((name, job),) = peer_jobs(common, Setting(2, "precomputed", again)).items()
+        assert recomputes(name) == again
+        with started({name: job}, tmp_path) as workers:
+            losses = [workers[name].step() for _ in range(2)]
+        above.append((losses[-1].above, [d.loss for d in losses]))
+    (kept, one), (recomputed, other) = above
+    assert one == pytest.approx(other, abs=SAME)
+    assert recomputed < 0.7 * kept  # what eight wide layers keep is most of it
 
 
 def test_an_arm_on_other_rows_is_found_out(rows: list[Row], tmp_path: Path) -> None:

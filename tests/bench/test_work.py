@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from bvrank.bench import work
 from bvrank.bench.lists import list_of
 from bvrank.bench.material import model
 from bvrank.bench.work import Work, flops, matmul_rate
@@ -62,10 +63,23 @@ def test_operations_are_those_that_torch_counts(tied: bool) -> None:
     assert flops(Work(tokens, tokens**2, tokens), policy) == counter.get_total_flops()
 
 
-def test_a_rate_is_operations_over_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
-    from bvrank.bench import work
+@pytest.mark.parametrize(("speed", "side"), [(1e12, 2048), (1e4, 256), (4.0 * 512**3, 512)])
+def test_a_rate_is_operations_over_seconds_of_a_product_that_is_not_long(
+    speed: float, side: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A machine of any speed: `side` is the first whose product is long, or the largest."""
+    tried: list[int] = []
 
-    monkeypatch.setattr(work, "SIDE", 64)
-    ticks = iter([10.0, 12.0])
+    def product(device: torch.device, dtype: torch.dtype, side: int, repeats: int) -> float:
+        tried.append(side)
+        return 2.0 * side**3 * repeats / speed
+
+    monkeypatch.setattr(work, "_product", product)
+    assert matmul_rate(torch.device("cpu"), torch.float32) == pytest.approx(speed)
+    assert tried[-1] == side
+
+
+def test_seconds_of_a_product_leave_the_first_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter([10.0, 20.0, 22.0])
     monkeypatch.setattr(work.time, "perf_counter", lambda: next(ticks))
-    assert matmul_rate(torch.device("cpu"), torch.float32, repeats=3) == 2 * 64**3 * 3 / 2.0
+    assert work._product(torch.device("cpu"), torch.float32, 8, 3) == 2.0
