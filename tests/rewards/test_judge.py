@@ -145,6 +145,6 @@ def test_over_a_real_connection(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> 
 
 def test_every_key_of_the_server_stands_in_the_config() -> None:
     node = yaml.safe_load(Path(ROOT, "conf", "reward", "judge.yaml").read_text())
-    own = {"backoff", "thinking_body", "nothinking_body"}  # a judge has one mode
+    own = {"thinking_body", "nothinking_body"}  # a judge has one mode
     assert set(node["server"]) == set(Server.__dataclass_fields__) - own
     assert set(node["decoding"]) == set(Decoding.__dataclass_fields__)
