@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bvrank.commands.build import build, trackers_of
+from bvrank.commands.early import adapter, check_files
 from bvrank.commands.outcome import write_outcome
+from bvrank.commands.sections import Scoring
 from bvrank.commands.settings import TrainSettings, split_intake, train_settings
 from bvrank.data.fingerprint import fingerprint
 from bvrank.errors import ConfigError, RunError
@@ -21,6 +23,7 @@ from bvrank.run.record import read_manifest
 
 if TYPE_CHECKING:
     from bvrank.commands.launch import Launcher
+    from bvrank.models.lora import LoRA
 
 
 @dataclass(frozen=True)
@@ -100,29 +103,35 @@ def work(config: dict[str, Any], ranks: Ranks) -> int:
 
 
 def request(config: dict[str, Any]) -> Request:
-    """Every part of the config, checked and built. ConfigError names the first misfit."""
+    """Every part of the config, checked and built; what needs torch comes behind what needs none.
+    ConfigError names the first misfit, DataError a file that is not there."""
     settings = train_settings(config)
-    trusted = settings.trusted
-    objective = build(config["objective"], "objective", trusted)
-    schedule = parse_schedule(objective, settings.schedule)
+    trusted, launcher = settings.trusted, _launcher(config)
+    settings.forwards(launcher.world)
     intake, node = split_intake(config["data"])
     source = build(node, "data", trusted)
     held = _held(source, intake.eval_path)
     _check_evaluation(settings, held is not None or intake.eval_fraction > 0)
+    check_files(config["data"])
+    settings.template.text()
+    _check_reference(settings, adapter(config["model"]))
+    trackers = trackers_of(config.get("tracker") or {}, trusted)
+    store = _store(settings.store)
+    objective = build(config["objective"], "objective", trusted)
+    schedule = parse_schedule(objective, settings.schedule)
+    _check_wanted(settings, objective)
+    content, name = _identity(config, settings)
     settings.optimizer.kind()
-    engine, launcher = build(config["engine"], "engine", trusted), _launcher(config)
-    settings.forwards(launcher.world)
+    engine = build(config["engine"], "engine", trusted)
     engine.check(
         precision=settings.precision, optimizer=settings.optimizer.name,
         processes=max(launcher.here, launcher.nodes), compiled=settings.compile,
     )  # fmt: skip
-    trackers = trackers_of(config.get("tracker") or {}, trusted)
-    content, name = _identity(config, settings)
     model = build(config["model"], "model", trusted)
-    _check_reference(settings, model)
+    _check_reference(settings, model.lora)
     return Request(
         config, settings, schedule, intake, source, held, model=model, engine=engine,
-        trackers=trackers, store=_store(settings.store), content=content, name=name,
+        trackers=trackers, store=store, content=content, name=name,
     )  # fmt: skip
 
 
@@ -171,16 +180,24 @@ def _check_evaluation(settings: TrainSettings, held_out: bool) -> None:
             )  # fmt: skip
 
 
-def _check_reference(settings: TrainSettings, model: Any) -> None:
+def _check_reference(settings: TrainSettings, lora: LoRA | None) -> None:
     """ConfigError when the policy without its adapter is not what it starts from."""
-    if settings.scoring.reference != "adapter_off" or model.lora.new:
+    if settings.scoring.reference != "adapter_off" or lora is None or lora.new:
         return
-    trained = model.lora.path is not None
+    trained = lora.path is not None
     why = "the run starts from a trained adapter, and its reference is that, not the base model"
     raise ConfigError(
         why if trained else "the model has no adapter", where="scoring.reference",
         repair="Set scoring.reference=stored" + ("." if trained else ", or model.lora.r=16."),
     )  # fmt: skip
+
+
+def _check_wanted(settings: TrainSettings, objective: Any) -> None:
+    """ConfigError for a way to score the reference where none is; the usual one is silent."""
+    usual = Scoring.__dataclass_fields__["reference"].default
+    if settings.scoring.reference != usual and not objective.needs_reference:
+        raise ConfigError("has no effect: this objective has no reference",
+                          where="scoring.reference", repair="Leave it out.")  # fmt: skip
 
 
 def _store(setting: str | None) -> Path:
