@@ -145,6 +145,10 @@ def test_a_report_of_nothing_and_of_a_damaged_file(
         ("limit=-1", "limit: must be at least 0, got -1"),
         ("shape.hidden_size=no", "shape: makes no model"),
         ("shape.vocab_size=3", "shape.vocab_size: must be a whole number from 4"),
+        *(
+            (f"suite={s} shape.vocab_size=511", "shape.vocab_size: must lie in [512, 1000000], got")
+            for s in ("pairs", "views", "ranks")
+        ),
         ("out=/proc/none", "/proc/none: cannot be made"),
     ],
 )
