@@ -19,7 +19,8 @@ from bvrank.objectives.schedule import Schedule, parse_schedule
 from bvrank.paths import store_dir
 from bvrank.ranks import ALONE, Ranks
 from bvrank.run import Follower, RunFolder, is_run, open_run, run_name
-from bvrank.run.record import read_manifest
+from bvrank.run.identity import canonical
+from bvrank.run.record import read_config, read_manifest
 
 if TYPE_CHECKING:
     from bvrank.commands.launch import Launcher
@@ -76,6 +77,7 @@ def main(config: dict[str, Any]) -> int:
     launcher = _launcher(config)
     if launcher.world == 1:
         return work(config, ALONE)
+    config = config | {"launcher": config["launcher"] | {"processes": launcher.here}}
     if launcher.nodes == 1 and (finished := _finished(config)) is not None:
         return _told(finished, "skipped")
     asked = request(config)
@@ -83,8 +85,7 @@ def main(config: dict[str, Any]) -> int:
     from bvrank.commands.loading import prepared
 
     prepared(asked)
-    frozen = config["launcher"] | {"processes": launcher.here}
-    return launch(launcher, config | {"launcher": frozen}, asked.name)
+    return launch(launcher, config, asked.name)
 
 
 def work(config: dict[str, Any], ranks: Ranks) -> int:
@@ -136,7 +137,8 @@ def request(config: dict[str, Any]) -> Request:
 
 
 def _finished(config: dict[str, Any]) -> RunFolder | None:
-    """The run of this very config, if it is finished; nothing is built, torch is not imported."""
+    """The run of this very config, if it is finished. Nothing is built and torch is not imported,
+    unless other processes than the run's are asked for: not every engine takes them."""
     settings = train_settings(config)
     nodes = (config.get("objective"), config.get("data"))
     if settings.force or not all(isinstance(n, dict) and "_target_" in n for n in nodes):
@@ -145,6 +147,8 @@ def _finished(config: dict[str, Any]) -> RunFolder | None:
     folder = Path(settings.outputs) / name
     if not is_run(folder) or read_manifest(folder).get("status") != "finished":
         return None
+    if canonical(read_config(folder).get("launcher")) != canonical(config.get("launcher")):
+        request(config)
     return _opened(config, settings, content, name)
 
 
