@@ -67,6 +67,9 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     ("args", "line"),
     [
         (["trian"], "error: there is no command 'trian'. Did you mean 'train'?\n"),
+        (["store", "verifi"], "error: there is no 'store verifi'. Did you mean 'verify'?\n"),
+        (["store", "zz"], "error: there is no 'store zz'. Known: gc, ls, verify.\n"),
+        (["bench", "reprot"], "error: there is no 'bench reprot'. Did you mean 'report'?\n"),
         (
             ["zzz"],
             "error: there is no command 'zzz'. "

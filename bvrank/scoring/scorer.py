@@ -208,6 +208,8 @@ def cost_of(model: Any) -> Cost:
     config = text_config(model)
     embedding = causal_lm(model).get_input_embeddings().weight.numel()
     body = max(sum(p.numel() for p in causal_lm(model).parameters()) - embedding, 1)
+    if not getattr(config, "num_attention_heads", 0):  # a state space
+        return Cost(linear=float(body), attention=0.0)
     pair = 2.0 * config.num_attention_heads * head_width(config)
     attention = pair * config.num_hidden_layers
     return Cost(linear=float(body), attention=attention, call=CALL / pair)
