@@ -52,5 +52,6 @@ def _record(values: dict[str, Any]) -> Any:
     shown = values["shown"]
     return Example(
         values["where"], tuple(Message(**m) for m in values["prompt"]),
-        tuple(Candidate(**c) for c in values["candidates"]), None if shown is None else tuple(shown),
+        tuple(Candidate(**c) for c in values["candidates"]),
+        None if shown is None else tuple(shown),
     )  # fmt: skip
