@@ -149,11 +149,14 @@ def text_config(model: Any) -> Any:
 
 def sliding_window(config: Any) -> int | None:
     """Tokens a sliding layer looks back; None when no layer slides. ModelError for layers that
-    a tree mask cannot describe (linear attention, chunks, state spaces)."""
+    a tree mask cannot describe (linear attention, chunks, state spaces, ALiBi)."""
     kinds = set(getattr(config, "layer_types", None) or [])
     # GPT-Neo's local layers cut by places in the row, with a buffer of their own.
     local = {"local"} & set(getattr(config, "attention_layers", None) or [])
+    # ALiBi weighs by distance in the row; at fresh weights the start check hardly sees it.
+    biased = any(getattr(c, "alibi", False) for c in (config, getattr(config, "attn_config", None)))
     unknown = (kinds - {"full_attention", "sliding_attention"}) | local
+    unknown |= {"alibi"} if biased else set()
     if unknown:
         raise ModelError(
             f"layers of type {', '.join(sorted(unknown))} cannot attend along a token tree",
