@@ -17,6 +17,7 @@ from bvrank.errors import ConfigError, did_you_mean
 
 COMMANDS = {
     "train": "train a policy with an objective, and measure what changed",
+    "sample": "make preference pairs: sample responses to prompts, score them, pair them",
     "doctor": "check machine, template and data, or prove that a run resumes",
     "inspect": "show rendered examples, their scored tokens, and what was refused",
     "convert": "turn files of public data sets into rows that train",
@@ -90,9 +91,18 @@ def _dispatch(args: list[str]) -> int:
     from bvrank.commands.app import run
 
     command, *words = args
-    if words and words[0] in ACTIONS.get(command, ()):
-        words[0] = f"action={words[0]}"
-    return run(command, words)
+    return run(command, _with_action(command, words))
+
+
+def _with_action(command: str, words: list[str]) -> list[str]:
+    """Its first word, where it is one of ACTIONS, as action=word. ConfigError for a bare word that
+    is none: no setting is written so."""
+    known, first = ACTIONS.get(command), words[0] if words else ""
+    if known is None or not first or first.startswith("-") or "=" in first or "~" in first:
+        return words
+    if first not in known:
+        raise ConfigError(f"there is no '{command} {first}'", repair=did_you_mean(first, known))
+    return [f"action={first}", *words[1:]]
 
 
 def _completion(args: list[str]) -> int:

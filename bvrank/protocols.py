@@ -7,7 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bvrank.ranks import Ranks
-from bvrank.records import Example, Outcome, Preferences, Refused, StepReport, TokenBatch
+from bvrank.records import (
+    Asked,
+    Example,
+    Outcome,
+    Preferences,
+    Refused,
+    Scored,
+    StepReport,
+    TokenBatch,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -39,6 +48,17 @@ class Source(Protocol):
 
     def rows(self) -> Iterable[Example | Refused]:
         """Every row of the source. DataError when the file itself is broken."""
+
+
+class Reward(Protocol):
+    """Scores answers, one by one: an answer's score does not depend on what else is asked."""
+
+    @property
+    def identity(self) -> str:
+        """Everything its scores depend on, so that scores can be kept by content."""
+
+    def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
+        """Every key exactly once, in any order; reads `asked` as it goes."""
 
 
 class Batches(Protocol):

@@ -229,6 +229,29 @@ class TaskResult:
     details: Mapping[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Asked:
+    """An answer to score. `key` names it; `gold` is what a verifier compares with, `recorded` a
+    score that came with the response."""
+
+    key: str
+    prompt: tuple[Message, ...]
+    answer: str
+    gold: str | None = None
+    recorded: float | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The score of `key`, larger is better; None where there is none, and then `reason` is a slug
+    that is counted. `details` are figures behind the score."""
+
+    key: str
+    score: float | None
+    reason: str = ""
+    details: Mapping[str, float] = field(default_factory=dict)
+
+
 def _done(record: Any, method: str, *args: Any, **options: Any) -> Any:
     """The record with what `method` makes of each of its tensors."""
     values = {

@@ -16,7 +16,7 @@ FLOORS = (
     {"records", "protocols", "errors", "paths", "answers", "hub", "ranks", "secrets"},
     {"objectives"},
     {"scoring", "data", "models", "run", "tracking"},
-    {"engines", "sampling", "evaluation", "checkpoint", "reports", "lab"},
+    {"engines", "sampling", "rewards", "evaluation", "checkpoint", "reports", "lab"},
     {"trainer", "bench"},
     {"commands", "cli", "__main__"},
 )
@@ -32,7 +32,8 @@ BASES = {"bvrank/objectives/base.py"}  # what others of the room are made of
 MIRRORED = {"objectives": ("loss|__call__", "objective"), "data": ("rows", "data"),
             "engines": ("start", "engine"), "models": ("model", "model"),
             "data/converters": ("convert", "from"),
-            "tracking": ("tracker", "tracker")}  # fmt: skip
+            "tracking": ("tracker", "tracker"),
+            "rewards": ("scores", "reward")}  # fmt: skip
 
 
 def imports(path: Path, top: bool = False) -> Iterator[str]:

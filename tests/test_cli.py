@@ -16,6 +16,7 @@ bvrank {__version__}: preference optimisation of language models, exact, fast an
 
 Commands
   train     train a policy with an objective, and measure what changed
+  sample    make preference pairs: sample responses to prompts, score them, pair them
   doctor    check machine, template and data, or prove that a run resumes
   inspect   show rendered examples, their scored tokens, and what was refused
   convert   turn files of public data sets into rows that train
@@ -66,10 +67,13 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     ("args", "line"),
     [
         (["trian"], "error: there is no command 'trian'. Did you mean 'train'?\n"),
+        (["store", "verifi"], "error: there is no 'store verifi'. Did you mean 'verify'?\n"),
+        (["store", "zz"], "error: there is no 'store zz'. Known: gc, ls, verify.\n"),
+        (["bench", "reprot"], "error: there is no 'bench reprot'. Did you mean 'report'?\n"),
         (
             ["zzz"],
             "error: there is no command 'zzz'. "
-            "Known: bench, convert, doctor, inspect, report, store, train.\n",
+            "Known: bench, convert, doctor, inspect, report, sample, store, train.\n",
         ),
         (
             ["objective=bvpo"],

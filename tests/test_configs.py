@@ -64,6 +64,30 @@ def accepted(config: dict[str, Any], group: str) -> None:
         assert "some-model" in str(error) or ".jsonl" in str(error)
 
 
+REWARDS = {  # what a user has to add to a reward before it can be built
+    "model": {"path": "some-model"}, "python": {"function": "tests.test_configs.score"},
+    "judge": {"server": {"model": "some-judge"}},
+}  # fmt: skip
+
+
+def score(rows: list[Any]) -> list[float]:
+    return [0.0 for _ in rows]
+
+
+@pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "reward").glob("*.yaml")))
+def test_every_reward_is_built(option: str) -> None:
+    """With every key of its constructor in the file, but for those that a judge's server has."""
+    own = OmegaConf.load(CONF / "reward" / f"{option}.yaml")
+    node: Any = OmegaConf.to_container(OmegaConf.merge(own, REWARDS.get(option, {})))
+    try:
+        reward = build(node, "reward", ["tests"])
+    except ConfigError as error:
+        if "is not installed" in str(error):
+            pytest.skip(str(error))
+        raise
+    assert set(node) - {"_target_"} == set(reward.__dataclass_fields__)
+
+
 DEFECTS = {
     "scoring.unshifted": (True, False),
     "objective.leaky_self_mask": (True, False),

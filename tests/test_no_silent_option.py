@@ -128,7 +128,7 @@ def count_calls(patched: pytest.MonkeyPatch, calls: Counter[str]) -> None:
 
     from bvrank.scoring.scorer import Scorer
 
-    patched.setattr("bvrank.sampling.pairs.generate", sampler(calls))
+    patched.setattr("bvrank.sampling.local.sampled", sampler(calls))
     for owner, name in ((Scorer, "_logits"), (Qwen3MLP, "forward")):
         real = getattr(owner, name)
 
@@ -161,10 +161,11 @@ def sampler(calls: Counter[str]) -> Any:
     tokenizer = tiny_tokenizer()
 
     def generate(
-        model: Any, prompts: Any, sampling: Sampling, *, seed: int, **_: Any
-    ) -> list[list[Sample]]:
+        model: Any, prompts: Any, batches: Any, sampling: Sampling, *, seed: int, **_: Any
+    ) -> Iterator[tuple[list[int], list[list[Sample]]]]:
         calls[f"{len(prompts)} prompts, {sampling}, seed {seed}, {prompts[0]}"] += 1
-        return [[answered(ids, turn) for turn in range(sampling.n)] for ids in prompts]
+        for rows in batches:
+            yield rows, [[answered(prompts[r], t) for t in range(sampling.n)] for r in rows]
 
     def answered(prompt: list[int], turn: int) -> Sample:
         digits = tokenizer.decode(prompt).partition("user\n")[2].partition("=?")[0]

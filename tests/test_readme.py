@@ -13,12 +13,14 @@ import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bvrank.commands.app
 from bvrank.cli import COMMANDS, main
 from bvrank.commands.build import build
+from bvrank.commands.sampling import request
 from bvrank.commands.settings import split_intake, train_settings
 from bvrank.errors import BvrankError
 from tests.commands.line import ROOT
@@ -85,9 +87,11 @@ def check_make(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 def check_bvrank(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Composes the command and builds what costs nothing; runs it when it only shows something."""
 
-    def dry(command: str, config: dict[str, object]) -> int:
+    def dry(command: str, config: dict[str, Any]) -> int:
         if command == "train":
             check_train(config)
+        if command == "sample":
+            request(config)
         return 0
 
     monkeypatch.setattr(bvrank.commands.app, "execute", dry)
@@ -110,12 +114,12 @@ def outside_objective() -> Path:
     return folder
 
 
-def check_train(config: dict[str, object]) -> None:
+def check_train(config: dict[str, Any]) -> None:
     settings = train_settings(config)
     settings.optimizer.kind()
     for group in ("objective", "engine"):
-        build(config[group], group, settings.trusted)  # type: ignore[arg-type]
-    split_intake(config["data"])  # type: ignore[arg-type]
+        build(config[group], group, settings.trusted)
+    split_intake(config["data"])
 
 
 def check_pip(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

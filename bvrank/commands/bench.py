@@ -14,6 +14,7 @@ from bvrank.bench.options import Growth, Lists, Memory, Ranks, Versus
 from bvrank.commands.build import construct
 from bvrank.commands.ranges import at_least
 from bvrank.errors import ConfigError, RunError
+from bvrank.models.corpus import check_vocabulary
 from bvrank.paths import conf_dir, store_dir
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ IDLE = {  # keys that a suite does not read
     "ranks": ("steps",),
 }
 REPAIR = {("ranks", "steps"): "Write ranks.steps=..., the steps of each run."}
+
+ON_TEXT = ("pairs", "views", "ranks")  # suites whose tokenizer is trained on a file
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,8 @@ class Options:
         vocabulary = self.shape.get("vocab_size")
         if not isinstance(vocabulary, int) or vocabulary < 4:
             raise ConfigError("must be a whole number from 4", where="shape.vocab_size")
+        if self.suite in ON_TEXT and self.action == "run":
+            check_vocabulary(vocabulary, "shape.vocab_size")
 
 
 def main(config: dict[str, Any]) -> int:

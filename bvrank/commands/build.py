@@ -6,7 +6,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import is_dataclass
-from typing import Any
+from typing import Any, get_origin
 
 from bvrank.commands.annotations import fit, hints
 from bvrank.errors import ConfigError, did_you_mean
@@ -16,7 +16,8 @@ def build(node: Mapping[str, Any], key: str, trusted: Sequence[str] = (), **extr
     """Calls what `_target_` of `node` names with the node's other keys, checked.
 
     Nested nodes with a `_target_` are built first; `extra` are arguments that no config holds.
-    Only names inside bvrank and the packages in `trusted` are imported. `key` is where the node
+    A text where the constructor wants a Callable names one. Only names inside bvrank and the
+    packages in `trusted` are imported. `key` is where the node
     stands in the config, and every ConfigError carries it.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
@@ -91,9 +92,11 @@ def locate(name: Any, key: str, trusted: Sequence[str] = ()) -> Callable[..., An
 
 
 def _argument(value: Any, hint: Any, key: str, trusted: Sequence[str]) -> Any:
-    """`value` as the constructor wants it: built, or checked against its annotation."""
+    """`value` as the constructor wants it: built, found by its name, or checked."""
     if isinstance(value, Mapping) and "_target_" in value:
         return build(value, key, trusted)
+    if get_origin(hint) is Callable or hint is Callable:
+        return locate(value, key, trusted)
     if isinstance(value, Mapping) and isinstance(hint, type) and is_dataclass(hint):
         return construct(hint, value, key, trusted)
     if isinstance(value, list) and any(map(_names_targets, value)):

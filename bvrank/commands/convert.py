@@ -5,47 +5,125 @@ from __future__ import annotations
 import gzip
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from bvrank.commands.build import build
+from bvrank.data.converters import Draft, finished
 from bvrank.data.files import read_rows
+from bvrank.data.grouping import parted
 from bvrank.data.refusals import check_refused, summarise
-from bvrank.errors import ConfigError, RunError
+from bvrank.errors import ConfigError, DataError, RunError
 from bvrank.records import Refused
 from bvrank.run import write_atomic
 
 OBJECTIVE = {"lists": "irpo", "pairs": "dpo"}
+Rows = list[dict[str, Any]]
 
 
 def main(config: dict[str, Any]) -> int:
     """Converts `path` with the converter `from` into `out`; whole or not at all.
 
-    RunError when `out` exists and `force` is false; DataError when too many rows are refused.
+    With `test_fraction` a share of the rows goes into a second file beside it. RunError when a file
+    exists and `force` is false; DataError when too many rows are refused.
     """
+    fraction = _fraction(config["test_fraction"])
+    seed = _seed(config["seed"])
     out = _target(config["out"], config["force"])
+    test = _target(str(test_path(out)), config["force"]) if fraction else None
     converter = build(config["from"], "from", config["trusted"])
-    kept: list[dict[str, Any]] = []
+    drafts, refused = _drafts(converter, _path(config["path"]), config["split"])
+    if not drafts:
+        _check([], refused, config)
+    train, held = parted(drafts, fraction, seed)
+    # What train rows draw from others comes from train rows, so that they tell nothing of test.
+    kept = _rows(converter, train, train, refused)
+    tested = _rows(converter, held, [*train, *held], refused)
+    _check([*kept, *tested], refused, config)
+    _check_sides(kept, tested, test)
+    _write({out: kept} | ({test: tested} if test else {}))
+    _tell(out, test, kept, tested, refused)
+    print(f"next: {_next(converter.kind, out, test)}")
+    return 0
+
+
+def test_path(out: Path) -> Path:
+    """Where test rows go: `lists.jsonl.gz` has `lists.test.jsonl.gz` beside it."""
+    stem, _, end = out.name.rpartition(".jsonl")
+    return out.with_name(f"{stem}.test.jsonl{end}")
+
+
+def _drafts(converter: Any, path: str, split: str | None) -> tuple[list[Draft], list[Refused]]:
+    read = getattr(converter, "read", None)
+    if read and split is not None:
+        raise ConfigError("this format has no splits", where="split", repair="Leave it out.")
+    drafts: list[Draft] = []
     refused: list[Refused] = []
-    for where, row in read_rows(_path(config["path"]), config["split"]):
-        found = converter.convert(where, row)
+    for where, row in read(path) if read else read_rows(path, split):
+        for found in converter.convert(where, row):
+            if isinstance(found, Refused):
+                refused.append(found)
+            else:
+                drafts.append(found)
+    return drafts, refused
+
+
+def _rows(
+    converter: Any, drafts: Sequence[Draft], known: Sequence[Draft], refused: list[Refused]
+) -> Rows:
+    """The rows of `drafts`; those that come to nothing go to `refused`."""
+    kept: Rows = []
+    for found in finished(converter, drafts, known) if drafts else ():
         if isinstance(found, Refused):
             refused.append(found)
         else:
             kept.append(found)
+    return kept
+
+
+def _check(kept: Rows, refused: Sequence[Refused], config: Mapping[str, Any]) -> None:
     check_refused(len(kept), refused, config["max_refused"], config["path"], setting="max_refused")
-    _write(out, kept)
+
+
+def _check_sides(kept: Rows, tested: Rows, test: Path | None) -> None:
+    """DataError when all rows of one side were refused."""
+    if test and not (kept and tested):
+        raise DataError(
+            f"no row is left for {'test' if kept else 'train'}", where="test_fraction",
+            repair="Set another share, or another seed.",
+        )  # fmt: skip
+
+
+def _tell(
+    out: Path, test: Path | None, kept: Rows, tested: Rows, refused: Sequence[Refused]
+) -> None:
     print(f"{out}: {summarise(len(kept), refused)}")
     for item in refused[:3]:
         print(f"  {item.where}: {item.reason}: {item.detail}")
-    print(f"next: {_next(converter.kind, out)}")
-    return 0
+    if test:
+        print(f"{test}: {len(tested):,} kept, with no dialogue, question or prompt of the former")
 
 
 def _path(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"must be a path, got {value!r}", where="path")
+    return value
+
+
+def _fraction(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ConfigError(
+            f"must be a number from 0 to below 1, got {value!r}",
+            where="test_fraction",
+            repair="As in test_fraction=0.1.",
+        )
+    return float(value)
+
+
+def _seed(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ConfigError(f"must be a whole number, got {value!r}", where="seed")
     return value
 
 
@@ -64,19 +142,37 @@ def _target(value: Any, force: bool) -> Path:
     return out
 
 
-def _write(out: Path, rows: Iterable[dict[str, Any]]) -> None:
-    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    if out.suffix == ".gz":
-        data = gzip.compress(data, mtime=0)  # the same rows give the same bytes
+def _write(files: Mapping[Path, Rows]) -> None:
+    """Every file or none: where one cannot be written the others are put back."""
+    before: dict[Path, bytes | None] = {}
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_atomic(out, data)
-    except OSError as error:
-        raise RunError(f"cannot be written ({error.strerror or error})", where=str(out)) from error
+        for out, rows in files.items():
+            out.parent.mkdir(parents=True, exist_ok=True)
+            old = out.read_bytes() if out.exists() else None
+            write_atomic(out, _data(out, rows))
+            before[out] = old
+    except BaseException as error:
+        for written, old in before.items():
+            written.unlink() if old is None else write_atomic(written, old)
+        if isinstance(error, OSError):
+            what = f"cannot be written ({error.strerror or error})"
+            raise RunError(what, where=str(out)) from error
+        raise
 
 
-def _next(kind: str, out: Path) -> str:
-    """The command to try next; a name that Hydra cannot read stands in quotes inside quotes."""
-    plain = all(c.isalnum() or c in "./_-" for c in str(out))
-    path = f"data.path={out}" if plain else shlex.quote(f'data.path="{out}"')
-    return f"bvrank train objective={OBJECTIVE[kind]} data={kind} {path}"
+def _data(out: Path, rows: Iterable[Mapping[str, Any]]) -> bytes:
+    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    # The same rows give the same bytes.
+    return gzip.compress(data, mtime=0) if out.suffix == ".gz" else data
+
+
+def _next(kind: str, out: Path, test: Path | None) -> str:
+    """The command to try next."""
+    words = [f"bvrank train objective={OBJECTIVE[kind]} data={kind}", _named("data.path", out)]
+    return " ".join(words + ([_named("data.eval_path", test)] if test else []))
+
+
+def _named(key: str, path: Path) -> str:
+    """`key=path`; a name that Hydra cannot read stands in quotes inside quotes."""
+    plain = all(c.isalnum() or c in "./_-" for c in str(path))
+    return f"{key}={path}" if plain else shlex.quote(f'{key}="{path}"')

@@ -12,7 +12,6 @@ from contextlib import contextmanager, suppress
 from types import FrameType, TracebackType
 
 from bvrank.errors import BvrankError, Interrupted
-from bvrank.secrets import redact  # not as it is needed: there may be no file left to open then
 
 # Ctrl-C, a scheduler's end, its warning ahead of the end, and a terminal that goes away.
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
@@ -92,6 +91,8 @@ def explained(error: BaseException) -> BvrankError | None:
 
 def tell(error: BvrankError) -> None:
     """Writes the one line to stderr."""
+    from bvrank.secrets import redact
+
     line = " ".join(str(error).split())
     with suppress(OSError):  # the terminal that went away took stderr along
         print(f"error: {redact(line)}", file=sys.stderr)
@@ -99,6 +100,8 @@ def tell(error: BvrankError) -> None:
 
 def _uncaught(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Prints the traceback of a bug; a secret in a message is hidden."""
+    from bvrank.secrets import redact
+
     text = "".join(traceback.format_exception(kind, error, trace))
     print(redact(text), end="", file=sys.stderr)
 

@@ -73,15 +73,17 @@ class Launcher:
         return self.here * self.nodes
 
 
-def launch(launcher: Launcher, config: Mapping[str, Any], name: str) -> int:
-    """Runs `bvrank train` with this config in all processes of this machine; 0 when all is well.
+def launch(launcher: Launcher, config: Mapping[str, Any], name: str, command: str = "train"
+           ) -> int:  # fmt: skip
+    """Runs `bvrank <command>` with this config in all processes of this machine; 0 when all is
+    well: `work(config, ranks)` of the command's module.
 
     What stopped a rank is raised here: its own error, or a TrainingError that names the rank.
     """
     with tempfile.TemporaryDirectory(prefix="bvrank-") as scratch:
         job = Path(scratch) / "job.json"
-        told = {"config": dict(config), "argv": sys.argv, "timeout": launcher.timeout,
-                "parent": os.getpid()}  # fmt: skip
+        told = {"command": command, "config": dict(config), "argv": sys.argv,
+                "timeout": launcher.timeout, "parent": os.getpid()}  # fmt: skip
         job.write_text(json.dumps(told), encoding="utf-8")
         agent = _Agent(launcher, job, f"{name}-{config.get('seed', 0)}")
         print(f"starting {launcher.here} processes", file=sys.stderr, flush=True)

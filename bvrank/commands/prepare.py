@@ -37,13 +37,21 @@ from bvrank.objectives.schedule import Schedule
 from bvrank.objectives.sft import SFT
 from bvrank.ranks import ALONE
 from bvrank.records import Message, Mode
+from bvrank.rewards.arithmetic import Arithmetic as Sums
 from bvrank.run import kept
-from bvrank.sampling import pairs as sampled
-from bvrank.sampling.transformers import Sampling
+from bvrank.sampling import pipeline
+from bvrank.sampling.local import VERSION as DRAWS
+from bvrank.sampling.local import Local as Sampler
+from bvrank.sampling.local import Transformers, Work
+from bvrank.sampling.prompts import Arithmetic as Problems
+from bvrank.sampling.responses import MODES, Prompt
+from bvrank.sampling.selection import Selection
+from bvrank.sampling.writing import write_pairs
 from bvrank.scoring.reference import model_identity
 from bvrank.tracking.progress import phase
 from bvrank.trainer import train
 
+TOGETHER = 512  # sequences in flight
 VERSION = 3  # of teaching, sampling and measuring: what older versions stored is made again
 
 
@@ -71,26 +79,31 @@ def _own(source: world.Arithmetic, model: Any, template: Template, store: Path
     if source.path is not None:
         return source
     asked = {k: v for k, v in asdict(source).items() if not k.startswith("test_")}
-    key = _key("pairs", sampled.VERSION, asked, model_identity(model), _rendered(template))
-
-    def drawn() -> Callable[[Path], Any]:
-        sampling = Sampling(source.temperature, 1.0, source.max_new_tokens, source.samples)
-        problems = world.problems(source.problems, source.seed, "train")
-        with phase("sampling pairs", 2 * len(problems)) as shown:
-            told, seed = _steps(shown), source.seed
-            rows = list(sampled.own_pairs(
-                model, template, problems, sampling, seed, told, traces=source.traces
-            ))  # fmt: skip
-        if not rows:
-            raise DataError(
-                "no problem has both a right and a wrong sample: nothing to prefer", where="data",
-                repair="Raise data.problems or data.samples, or teach more (model.teach.steps).",
-            )  # fmt: skip
-        text = "".join(json.dumps(row) + "\n" for row in rows)
-        return lambda part: (part / "pairs.jsonl").write_text(text)
-
-    folder = kept(store / "pairs" / key, drawn)
+    key = _key("pairs", DRAWS, asked, model_identity(model), _rendered(template))
+    folder = kept(
+        store / "pairs" / key, lambda: lambda part: _sample(source, model, template, part)
+    )
     return replace(source, path=str(folder / "pairs.jsonl"))
+
+
+def _sample(source: world.Arithmetic, model: Any, template: Template, folder: Path) -> None:
+    """What `bvrank sample` does on the problems of `source`."""
+    found = Problems(source.problems, source.seed).prompts()
+    prompts = [p for p in found if isinstance(p, Prompt)]
+    how = Transformers(source.temperature, 1.0, source.max_new_tokens, TOGETHER)
+    drawn, reward = Sampler(model, template, how), Sums()
+    work = Work(prompts, MODES, source.samples, source.seed)
+    pipeline.generate(folder, work, drawn)
+    made = pipeline.responses_of(folder)
+    pipeline.score(folder, prompts, made, reward)
+    scores, selection = pipeline.scores_of(folder, reward), Selection(traces=source.traces)
+    rows = pipeline.select(prompts, made, scores, selection, drawn.fits, source.seed, {})
+    write_pairs(folder, rows, ["jsonl"], lists=source.traces > 1, messages=False)
+    if not (folder / "pairs.jsonl").stat().st_size:
+        raise DataError(
+            "no problem has both a right and a wrong sample: nothing to prefer", where="data",
+            repair="Raise data.problems or data.samples, or teach more (model.teach.steps).",
+        )  # fmt: skip
 
 
 def measured(source: world.Arithmetic, model: Any, template: Template, store: Path, title: str
@@ -161,18 +174,6 @@ def _rendered(template: Template) -> list[Any]:
     question = (Message("user", "1+1=?"),)
     modes: tuple[Mode, ...] = ("thinking", "nothinking")
     return [template.end_id, *(template.prompt_text(question, mode) for mode in modes)]
-
-
-def _steps(shown: Any) -> Callable[[int, int], None]:
-    """Counts up over both modes, from (done, all) within one."""
-    last = 0
-
-    def advance(done: int, whole: int) -> None:
-        nonlocal last
-        shown.advance(done - last if done > last else done)
-        last = 0 if done == whole else done
-
-    return advance
 
 
 def _key(*parts: Any) -> str:

@@ -6,6 +6,7 @@ in `rank-<n>.end` beside the job.
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -88,14 +89,16 @@ def _short(error: BaseException) -> str:
 
 
 def _run(job: Mapping[str, Any]) -> int:
-    from bvrank.commands.train import work
     from bvrank.engines.local import device
     from bvrank.ranks import joined
 
     prepare_process()
-    kind = device(job["config"]["engine"]["device"]).type
+    config = job["config"]
+    kind = device(config.get("engine", config)["device"]).type
+    command = importlib.import_module(f"bvrank.commands.{job['command']}")
     with joined(job["timeout"], kind) as ranks:
-        return work(job["config"], ranks)
+        code: int = command.work(config, ranks)
+        return code
 
 
 def _is_broken_talk(error: BaseException) -> bool:

@@ -143,29 +143,32 @@ class Rendering:
     file: str | None = None
     date: str = "2024-07-26"
 
+    def text(self) -> str | None:
+        """The chat template in `file`. ConfigError when it cannot be read."""
+        if self.file is None:
+            return None
+        try:
+            place = Path(self.file).expanduser()
+            if place.exists() and not place.is_file():
+                raise OSError("a folder, a pipe or a device, not a file")
+            return place.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"cannot be read ({error})", where="template.file") from error
+
     def template(self, tokenizer: Any) -> Template:
-        """The adapter over `tokenizer`. ConfigError for a file that cannot be read."""
+        """The adapter over `tokenizer`. ConfigError as of `text`."""
         from bvrank.data.templates import Template
 
-        text = None
-        if self.file is not None:
-            try:
-                place = Path(self.file).expanduser()
-                if place.exists() and not place.is_file():
-                    raise OSError("a folder, a pipe or a device, not a file")
-                text = place.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise ConfigError(f"cannot be read ({error})", where="template.file") from error
         try:
             return Template(
                 tokenizer,
                 empty_block=self.empty_block,
                 end_token=self.end_token,
-                chat_template=text,
+                chat_template=self.text(),
                 date=self.date,
             )
         except ConfigError as error:
-            where = f"template.{error.where}"
+            where = f"template.{error.where.removeprefix('template.')}"
             raise ConfigError(error.what, where=where, repair=error.repair) from error
 
 

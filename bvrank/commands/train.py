@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bvrank.commands.build import build, trackers_of
+from bvrank.commands.early import adapter, check_files
 from bvrank.commands.outcome import write_outcome
+from bvrank.commands.sections import Scoring
 from bvrank.commands.settings import TrainSettings, split_intake, train_settings
 from bvrank.data.fingerprint import fingerprint
 from bvrank.errors import ConfigError, RunError
@@ -17,10 +19,12 @@ from bvrank.objectives.schedule import Schedule, parse_schedule
 from bvrank.paths import store_dir
 from bvrank.ranks import ALONE, Ranks
 from bvrank.run import Follower, RunFolder, is_run, open_run, run_name
-from bvrank.run.record import read_manifest
+from bvrank.run.identity import canonical
+from bvrank.run.record import read_config, read_manifest
 
 if TYPE_CHECKING:
     from bvrank.commands.launch import Launcher
+    from bvrank.models.lora import LoRA
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ def main(config: dict[str, Any]) -> int:
     launcher = _launcher(config)
     if launcher.world == 1:
         return work(config, ALONE)
+    config = config | {"launcher": config["launcher"] | {"processes": launcher.here}}
     if launcher.nodes == 1 and (finished := _finished(config)) is not None:
         return _told(finished, "skipped")
     asked = request(config)
@@ -80,8 +85,7 @@ def main(config: dict[str, Any]) -> int:
     from bvrank.commands.loading import prepared
 
     prepared(asked)
-    frozen = config["launcher"] | {"processes": launcher.here}
-    return launch(launcher, config | {"launcher": frozen}, asked.name)
+    return launch(launcher, config, asked.name)
 
 
 def work(config: dict[str, Any], ranks: Ranks) -> int:
@@ -100,34 +104,41 @@ def work(config: dict[str, Any], ranks: Ranks) -> int:
 
 
 def request(config: dict[str, Any]) -> Request:
-    """Every part of the config, checked and built. ConfigError names the first misfit."""
+    """Every part of the config, checked and built; what needs torch comes behind what needs none.
+    ConfigError names the first misfit, DataError a file that is not there."""
     settings = train_settings(config)
-    trusted = settings.trusted
-    objective = build(config["objective"], "objective", trusted)
-    schedule = parse_schedule(objective, settings.schedule)
+    trusted, launcher = settings.trusted, _launcher(config)
+    settings.forwards(launcher.world)
     intake, node = split_intake(config["data"])
     source = build(node, "data", trusted)
     held = _held(source, intake.eval_path)
     _check_evaluation(settings, held is not None or intake.eval_fraction > 0)
+    check_files(config["data"])
+    settings.template.text()
+    _check_reference(settings, adapter(config["model"]))
+    trackers = trackers_of(config.get("tracker") or {}, trusted)
+    store = _store(settings.store)
+    objective = build(config["objective"], "objective", trusted)
+    schedule = parse_schedule(objective, settings.schedule)
+    _check_wanted(settings, objective)
+    content, name = _identity(config, settings)
     settings.optimizer.kind()
-    engine, launcher = build(config["engine"], "engine", trusted), _launcher(config)
-    settings.forwards(launcher.world)
+    engine = build(config["engine"], "engine", trusted)
     engine.check(
         precision=settings.precision, optimizer=settings.optimizer.name,
         processes=max(launcher.here, launcher.nodes), compiled=settings.compile,
     )  # fmt: skip
-    trackers = trackers_of(config.get("tracker") or {}, trusted)
-    content, name = _identity(config, settings)
     model = build(config["model"], "model", trusted)
-    _check_reference(settings, model)
+    _check_reference(settings, model.lora)
     return Request(
         config, settings, schedule, intake, source, held, model=model, engine=engine,
-        trackers=trackers, store=_store(settings.store), content=content, name=name,
+        trackers=trackers, store=store, content=content, name=name,
     )  # fmt: skip
 
 
 def _finished(config: dict[str, Any]) -> RunFolder | None:
-    """The run of this very config, if it is finished; nothing is built, torch is not imported."""
+    """The run of this very config, if it is finished. Nothing is built and torch is not imported,
+    unless other processes than the run's are asked for: not every engine takes them."""
     settings = train_settings(config)
     nodes = (config.get("objective"), config.get("data"))
     if settings.force or not all(isinstance(n, dict) and "_target_" in n for n in nodes):
@@ -136,6 +147,8 @@ def _finished(config: dict[str, Any]) -> RunFolder | None:
     folder = Path(settings.outputs) / name
     if not is_run(folder) or read_manifest(folder).get("status") != "finished":
         return None
+    if canonical(read_config(folder).get("launcher")) != canonical(config.get("launcher")):
+        request(config)
     return _opened(config, settings, content, name)
 
 
@@ -171,16 +184,24 @@ def _check_evaluation(settings: TrainSettings, held_out: bool) -> None:
             )  # fmt: skip
 
 
-def _check_reference(settings: TrainSettings, model: Any) -> None:
+def _check_reference(settings: TrainSettings, lora: LoRA | None) -> None:
     """ConfigError when the policy without its adapter is not what it starts from."""
-    if settings.scoring.reference != "adapter_off" or model.lora.new:
+    if settings.scoring.reference != "adapter_off" or lora is None or lora.new:
         return
-    trained = model.lora.path is not None
+    trained = lora.path is not None
     why = "the run starts from a trained adapter, and its reference is that, not the base model"
     raise ConfigError(
         why if trained else "the model has no adapter", where="scoring.reference",
         repair="Set scoring.reference=stored" + ("." if trained else ", or model.lora.r=16."),
     )  # fmt: skip
+
+
+def _check_wanted(settings: TrainSettings, objective: Any) -> None:
+    """ConfigError for a way to score the reference where none is; the usual one is silent."""
+    usual = Scoring.__dataclass_fields__["reference"].default
+    if settings.scoring.reference != usual and not objective.needs_reference:
+        raise ConfigError("has no effect: this objective has no reference",
+                          where="scoring.reference", repair="Leave it out.")  # fmt: skip
 
 
 def _store(setting: str | None) -> Path:

@@ -36,23 +36,32 @@ def read_rows(path: str | Path, split: str | None = None) -> Iterator[Row]:
     `path` is a file, a folder that `datasets.save_to_disk` wrote, or a hub id; `split` chooses one
     where those hold several. DataError when the file is missing, damaged or of no known format.
     """
-    place = Path(path).expanduser()
+    place = standing(path)
+    if place is None:
+        return hub_rows(str(path), split)
     if place.is_dir():
         return saved_rows(place, split)
-    if not place.exists():
-        if not _looks_like_path(str(path)):
-            return hub_rows(str(path), split)
-        raise DataError("no such file", where=str(path), repair=_siblings(place))
-    if not place.is_file():
-        raise DataError(
-            "is a pipe or a device, not a file", where=str(path),
-            repair="Write the rows to a file first: they are read more than once.",
-        )  # fmt: skip
     if split is not None:
         raise DataError(
             f"a single file has no split '{split}'", where=str(path), repair="Leave the split out."
         )
     return guarded(place, _file_rows)
+
+
+def standing(path: str | Path) -> Path | None:
+    """The file or folder that `path` names; None for a hub id. DataError when it is missing, or no
+    file but a pipe or a device."""
+    place = Path(path).expanduser()
+    if not place.exists():
+        if not _looks_like_path(str(path)):
+            return None
+        raise DataError("no such file", where=str(path), repair=_siblings(place))
+    if not place.is_file() and not place.is_dir():
+        raise DataError(
+            "is a pipe or a device, not a file", where=str(path),
+            repair="Write the rows to a file first: they are read more than once.",
+        )  # fmt: skip
+    return place
 
 
 def counted(path: Any) -> int | None:

@@ -97,6 +97,18 @@ KINDS: dict[str, Kind] = {
                           "Mark the row view=full, or take its trace out."),
     "other_view": Kind("rows", "note", "no view that the objective reads",
                        "The rows stay out: choose another objective to use them."),
+    # what only a converter refuses
+    "no_truth": Kind("lists", "note", "nothing is recommended or relevant",
+                     "There is no list to make of it."),
+    "weak_preference": Kind("sides", "note", "the preference is weaker than asked for",
+                            "Lower the gap that is asked for."),
+    "no_options": Kind("lists", "warning", "there are no options to choose from", _FIELD),
+    "bad_answer": Kind("lists", "warning", "the right answer is none of the options", _FIELD),
+    "no_room": Kind("lists", "warning", "more relevant items than a list holds",
+                    "Raise list_size."),
+    "few_distractors": Kind("lists", "warning", "too few other items to fill a list",
+                            "Lower list_size, or convert more rows at once."),
+    "bad_score": Kind("sides", "warning", "a response has no score that can be read", _FIELD),
     # what rendering refuses
     "template": Kind("template", "warning", "the chat template cannot render the row",
                      "Change the row to what the template knows, or set template.file."),

@@ -57,7 +57,7 @@ class Lists:
         self._check_columns(seen)
         for where, row in read_rows(self.path, self.split):
             try:
-                yield self._example(where, row)
+                yield self.example(where, row)
             except Unfit as error:
                 yield error.refused(where)
 
@@ -78,7 +78,8 @@ class Lists:
                     "candidates, relevance[, rank]}; `bvrank convert` makes one.",
                 )
 
-    def _example(self, where: str, row: Mapping[str, Any]) -> Example:
+    def example(self, where: str, row: Mapping[str, Any]) -> Example:
+        """The example of one row. Raises Unfit."""
         items = self._candidates(row)
         relevance = self._relevance(row, len(items))
         return Example(

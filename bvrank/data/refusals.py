@@ -14,7 +14,9 @@ from bvrank.records import Refused
 # Rows an objective has no use for: listed, but no fault of the data, so under no limit.
 UNUSED = "other_view"
 NO_PREFERENCE = "nothing_to_prefer"
-NO_FAULT = (UNUSED, NO_PREFERENCE)  # reasons that do not count towards max_refused
+NO_TRUTH = "no_truth"
+WEAK = "weak_preference"
+NO_FAULT = (UNUSED, NO_PREFERENCE, NO_TRUTH, WEAK)  # do not count towards max_refused
 
 
 class Unfit(Exception):
@@ -61,9 +63,7 @@ def check_refused(
         if {r.reason for r in faults} == {"too_long"}:
             repair = "Raise data.max_length."
         if refused and not faults:
-            repair = "No row holds a view the objective reads: choose another objective or data."
-            if any(r.reason == NO_PREFERENCE for r in refused):
-                repair = "It needs candidates of different relevance; objective=sft does not."
+            repair = _idle({r.reason for r in refused})
     else:
         what = f"{len(faults) / total:.1%} of the rows are faulty, more than {max_refused:.1%}"
         if len(faults) < len({r.where for r in refused}):
@@ -74,6 +74,17 @@ def check_refused(
     first = (faults or list(refused))[:1]
     example = f"; first {first[0].where}: {first[0].detail}" if first else ""
     raise DataError(f"{what}: {summarise(kept, refused)}{example}", where=where, repair=repair)
+
+
+def _idle(reasons: set[str]) -> str:
+    """The repair where every row was refused and none is at fault."""
+    if WEAK in reasons:
+        return "Lower the gap that is asked for."
+    if NO_TRUTH in reasons:
+        return "Name a file in which something is recommended or relevant."
+    if NO_PREFERENCE in reasons:
+        return "It needs candidates of different relevance; objective=sft does not."
+    return "No row holds a view the objective reads: choose another objective or data."
 
 
 def write_refused(path: Path, refused: Sequence[Refused]) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import pickle
+import json
 import tempfile
 import weakref
 from collections.abc import Iterator
-from typing import Generic, TypeVar
+from dataclasses import asdict
+from typing import Any, Generic, TypeVar
 
-T = TypeVar("T")
+from bvrank.records import Candidate, Example, Message, Refused
+
+T = TypeVar("T", Example, Refused)
 
 
 class Spool(Generic[T]):
@@ -23,14 +26,14 @@ class Spool(Generic[T]):
     def add(self, record: T) -> int:
         """Appends a record; where it stands."""
         place = self._file.seek(self._end)
-        pickle.dump(record, self._file, pickle.HIGHEST_PROTOCOL)
+        self._file.write(json.dumps(asdict(record)).encode() + b"\n")
         self._end = self._file.tell()
         return place
 
     def at(self, place: int) -> T:
         """The record that stands there."""
         self._file.seek(place)
-        found: T = pickle.load(self._file)
+        found: T = _record(json.loads(self._file.readline()))
         return found
 
     def __iter__(self) -> Iterator[T]:
@@ -40,3 +43,15 @@ class Spool(Generic[T]):
             record = self.at(place)
             place = self._file.tell()
             yield record
+
+
+def _record(values: dict[str, Any]) -> Any:
+    """What `asdict` was given."""
+    if "candidates" not in values:
+        return Refused(**values)
+    shown = values["shown"]
+    return Example(
+        values["where"], tuple(Message(**m) for m in values["prompt"]),
+        tuple(Candidate(**c) for c in values["candidates"]),
+        None if shown is None else tuple(shown),
+    )  # fmt: skip

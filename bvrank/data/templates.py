@@ -184,16 +184,20 @@ class Template:
 
     @cached_property
     def _control(self) -> re.Pattern[str]:
-        """The special tokens of the tokenizer but the think tags."""
-        added = self.tokenizer.added_tokens_decoder.values()
-        names = {str(t) for t in added if t.special} | set(self.tokenizer.all_special_tokens)
-        names = {n for n in names | {self.style.end} if n.strip()} - {OPEN, CLOSE}
-        return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)")
+        return control_tokens(self.tokenizer, self.style.end)
 
     def _refuse_control(self, texts: Iterable[tuple[str, str]]) -> None:
         for name, text in texts:
             if found := self._control.search(text):
                 raise Unfit("special_token", f"{name} holds the special token {found[0]}")
+
+
+def control_tokens(tokenizer: Any, *others: str) -> re.Pattern[str]:
+    """Matches the text of a special token of the tokenizer, the think tags excepted."""
+    added = tokenizer.added_tokens_decoder.values()
+    names = {str(t) for t in added if t.special} | set(tokenizer.all_special_tokens)
+    names = {n for n in names | {*others} if n.strip()} - {OPEN, CLOSE}
+    return re.compile("|".join(map(re.escape, sorted(names, key=len, reverse=True))) or "(?!)")
 
 
 def _nothing_lost(messages: Sequence[Message], text: str) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bvrank.data.arithmetic import Problem
+from bvrank.data.arithmetic import Problem, correct
 from bvrank.data.templates import Template
-from bvrank.sampling.pairs import MODES, Sampled, is_right, respond
+from bvrank.sampling.local import Drawn, respond
+from bvrank.sampling.responses import MODES
 from bvrank.sampling.transformers import Sampling
 
 VERSION = 2  # of the figures; what an older version stored is measured again
@@ -39,10 +40,11 @@ def accuracy(model: Any, template: Template, problems: Sequence[Problem], *, sam
     drawn = Sampling(temperature=temperature, max_new_tokens=max_new_tokens, n=samples)
     greedy = Sampling(temperature=0.0, max_new_tokens=max_new_tokens, n=1)
     out: dict[str, Accuracy] = {}
-    for turn, (mode, _) in enumerate(MODES):
-        many = respond(model, template, problems, mode, drawn, 2 * seed + turn)
+    questions = [p.question for p in problems]
+    for turn, mode in enumerate(MODES):
+        many = respond(model, template, questions, mode, drawn, 2 * seed + turn)
         on_progress(1)
-        one = respond(model, template, problems, mode, greedy, seed)
+        one = respond(model, template, questions, mode, greedy, seed)
         on_progress(1)
         out[mode] = Accuracy(
             tuple(_right(many, problems)), tuple(_right(one, problems)),
@@ -79,10 +81,16 @@ def _figures(found: Accuracy, name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _right(groups: list[list[Sampled]], problems: Sequence[Problem]) -> list[float]:
+def _right(groups: list[list[Drawn]], problems: Sequence[Problem]) -> list[float]:
     return [
         _mean([is_right(s, p) for s in group]) for group, p in zip(groups, problems, strict=True)
     ]
+
+
+def is_right(drawn: Drawn, problem: Problem) -> bool:
+    """Whether the response ended and its final answer is the problem's."""
+    answer = drawn.response.answer
+    return drawn.finished and answer is not None and correct(answer, problem)
 
 
 def _mean(values: Sequence[float]) -> float:

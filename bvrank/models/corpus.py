@@ -7,6 +7,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from bvrank.errors import ConfigError
+
+VOCABULARY = range(512, 1_000_001)  # tokens that a byte-level BPE may have
+
 
 @dataclass(frozen=True)
 class Corpus:
@@ -22,3 +26,10 @@ class Corpus:
             data = text.encode("utf-8", "surrogatepass")
             digest.update(len(data).to_bytes(8, "little") + data)
         return digest.hexdigest()
+
+
+def check_vocabulary(tokens: int, key: str) -> None:
+    """ConfigError for a number of tokens that no byte-level BPE has here."""
+    if tokens not in VOCABULARY:
+        low, high = VOCABULARY[0], VOCABULARY[-1]
+        raise ConfigError(f"must lie in [{low}, {high}], got {tokens}", where=key)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from bvrank.errors import ConfigError, ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,7 @@ class LoRA:
         """`model` with the adapter, alone trainable. ModelError when no module fits `targets`."""
         if not self.on:
             return model
+        import torch
         from peft import LoraConfig, PeftModel, get_peft_model
 
         try:

@@ -13,12 +13,13 @@ from tokenizers.models import BPE
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from bvrank.errors import ConfigError, DataError
-from bvrank.models.corpus import Corpus
+from bvrank.models.corpus import Corpus, check_vocabulary
 from bvrank.models.lora import LoRA
 from bvrank.models.tiny import CHAT_TEMPLATE, END, PAD, START, THINK, UNTHINK
 from bvrank.run import kept
 
 SPECIAL = (START, END, PAD)
+SAYS = {"vocab_size": "Set model.vocabulary.", "dtype": "Set precision."}
 VERSION = 2  # of how a tokenizer is trained; a stored one of another version is not used
 
 
@@ -36,10 +37,11 @@ class Scratch:
     lora: LoRA = field(default_factory=LoRA)
 
     def __post_init__(self) -> None:
-        if not 512 <= self.vocabulary <= 1_000_000:
-            raise ConfigError(
-                f"must lie in [512, 1000000], got {self.vocabulary}", where="vocabulary"
-            )
+        check_vocabulary(self.vocabulary, "vocabulary")
+        for name in ("vocab_size", "eos_token_id", "pad_token_id", "dtype"):
+            if name in self.shape:
+                raise ConfigError("is not for shape to say", where=f"shape.{name}",
+                                  repair=SAYS.get(name, "The tokenizer says it."))  # fmt: skip
 
     def tokenizer(self, corpus: Corpus) -> PreTrainedTokenizerFast:
         """Trained on the corpus, or the one that an earlier run trained on the same texts."""

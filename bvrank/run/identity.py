@@ -17,7 +17,7 @@ IGNORED = (
     "outputs", "store", "resume", "force", "name", "checkpoint", "log", "examples", "trusted",
     "launcher", "tracker",
 )  # fmt: skip
-WRITTEN = ("checkpoint", "log", "examples")
+WRITTEN = ("checkpoint", "log", "examples", "tracker", "launcher")
 ABSENT = "(absent)"
 
 
@@ -90,7 +90,7 @@ def differences(
     """(dotted key, old value, new value) wherever two configurations differ.
 
     `matters=True` looks at the keys that shape the trajectory; `matters=False` at what else is
-    written (`checkpoint`, `log`, `examples`), not at the keys that only find the folder.
+    written and by how many processes (WRITTEN), not at the keys that only find the folder.
     """
     before, after = flatten(canonical(old)), flatten(canonical(new))
     found = []

@@ -30,7 +30,8 @@ from bvrank.records import Encoded, Message
 from bvrank.run import read_jsonl, to_json, write_atomic
 from bvrank.run.folder import told
 from bvrank.run.record import EXAMPLES
-from bvrank.sampling.pairs import MODES
+from bvrank.sampling.local import positions
+from bvrank.sampling.responses import VIEW
 from bvrank.sampling.transformers import Sample, Sampling, generate
 from bvrank.tracking.progress import phase
 
@@ -91,7 +92,7 @@ def _of_problems(source: Arithmetic, template: Template, count: int) -> list[Pro
     asked = problems(min(count, source.test_problems), source.seed, "test")
     texts = [
         (template.prompt_text((Message("user", p.question),), mode), view, p.answer)
-        for mode, view in MODES
+        for mode, view in VIEW.items()
         for p in asked
     ]
     ids = template.ids([text for text, _, _ in texts])
@@ -119,7 +120,7 @@ def _completions(model: Any, template: Template, prompts: Sequence[Prompt], limi
                  title: str) -> list[Completion]:  # fmt: skip
     """A greedy completion of each prompt; None for one that leaves no room, or a broken model."""
     found: dict[int, Completion] = dict.fromkeys(range(len(prompts)))
-    rooms = {n: min(limit, _positions(model) - len(p.ids)) for n, p in enumerate(prompts)}
+    rooms = {n: min(limit, positions(model) - len(p.ids)) for n, p in enumerate(prompts)}
     fitting = sorted((n for n in rooms if rooms[n] > 0 and prompts[n].ids), key=rooms.__getitem__)
     if not fitting:
         return list(found.values())
@@ -142,12 +143,6 @@ def _greedy(model: Any, template: Template, prompts: Sequence[Sequence[int]], ro
     stop = template.end_id
     groups = generate(model, prompts, sampling, stop_ids=(stop,), pad_id=stop, seed=0)
     return [group[0] for group in groups]
-
-
-def _positions(model: Any) -> int:
-    """How many tokens the model's positions reach."""
-    config = model.config.get_text_config()
-    return int(getattr(config, "max_position_embeddings", None) or sys.maxsize)
 
 
 def _told(sample: Sample, template: Template) -> Completion:

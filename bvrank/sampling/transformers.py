@@ -8,7 +8,7 @@ which can turn a draw that falls within about 1e-6 of the border between two tok
 Shape letters: P prompts of a batch, R sequences in flight, T positions, W vocabulary.
 """
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -70,22 +70,46 @@ def generate(
     (prompts done, prompts in all) after every batch. Raises ValueError on an empty prompt and
     FloatingPointError when the model's log-probabilities are not numbers.
     """
+    found: list[list[Sample]] = [[] for _ in prompts]
+    done = 0
+    batches = in_batches(prompts, sampling, batch_size)
+    for rows, groups in sampled(
+        model, prompts, batches, sampling, stop_ids=stop_ids, pad_id=pad_id, seed=seed
+    ):
+        for row, samples in zip(rows, groups, strict=True):
+            found[row] = samples
+        done += len(rows)
+        if on_progress is not None:
+            on_progress(done, len(prompts))
+    return found
+
+
+def sampled(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    batches: Iterable[list[int]],
+    sampling: Sampling,
+    *,
+    stop_ids: Collection[int],
+    pad_id: int,
+    seed: int,
+) -> Iterator[tuple[list[int], list[list[Sample]]]]:
+    """For each batch of row numbers, them and their continuations; errors as of `generate`."""
     for row, prompt in enumerate(prompts):
         if not len(prompt):
             raise ValueError(f"prompts[{row}] is empty: a prompt needs at least one token.")
-    copies = 1 if sampling.temperature == 0 else sampling.n
-    found: list[list[Sample]] = [[] for _ in prompts]
-    done = 0
-    with _evaluating(model), torch.inference_mode():
-        for rows in _batches(prompts, max(1, batch_size // copies)):
+    copies = copies_of(sampling)
+    for rows in batches:
+        with _evaluating(model), torch.inference_mode():
             flight = _Flight(model, [prompts[row] for row in rows], copies, sampling, pad_id)
             flight.run(stream_keys(seed, rows, copies), stop_ids)
-            for row, samples in zip(rows, flight.samples(), strict=True):
-                found[row] = samples * (sampling.n // copies)
-            done += len(rows)
-            if on_progress is not None:
-                on_progress(done, len(prompts))
-    return found
+            groups = flight.samples()
+        yield rows, [samples * (sampling.n // copies) for samples in groups]
+
+
+def copies_of(sampling: Sampling) -> int:
+    """How many continuations of a prompt are computed."""
+    return 1 if sampling.temperature == 0 else sampling.n
 
 
 @contextmanager
@@ -99,8 +123,11 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
             module.training = training
 
 
-def _batches(prompts: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
-    """Row numbers, longest prompts first: what does not fit in memory fails at once."""
+def in_batches(prompts: Sequence[Sequence[int]], sampling: Sampling, sequences: int
+               ) -> Iterator[list[int]]:  # fmt: skip
+    """Row numbers, longest prompts first: what does not fit in memory fails at once. `sequences`
+    are in flight together (prompts x n; never fewer than n)."""
+    size = max(1, sequences // copies_of(sampling))
     order = sorted(range(len(prompts)), key=lambda row: -len(prompts[row]))
     for start in range(0, len(order), size):
         yield order[start : start + size]

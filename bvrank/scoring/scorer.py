@@ -149,11 +149,14 @@ def text_config(model: Any) -> Any:
 
 def sliding_window(config: Any) -> int | None:
     """Tokens a sliding layer looks back; None when no layer slides. ModelError for layers that
-    a tree mask cannot describe (linear attention, chunks, state spaces)."""
+    a tree mask cannot describe (linear attention, chunks, state spaces, ALiBi)."""
     kinds = set(getattr(config, "layer_types", None) or [])
     # GPT-Neo's local layers cut by places in the row, with a buffer of their own.
     local = {"local"} & set(getattr(config, "attention_layers", None) or [])
+    # ALiBi weighs by distance in the row; at fresh weights the start check hardly sees it.
+    biased = any(getattr(c, "alibi", False) for c in (config, getattr(config, "attn_config", None)))
     unknown = (kinds - {"full_attention", "sliding_attention"}) | local
+    unknown |= {"alibi"} if biased else set()
     if unknown:
         raise ModelError(
             f"layers of type {', '.join(sorted(unknown))} cannot attend along a token tree",
@@ -208,6 +211,8 @@ def cost_of(model: Any) -> Cost:
     config = text_config(model)
     embedding = causal_lm(model).get_input_embeddings().weight.numel()
     body = max(sum(p.numel() for p in causal_lm(model).parameters()) - embedding, 1)
+    if not getattr(config, "num_attention_heads", 0):  # a state space
+        return Cost(linear=float(body), attention=0.0)
     pair = 2.0 * config.num_attention_heads * head_width(config)
     attention = pair * config.num_hidden_layers
     return Cost(linear=float(body), attention=attention, call=CALL / pair)

@@ -231,6 +231,10 @@ def test_a_damaged_file_is_named_with_what_is_wrong(
         ("action=report rounds=3", "rounds: means nothing to a report"),
         ("action=report device=cuda", "device: means nothing to a report"),
         ("suite=pairs action=report", "suite: means nothing to a report"),
+        *(
+            (f"suite={s} shape.vocab_size=511", "shape.vocab_size: must lie in [512, 1000000], got")
+            for s in ("pairs", "views", "ranks")
+        ),
         ("out=/proc/none", "/proc/none: cannot be made"),
     ],
 )

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from bvrank.commands import convert, train
 from bvrank.commands.convert import main
 from bvrank.data.lists import Lists
 from bvrank.errors import ConfigError, DataError, RunError
+from tests.commands import fast
 
-ARC = {"_target_": "bvrank.data.converters.arc.ARC"}
+ARC = {"_target_": "bvrank.data.converters.arc.ARC", "distractors": "given"}
 GOOD = {"instruction": "Why?\n\nAnswer1: a Answer2: b", "answer": "answer1"}
 
 
@@ -23,6 +25,8 @@ def config(tmp_path: Path) -> dict[str, Any]:
         "path": str(tmp_path / "raw.json"),
         "out": str(tmp_path / "new" / "out.jsonl"),
         "split": None,
+        "test_fraction": 0.0,
+        "seed": 0,
         "force": False,
         "max_refused": 0.01,
         "trusted": [],
@@ -101,6 +105,107 @@ def test_a_target_that_cannot_be_written_is_told(config: dict[str, Any], tmp_pat
     (tmp_path / "d.jsonl").mkdir()
     with pytest.raises(RunError, match="is a folder"):
         main({**config, "out": str(tmp_path / "d.jsonl")})
+
+
+@pytest.fixture
+def many(config: dict[str, Any]) -> dict[str, Any]:
+    """Ten questions, of which two stand there twice."""
+    rows = [{**GOOD, "instruction": f"Why {i % 8}?\n\nAnswer1: a Answer2: b"} for i in range(10)]
+    Path(config["path"]).write_text(json.dumps(rows))
+    return config
+
+
+def sides(config: dict[str, Any], name: str = "out.test.jsonl") -> list[list[str]]:
+    """The prompts of train and test."""
+    out = Path(config["out"])
+    files = (out, out.with_name(name))
+    return [[json.loads(line)["prompt"] for line in f.read_text().splitlines()] for f in files]
+
+
+def test_a_share_goes_into_a_second_file_with_none_of_the_same_questions(
+    many: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main({**many, "test_fraction": 0.5}) == 0
+    train, test = sides(many)
+    assert len(set(test)) == 4 and len(train) + len(test) == 10 and not set(train) & set(test)
+    told = capsys.readouterr().out
+    assert f"out.test.jsonl: {len(test)} kept" in told
+    assert told.rstrip().endswith(f"data.eval_path={Path(many['out']).parent}/out.test.jsonl")
+    main({**many, "test_fraction": 0.5, "seed": 1, "force": True})
+    assert sides(many)[1] != test
+
+
+def test_a_gz_file_has_a_gz_file_beside_it(many: dict[str, Any]) -> None:
+    main({**many, "out": f"{many['out']}.gz", "test_fraction": 0.5})
+    names = sorted(p.name for p in Path(many["out"]).parent.iterdir())
+    assert names == ["out.jsonl.gz", "out.test.jsonl.gz"]
+
+
+def test_a_test_file_that_exists_is_kept_unless_forced(many: dict[str, Any]) -> None:
+    test = convert.test_path(Path(many["out"]))
+    test.parent.mkdir()
+    test.write_text("mine")
+    with pytest.raises(RunError, match=r"out\.test\.jsonl: exists"):
+        main({**many, "test_fraction": 0.5})
+    assert not Path(many["out"]).exists()
+    assert main(many) == 0 and test.read_text() == "mine"  # no share, no second file
+
+
+@pytest.mark.parametrize("older", [True, False])
+def test_both_files_are_written_or_none(
+    many: dict[str, Any], older: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if older:
+        main({**many, "test_fraction": 0.5})
+    folder = Path(many["out"]).parent
+    before = {p.name: p.read_bytes() for p in folder.iterdir()} if older else {}
+    real = convert.write_atomic
+
+    def full(path: Path, data: bytes) -> None:
+        if path.name == "out.test.jsonl":
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(convert, "write_atomic", full)
+    with pytest.raises(RunError, match=r"out\.test\.jsonl: cannot be written \(No space"):
+        main({**many, "test_fraction": 0.3, "force": True})
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("test_fraction", v) for v in (-0.1, 1, "a", None, True, float("nan"))]
+    + [("seed", v) for v in ("a", 0.5, None, True)]
+    + [("path", v) for v in (None, 3, " ")],
+)
+def test_bad_settings_are_told(many: dict[str, Any], key: str, value: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        main({**many, key: value})
+    assert caught.value.where == key
+
+
+def test_a_side_without_rows_writes_nothing(config: dict[str, Any]) -> None:
+    """Two questions whose lists need what the other one has: train alone has too little."""
+    rows = [{**GOOD, "instruction": f"Why {i}?\n\nAnswer1: a{i} Answer2: b{i}"} for i in range(2)]
+    Path(config["path"]).write_text(json.dumps(rows))
+    filled = {**ARC, "distractors": "random", "list_size": 3}
+    main({**config, "from": filled})
+    with pytest.raises(DataError, match="no row is left for train"):
+        main({**config, "from": filled, "test_fraction": 0.5, "max_refused": 1, "force": True})
+
+
+def test_a_format_of_its_own_has_no_splits(config: dict[str, Any]) -> None:
+    letor = {"_target_": "bvrank.data.converters.letor.LETOR"}
+    with pytest.raises(ConfigError, match="no splits"):
+        main({**config, "from": letor, "split": "train"})
+
+
+def test_converted_lists_train(many: dict[str, Any], tmp_path: Path) -> None:
+    main({**many, "test_fraction": 0.3})
+    words = ["data=lists", f"data.path={many['out']}", "objective=irpo",
+             f"data.eval_path={convert.test_path(Path(many['out']))}"]  # fmt: skip
+    assert train.main(fast.config(tmp_path, *words)) == 0
+    assert len(list((tmp_path / "outputs").glob("*/summary.json"))) == 1
 
 
 def test_the_command_line(bvrank: Any) -> None:

@@ -45,6 +45,7 @@ def test_what_a_user_can_repair_is_one_line(
 
 MANY = """
 import resource, sys
+import bvrank.secrets  # as every command has it from its first words on
 from bvrank.commands.guard import guarded
 
 def action():

@@ -112,7 +112,9 @@ def test_comments_beside_above_and_of_a_global_package(
 def test_an_option_that_has_yet_to_be_chosen(bvrank: Callable[..., Call]) -> None:
     assert "  from=        arc  " in screen("convert")
     done = bvrank("convert")
-    assert (done.code, done.err) == (2, "error: from: choose one of arc. Write e.g. from=arc\n")
+    names = sorted(p.stem for p in (ROOT / "conf" / "from").glob("*.yaml"))
+    told = f"error: from: choose one of {', '.join(names)}. Write e.g. from=arc\n"
+    assert (done.code, done.err) == (2, told)
 
 
 KEYS = """\

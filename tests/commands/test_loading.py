@@ -11,7 +11,7 @@ from bvrank.commands.loading import load, prepared
 from bvrank.data.encoding import Encoder
 from bvrank.errors import DataError
 from tests.commands.fast import config, on_lists, on_pairs, write
-from tests.sampling.test_pairs import saying, usual
+from tests.sampling.saying import saying, usual
 
 
 @pytest.fixture

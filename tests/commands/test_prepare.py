@@ -17,7 +17,7 @@ from bvrank.models.tiny import Teach, Tiny, tiny_tokenizer
 from bvrank.run.store import SEAL, damage
 from bvrank.scoring.reference import model_digest
 from tests.run.test_store import HARM
-from tests.sampling.test_pairs import saying, usual
+from tests.sampling.saying import saying, usual
 
 TOKENIZER = tiny_tokenizer()
 TEMPLATE = Template(TOKENIZER)

@@ -99,11 +99,9 @@ def test_what_is_scored_as_it_comes_is_kept_nowhere(way: str, tmp_path: Path) ->
     assert told(go(on_pairs(tmp_path, *LORA)))["by"] == "stored"
 
 
-def test_an_objective_without_a_reference_has_none_either_way(tmp_path: Path) -> None:
-    words = ("objective=sft", "model.lora.r=2")
-    one, other = (go(on_pairs(tmp_path, *words, *more)) for more in ((), (OFF,)))
-    assert metrics(one) == metrics(other)
-    assert not any("reference" in read(run / "manifest.json") for run in (one, other))
+def test_an_objective_without_a_reference_has_none(tmp_path: Path) -> None:
+    run = go(on_pairs(tmp_path, "objective=sft", "model.lora.r=2"))
+    assert "reference" not in read(run / "manifest.json")
 
 
 @pytest.mark.parametrize("objective", ["dpo", "sft"])
@@ -266,3 +264,27 @@ def test_two_commands_at_once_leave_one_whole_store(tmp_path: Path) -> None:
     found = [told(p.parent) for p in (tmp_path / "outputs").glob("*/manifest.json")]
     assert len({t["digest"] for t in found}) == 1
     assert 0 in [t["computed"] for t in found] and len(found) == 3
+
+
+@pytest.mark.parametrize("objective", ["sft", "simpo", "orpo"])
+@pytest.mark.parametrize("way", ["live", "adapter_off"])
+def test_a_way_to_score_no_reference_is_refused(way: str, objective: str, tmp_path: Path) -> None:
+    words = (f"objective={objective}", "model.lora.r=2")
+    with pytest.raises(ConfigError, match="has no effect: this objective has no") as caught:
+        train.request(on_pairs(tmp_path, *words, f"scoring.reference={way}"))
+    assert caught.value.where == "scoring.reference"
+    assert train.request(on_pairs(tmp_path, *words)).reference == ""
+
+
+def test_the_manifest_counts_what_was_scored_and_what_lay_in_the_store(tmp_path: Path) -> None:
+    """A second run with another rate scores nothing; one of another precision everything."""
+
+    def counts(*words: str) -> tuple[int, int]:
+        told = read(go(on_pairs(tmp_path, "objective=dpo", *words)) / "manifest.json")["reference"]
+        return told["computed"], told["from_store"]
+
+    rows, none = counts()
+    assert rows > 0 and none == 0
+    assert counts("optimizer.lr=0.02") == (0, rows)
+    assert counts("precision=bf16") == (rows, 0)
+    assert counts("precision=bf16", "optimizer.lr=0.02") == (0, rows)

@@ -472,3 +472,28 @@ def test_peft_loads_the_saved_adapter_by_itself(tmp_path: Path) -> None:
     run = go(on_pairs(tmp_path, *words, tiny=False))
     policy = run / "checkpoints" / "step-000002" / "policy"
     assert AutoPeftModelForCausalLM.from_pretrained(policy).peft_config["default"].r == 2
+
+
+@pytest.mark.parametrize(
+    ("word", "where"),
+    [("launcher.processes=2", "engine"), ("launcher.processes=3", "batch"),
+     ("launcher.processes=0", "launcher.processes"), ("examples.count=-1", "examples.count")],
+)  # fmt: skip
+def test_a_finished_run_hides_no_mistake(word: str, where: str, tmp_path: Path) -> None:
+    go(on_pairs(tmp_path, "objective=dpo"))
+    with pytest.raises(ConfigError) as caught:
+        train.main(on_pairs(tmp_path, "objective=dpo", word))
+    assert caught.value.where == where
+
+
+def test_a_finished_run_tells_what_would_have_had_an_effect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    go(on_pairs(tmp_path, "objective=dpo"))
+    capsys.readouterr()
+    words = ("examples.count=3", "examples.max_new_tokens=9", "tracker=tensorboard")
+    assert train.main(on_pairs(tmp_path, "objective=dpo", *words)) == 0
+    told = capsys.readouterr().err.splitlines()
+    assert "examples.count 3 (run has 0): force=true runs again" in told
+    assert any(line.startswith("examples.max_new_tokens 9 (run has ") for line in told)
+    assert any(line.startswith("tracker.tensorboard") for line in told)

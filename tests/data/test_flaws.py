@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 
 from bvrank.data.flaws import KINDS, Flaw, findings
-from bvrank.data.refusals import NO_PREFERENCE, UNUSED
+from bvrank.data.refusals import NO_FAULT
 from tests.commands.line import ROOT
 
 
 def reasons() -> Iterator[str]:
     """Every reason that the data room writes into an Unfit, a Refused or a Flaw."""
     place = {"Unfit": 0, "Refused": 1, "Flaw": 1}
-    for path in (ROOT / "bvrank" / "data").glob("*.py"):
+    for path in (ROOT / "bvrank" / "data").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
                 at = place.get(node.func.id)
@@ -25,7 +25,7 @@ def reasons() -> Iterator[str]:
 
 def test_every_reason_has_a_meaning_and_every_meaning_a_reason() -> None:
     passed_on = {"relevance_length", "rank_length"}  # through a parameter
-    assert {*reasons(), *passed_on, UNUSED, NO_PREFERENCE} == set(KINDS)
+    assert {*reasons(), *passed_on, *NO_FAULT} == set(KINDS)
 
 
 @pytest.mark.parametrize("name", KINDS)

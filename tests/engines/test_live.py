@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from bvrank.engines.deepspeed import DeepSpeed
-from bvrank.engines.live import Live, base_below
+from bvrank.engines.live import Live, base_below, second_model
 from bvrank.engines.local import Local
 from bvrank.models.lora import LoRA
 from bvrank.ranks import ALONE
@@ -159,3 +159,31 @@ def test_a_batch_comes_with_its_reference_on_the_cpu() -> None:
         reference = found.labels.reference
         assert reference.shape == batch.labels.valid.shape and reference.device.type == "cpu"
         torch.testing.assert_close(reference, bare(batch, torch.float64), rtol=0, atol=1e-9)
+
+
+def dropping() -> Scorer:
+    """In train mode, with attention that drops half."""
+    policy = model(torch.float32)
+    for layer in policy.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    return Scorer(policy, chunk=16).train()
+
+
+def test_a_second_model_drops_nothing_and_never_trains() -> None:
+    frozen = dropping()
+    (batch, _) = batches("padded")
+    assert not torch.equal(frozen(batch), frozen(batch))
+    found = second_model(frozen, torch.device("cpu"), "fp32")(batch)
+    torch.testing.assert_close(found, bare(batch, torch.float32), rtol=0, atol=1e-5)
+    assert not found.requires_grad and not any(p.requires_grad for p in frozen.parameters())
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_second_model_computes_in_the_precision_of_the_policy(precision: Any) -> None:
+    """Bit for bit: before the first step it is the policy."""
+    one = engine("local", model(torch.float32), precision)
+    score = second_model(Scorer(model(torch.float32), chunk=16), torch.device("cpu"), precision)
+    for batch in batches():
+        assert torch.equal(score(batch), one.score(batch).detach())
+        narrow = (score(batch) - bare(batch, torch.float32)).abs().max() > 1e-3
+        assert bool(narrow) is (precision == "bf16")

@@ -13,7 +13,7 @@ from bvrank.data.arithmetic import problems
 from bvrank.data.templates import Template
 from bvrank.evaluation.arithmetic import Accuracy, accuracy, compared, figure
 from bvrank.models.tiny import tiny_tokenizer
-from tests.sampling.test_pairs import saying
+from tests.sampling.saying import saying
 
 VALUES = st.lists(st.floats(-10, 10), min_size=2, max_size=30)
 

@@ -97,3 +97,11 @@ def test_a_vocabulary_that_cannot_be_is_refused(vocabulary: int) -> None:
     settings: dict[str, Any] = {"vocabulary": vocabulary}
     with pytest.raises(ConfigError, match="512"):
         Scratch(**settings)
+
+
+@pytest.mark.parametrize("key", ["vocab_size", "eos_token_id", "pad_token_id", "dtype"])
+def test_what_the_tokenizer_says_is_not_taken_from_the_shape(key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Scratch(shape={key: 600})
+    assert caught.value.where == f"shape.{key}"
+    assert key != "vocab_size" or caught.value.repair == "Set model.vocabulary."

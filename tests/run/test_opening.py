@@ -9,6 +9,7 @@ import yaml
 from bvrank.errors import ConfigError, RunError
 from bvrank.run import files
 from bvrank.run import opening as opening_module
+from bvrank.run.identity import flatten
 from bvrank.run.opening import open_run
 from bvrank.run.record import read_run
 
@@ -66,6 +67,18 @@ def test_finished_says_so_and_names_keys_without_effect(opened):
     assert again.notes == ("checkpoint.every 10 (run has 50): force=true runs again",)
     assert (folder.path / "manifest.json").read_bytes() == before
     assert opened(resume=True).finished
+
+
+@pytest.mark.parametrize("change", [
+    {"examples": {"count": 5}}, {"log": {"every": 7}}, {"tracker": {"wandb": {"project": "mine"}}},
+    {"launcher": {"processes": 2}},
+])  # fmt: skip
+def test_finished_names_every_key_that_would_have_had_an_effect(opened, change):
+    finished(opened)
+    ((group, keys),) = change.items()
+    (key,) = flatten({group: keys})
+    (note,) = opened({**CONFIG, **change}).notes
+    assert note.startswith(f"{key} ") and note.endswith(": force=true runs again")
 
 
 def test_unfinished_is_refused_and_names_the_ways_out(opened):

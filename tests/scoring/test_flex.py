@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn.attention.flex_attention import create_block_mask, flex_attention
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from bvrank.records import TokenRows
 from bvrank.scoring import flex
@@ -87,3 +87,39 @@ def test_masks_are_made_once_for_all_layers_of_a_kind() -> None:
     sight = Sight(flex_rows(0, "mixed"))
     assert sight.mask(None) is sight.mask(None)
     assert sight.mask(3) is not sight.mask(None)
+
+
+def by_tiles(made: BlockMask, side: int) -> torch.Tensor:
+    """bool [T,T] as kernels read it: whole tiles unmasked, partial ones masked, no others."""
+    size = made.shape[-1]
+    place = torch.arange(size)
+    seen = made.mask_mod(torch.tensor(0), torch.tensor(0), place[:, None], place[None])
+    dense = torch.zeros(size, size, dtype=torch.bool)
+    for counts, columns, whole in (
+        (made.kv_num_blocks, made.kv_indices, False),
+        (made.full_kv_num_blocks, made.full_kv_indices, True),
+    ):
+        for q, count in enumerate(counts[0, 0].tolist()):
+            for u in columns[0, 0, q, :count].tolist():
+                tile = slice(q * side, (q + 1) * side), slice(u * side, (u + 1) * side)
+                assert not dense[tile].any(), "a tile stands twice"
+                dense[tile] = True if whole else seen[tile]
+    return dense
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("side", [4, 16, 128])
+@pytest.mark.parametrize("seed", range(4))
+def test_tiles_and_their_masks_together_are_the_dense_mask(
+    seed: int, side: int, window: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flex, "SIDE", side)
+    rows = flex_rows(seed, "mixed")
+    tokens, position = rows.ids.shape[1], rows.position[0]
+    truth = visible(rows)[0]
+    if window is not None:
+        truth &= position[:, None] - position[None] < window
+    made = by_tiles(Sight(rows).mask(window), side)
+    assert torch.equal(made[:tokens, :tokens], truth)
+    filled = made[tokens:]  # of tokens that fill a tile up: each sees something, itself
+    assert bool(filled[:, tokens:].diagonal().all()) and not made[:tokens, tokens:].any()

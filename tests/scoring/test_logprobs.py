@@ -168,3 +168,20 @@ def test_no_token_is_an_empty_answer_that_can_be_differentiated(logprobs: Any) -
     values = logprobs(hidden, target, head, chunk=4)
     assert values.shape == (0,)
     values.sum().backward()
+
+
+@pytest.mark.parametrize(("parts", "calls"), [(0, 3), (2, 3), (3, 3), (4, 4), (M, M), (30, 30)])
+def test_tokens_go_into_as_many_parts_as_are_asked_for(parts: int, calls: int) -> None:
+    """Ranks that gather a divided head have to call it equally often, whoever has fewer tokens."""
+    hidden, target, head = world(torch.float64)
+    sizes: list[int] = []
+
+    def counted(states: Tensor) -> Tensor:
+        sizes.append(len(states))
+        return head(states)
+
+    values = token_logprobs(hidden, target, counted, chunk=10, parts=parts)
+    assert len(sizes) == calls and sum(sizes) == M and max(sizes) <= 10
+    found = with_gradients(values, hidden, head)
+    dense = with_gradients(dense_logprobs(hidden, target, head), hidden, head)
+    torch.testing.assert_close(found, dense, rtol=1e-13, atol=1e-13)

@@ -237,3 +237,17 @@ def test_unshifted_is_the_same_in_every_layout_and_reads_where_the_token_stands(
     )
     row = batch_of(trees, "padded", FREE, unshifted=True).rows[0]
     assert torch.equal(row.ids.flatten()[row.source], row.target)
+
+
+@pytest.mark.parametrize("parts", [(), (1,), (4, 3), (40, 50)])
+def test_rows_go_through_the_head_in_as_many_parts_as_are_asked_for(parts: tuple[int, ...]) -> None:
+    """What ranks agree on, so that all gather a divided head equally often."""
+    scorer, calls = Scorer(qwen3(torch.float64), chunk=1000), list[int]()
+    batch = Collator("masked", DEAR)([[Row(t)] for t in mixed(0)[:4]], ("full", "bare"))
+    plain = scorer(batch)
+    scorer.model.lm_head.register_forward_hook(lambda *_: calls.append(1))
+    assert len(batch.rows) >= 2
+    with torch.no_grad():
+        torch.testing.assert_close(scorer(batch, parts), plain, rtol=1e-12, atol=1e-12)
+    wanted = [max(p, 1) for p in parts[: len(batch.rows)]]
+    assert len(calls) == sum(wanted) + len(batch.rows) - len(wanted)

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from bvrank.errors import ModelError
 from bvrank.records import Block, TokenRows
 from bvrank.scoring.layout import Layout
-from bvrank.scoring.scorer import Scorer
+from bvrank.scoring.scorer import Scorer, cost_of
 from bvrank.scoring.verify import TOLERANCE, verify_scorer
 from tests.small import model
 
@@ -91,7 +92,7 @@ class Unshifted(Scorer):
 
 @pytest.mark.parametrize("wrong", [CausalOnly, SelfOnly, Flat, Unshifted])
 def test_a_wrong_mask_position_or_shift_is_found(wrong: type[Scorer]) -> None:
-    with pytest.raises(ModelError, match=r"scoring\.layout=padded"):
+    with pytest.raises(ModelError, match=r"nats per token between scoring\.layout=masked"):
         verify_scorer(wrong(sharp()), "masked")
 
 
@@ -113,7 +114,7 @@ class NoPrompt(Scorer):
 
 @pytest.mark.parametrize("wrong", [OneRun, NoPrompt, Flat, Unshifted])
 def test_wrong_blocks_positions_or_shifts_are_found(wrong: type[Scorer]) -> None:
-    with pytest.raises(ModelError, match=r"scoring\.layout=padded"):
+    with pytest.raises(ModelError, match=r"nats per token between scoring\.layout=forest"):
         verify_scorer(wrong(sharp()), "forest")
 
 
@@ -140,3 +141,74 @@ def test_a_model_that_yields_nan_is_found() -> None:
         policy.model.norm.weight.fill_(torch.nan)
     with pytest.raises(ModelError, match="nan"):
         verify_scorer(Scorer(policy), "padded")
+
+
+FAMILIES: dict[str, dict[str, Any]] = {
+    "gpt2": {"n_embd": 16, "n_layer": 2, "n_head": 2, "bos_token_id": 0, "eos_token_id": 0},
+    "bloom": {"hidden_size": 16, "n_layer": 2, "n_head": 2},
+    "openai-gpt": {"n_embd": 16, "n_layer": 2, "n_head": 2},
+    "xlnet": {"d_model": 16, "n_layer": 2, "n_head": 2, "d_inner": 32},
+    "xglm": {"d_model": 16, "ffn_dim": 32, "num_layers": 2, "attention_heads": 2},
+    "mamba": {"hidden_size": 16, "num_hidden_layers": 2, "state_size": 4},
+    "mpt": {"d_model": 16, "n_layers": 2, "n_heads": 2},
+    "falcon": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "alibi": True},
+    "bert": {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2,
+             "intermediate_size": 32, "is_decoder": True},
+}  # fmt: skip
+REFUSED = ("mamba", "mpt", "falcon")  # by what their configuration says
+
+
+def of(family: str, dtype: torch.dtype = torch.float32) -> Scorer:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        config = AutoConfig.for_model(family, vocab_size=99, **FAMILIES[family])
+        made: Any = AutoModelForCausalLM.from_config(config).to(dtype)  # type: ignore[no-untyped-call]
+    return Scorer(made)
+
+
+@pytest.mark.parametrize("layout", ["forest", "masked"])
+@pytest.mark.parametrize("family", ["bloom", "openai-gpt", "xlnet", *REFUSED])
+def test_a_family_that_fails_in_a_forest_is_told_what_it_can(family: str, layout: Layout) -> None:
+    scorer = of(family).train()
+    with pytest.raises(ModelError) as caught:
+        verify_scorer(scorer, layout)
+    assert caught.value.repair == "Set scoring.layout=padded." and caught.value.where == "model"
+    assert "\n" not in str(caught.value) and scorer.training
+    assert family in REFUSED or f"{family} fails in scoring.layout={layout} (" in str(caught.value)
+    verify_scorer(scorer, "padded")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_precision_that_the_family_cannot_is_told_with_one_that_it_can(layout: Layout) -> None:
+    with pytest.raises(ModelError, match="xglm fails in its own forward pass") as caught:
+        verify_scorer(of("xglm", torch.float64), layout)
+    assert caught.value.repair == "Set precision=fp32."
+    verify_scorer(of("xglm"), layout)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_family_that_no_layout_fits_is_told_so(layout: Layout) -> None:
+    with pytest.raises(ModelError, match="bert differ by") as caught:
+        verify_scorer(of("bert"), layout)
+    assert caught.value.repair == "No scoring.layout fits it: choose another model."
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_family_of_another_make_passes(layout: Layout) -> None:
+    assert verify_scorer(of("gpt2"), layout) < 1e-5
+
+
+def test_what_runs_out_of_memory_says_nothing_of_the_family(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: Any, **__: Any) -> Any:
+        raise torch.OutOfMemoryError("full")
+
+    scorer = of("gpt2")
+    monkeypatch.setattr(scorer.model, "forward", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        verify_scorer(scorer, "padded")
+
+
+def test_a_model_without_heads_has_a_cost() -> None:
+    assert cost_of(of("mamba").model).linear > 1 and cost_of(of("mamba").model).attention == 0

@@ -27,7 +27,7 @@ WARM = ("training", "saving")  # stages that a run with a warm store goes throug
 STAGES: dict[str, Callable[[Place, Running], bool]] = {
     "composing": lambda place, running: running.hears(signal.SIGUSR1),
     "teaching": lambda place, running: "teaching:" in running.err,
-    "sampling": lambda place, running: "sampling pairs:" in running.err,
+    "sampling": lambda place, running: "sampling:" in running.err,
     "accuracy before": lambda place, running: "accuracy before:" in running.err,
     "reference": lambda place, running: "accuracy before: 4/4" in running.err,
     "training": lambda place, running: last_step(place.run) >= 2,

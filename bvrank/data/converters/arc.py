@@ -1,11 +1,13 @@
-"""ARC as instruction rows: the options stand inside the question's text.
+"""ARC (arXiv 1803.05457): questions of science exams with three to five options.
 
+    {"id": ..., "question": {"stem": ..., "choices": [{"label": "A", "text": ...}, ...]},
+     "answerKey": "A"}
     {"instruction": "Please choose the correct answer to the question: Q\\n\\n
                      Answer1: dry palms Answer2: wet palms ...\\n\\nAnswer format: answer1/answer2",
      "answer": "answer1"}
 
-The ARC challenge set (arXiv 1803.05457) in the form of LLM-Adapters (arXiv 2304.01933). Questions
-have three to five options. BoolQ, PIQA and others there share the form where they have options.
+The official form, the hub's, and that of LLM-Adapters (arXiv 2304.01933), where the options stand
+inside the question's text. BoolQ, PIQA and others there share the form where they have options.
 """
 
 from __future__ import annotations
@@ -15,9 +17,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bvrank.data.converters import Draft
+from bvrank.data.converters.base import Items, Listwise, asked, checked_items
+from bvrank.data.converters.choices import read_choices
+from bvrank.data.converters.prompts import filled
 from bvrank.data.refusals import Unfit
 from bvrank.data.turns import shown, text
-from bvrank.errors import ConfigError
 from bvrank.records import Refused
 
 _LEAD = re.compile(r"^Please choose the correct answer to the question:\s*")
@@ -26,42 +31,24 @@ _MARK = re.compile(r"(?:^|(?<=\s))Answer(\d+):(?:\s|$)")
 
 
 @dataclass(frozen=True)
-class ARC:
-    """One relevant option (1), the others 0.
+class ARC(Listwise):
+    """One relevant option (1), the others 0, and options of other questions up to `list_size`."""
 
-    template: the prompt; {question} and, where wanted, {options} are filled in.
-    candidates_in_prompt: show the options, one per line, behind the question.
-    """
-
-    template: str = "{question}"
-    candidates_in_prompt: bool = False
-    option: str = "- {option}"
-
-    def __post_init__(self) -> None:
-        _check_fields("template", self.template, "{question}")
-        _check_fields("option", self.option, "{option}")
-
-    @property
-    def kind(self) -> str:
-        """Rows for `data=lists`."""
-        return "lists"
-
-    def convert(self, where: str, row: Mapping[str, Any]) -> dict[str, Any] | Refused:
-        """{prompt, candidates, relevance} of one question, or why there is none."""
+    def convert(self, where: str, row: Mapping[str, Any]) -> list[Draft | Refused]:
+        """The draft of one question, or why there is none."""
         try:
-            question, options = _parted(text(row.get("instruction"), "instruction"))
-            right = _right(text(row.get("answer"), "answer"), len(options))
+            if "instruction" in row or "question" not in row:
+                question, options = _parted(text(row.get("instruction"), "instruction"))
+                right = _right(text(row.get("answer"), "answer"), len(options))
+                items = checked_items([(o, float(i == right)) for i, o in enumerate(options)])
+            else:
+                question, items = read_choices(row)
+            group = row["id"] if isinstance(row.get("id"), str) else ""
+            prompt = filled(self.template, question=question)
+            content = Items(prompt, items, tuple(t for t, _ in items), question, group)
+            return [asked(where, content, question)]
         except Unfit as error:
-            return error.refused(where)
-        prompt = self.template.replace("{question}", question)
-        if self.candidates_in_prompt:
-            listed = (self.option.replace("{option}", o) for o in options)
-            prompt = "\n".join([prompt, *listed])
-        return {
-            "prompt": prompt,
-            "candidates": options,
-            "relevance": [int(i == right) for i in range(len(options))],
-        }
+            return [error.refused(where)]
 
 
 def _parted(instruction: str) -> tuple[str, list[str]]:
@@ -76,14 +63,7 @@ def _parted(instruction: str) -> tuple[str, list[str]]:
         raise Unfit("no_options", f"'instruction' holds {len(marks)} options as 'Answer1: ...'")
     ends = [m.start() for m in marks[1:]] + [len(body)]
     options = [body[m.end() : end].strip() for m, end in zip(marks, ends, strict=True)]
-    question = body[: marks[0].start()].strip()
-    if not question:
-        raise Unfit("empty_prompt", "there is no question before the options")
-    if not all(options):
-        raise Unfit("empty_candidate", f"option {options.index('') + 1} is empty")
-    if len(set(options)) < len(options):
-        raise Unfit("duplicates", "two options are the same")
-    return question, options
+    return body[: marks[0].start()].strip(), options
 
 
 def _right(answer: str, count: int) -> int:
@@ -92,8 +72,3 @@ def _right(answer: str, count: int) -> int:
     if not found or not 1 <= int(found[1]) <= count:
         raise Unfit("bad_answer", f"'answer' is {shown(answer)}, not answer1 to answer{count}")
     return int(found[1]) - 1
-
-
-def _check_fields(name: str, template: str, needed: str) -> None:
-    if needed not in template:
-        raise ConfigError(f"must hold {needed}, got {template!r}", where=name)

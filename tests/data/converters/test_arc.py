@@ -1,20 +1,16 @@
 from __future__ import annotations
 
-import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from bvrank.data.converters.arc import ARC
 from bvrank.data.files import read_rows
 from bvrank.errors import ConfigError
-from bvrank.records import Refused
+from tests.data.converters.raw import choice, made, one, real, reasons
 
-REAL = Path(os.environ.get("BVRANK_REAL_DATA", "/nonexistent")) / "ranking" / "arc_challenge"
+GIVEN = ARC(distractors="given")
 
 
 def row(*options: str, answer: str = "answer2", question: str = "Why?") -> dict[str, Any]:
@@ -30,24 +26,41 @@ def row(*options: str, answer: str = "answer2", question: str = "Why?") -> dict[
 
 
 def test_options_become_candidates_and_the_answer_relevance() -> None:
-    assert ARC().convert("a:1", row("It is wet.", "It is dry.", "So.")) == {
+    assert one(GIVEN, row("It is wet.", "It is dry.", "So.")) == {
         "prompt": "Why?",
         "candidates": ["It is wet.", "It is dry.", "So."],
         "relevance": [0, 1, 0],
     }
-    assert ARC().kind == "lists"
+    assert GIVEN.kind == "lists"
+
+
+def test_the_official_form_and_the_hubs_say_the_same() -> None:
+    official = choice(1)
+    hub = {"id": "q1", "question": official["question"]["stem"], "answerKey": "B",
+           "choices": {"label": [*"ABCD"], "text": [f"thing 1 {i}" for i in range(4)]}}  # fmt: skip
+    assert one(GIVEN, official) == one(GIVEN, hub)
+    assert one(GIVEN, official) == {
+        "prompt": "Which thing of 1?",
+        "candidates": [f"thing 1 {i}" for i in range(4)],
+        "relevance": [0, 1, 0, 0],
+        "group": "q1",
+    }
 
 
 def test_marks_out_of_turn_are_text() -> None:
-    found = ARC().convert("a:1", row("see Answer3: there", "b", "c"))
-    assert isinstance(found, dict)
+    found = one(GIVEN, row("see Answer3: there", "b", "c"))
     assert found["candidates"] == ["see Answer3: there", "b", "c"]
 
 
 def test_the_prompt_can_be_shaped_and_show_the_options() -> None:
-    arc = ARC("Q: {question} {x}\nA:", candidates_in_prompt=True, option="({option})")
-    found = arc.convert("a:1", row("a", "b"))
-    assert isinstance(found, dict) and found["prompt"] == "Q: Why? {x}\nA:\n(a)\n(b)"
+    arc = ARC("Q: {question} {x}\nA:", True, "({option})", distractors="given")
+    found = one(arc, row("a", "b"))
+    assert found["prompt"] == "Q: Why? {x}\nA:\n(a)\n(b)" and found["rank"] == [1, 2]
+
+
+def test_options_that_are_the_same_are_one_and_right_if_one_of_them_is() -> None:
+    found = one(GIVEN, row("a", "b", "a", answer="answer3"))
+    assert (found["candidates"], found["relevance"]) == (["a", "b"], [1, 0])
 
 
 @pytest.mark.parametrize(
@@ -61,25 +74,19 @@ def test_the_prompt_can_be_shaped_and_show_the_options() -> None:
         ({"instruction": "Is it so?"}, "no_options"),
         (row("a"), "no_options"),
         (row("a", " "), "empty_candidate"),
-        (row("a", "a"), "duplicates"),
+        (row("a", "a"), "no_options"),
         (row("a", "b", question=""), "empty_prompt"),
     ],
 )
 def test_rows_without_a_question_are_refused(change: dict[str, Any], reason: str) -> None:
-    found = ARC().convert("a:1", {**row("a", "b"), **change})
-    assert isinstance(found, Refused) and (found.where, found.reason) == ("a:1", reason)
-
-
-@settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(["instruction", "answer"]), st.text() | st.none()))
-def test_no_row_raises(junk: dict[str, Any]) -> None:
-    assert isinstance(ARC().convert("a:1", junk), dict | Refused)
+    assert reasons(GIVEN, {**row("a", "b"), **change}) == [reason]
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("template", "no question"), ("option", "- {question}")]
+    ("field", "value"),
+    [("template", "no question"), ("option", "- {question}"), ("list_size", 1)],
 )
-def test_templates_need_their_field(field: str, value: str) -> None:
+def test_settings_out_of_range_are_refused(field: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         ARC(**{field: value})
     assert caught.value.where == field
@@ -89,10 +96,9 @@ def test_templates_need_their_field(field: str, value: str) -> None:
     ("split", "sizes"), [("train", {4: 1117, 3: 1, 5: 1}), ("test", {4: 1165, 3: 4, 5: 3})]
 )
 def test_real_questions(split: str, sizes: dict[int, int]) -> None:
-    path = REAL / f"{split}.json.gz"
-    if not path.is_file():
-        pytest.skip("needs BVRANK_REAL_DATA")
-    found = [ARC().convert(where, raw) for where, raw in read_rows(path)]
-    assert not [f for f in found if isinstance(f, Refused)]
-    assert Counter(len(f["candidates"]) for f in found if isinstance(f, dict)) == sizes
-    assert all(sum(f["relevance"]) == 1 for f in found if isinstance(f, dict))
+    rows = [r for _, r in read_rows(real("ranking", "arc_challenge", f"{split}.json.gz"))]
+    kept, refused = made(GIVEN, *rows)
+    assert not refused and Counter(len(r["candidates"]) for r in kept) == sizes
+    kept, refused = made(ARC(), *rows)
+    assert not refused and {len(r["candidates"]) for r in kept} == {10}
+    assert all(sum(r["relevance"]) == 1 for r in kept)

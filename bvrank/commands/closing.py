@@ -1,0 +1,148 @@
+"""The end of `bvrank sample`: selection, files, card, hashes, and what the user sees of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bvrank.commands.sampling import Request
+from bvrank.data.refusals import write_refused
+from bvrank.errors import DataError, ModelError
+from bvrank.records import Mode, Refused
+from bvrank.run import RunFolder
+from bvrank.run.folder import told
+from bvrank.sampling.agreement import Agreement, agreement
+from bvrank.sampling.card import Facts, Tally, card, count_lines, reason, remarks
+from bvrank.sampling.pipeline import Fits, ModeCount, responses_of, scores_of, select
+from bvrank.sampling.responses import Prompt, Shelf
+from bvrank.sampling.writing import write_pairs, write_sums
+
+CARD = "README.md"
+TOLD = "told.json"  # what the closing table shows, for a later look
+
+
+def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Sequence[Refused],
+          policy: Any, generator: Any) -> None:  # fmt: skip
+    """Compares, selects and writes. DataError when there is no pair: the responses stay."""
+    made = responses_of(run.path)
+    found = _agreement(asked, prompts, made, policy)
+    counts: dict[Mode, ModeCount] = {mode: ModeCount() for mode in asked.settings.modes}
+    tally = Tally()
+    fits: Fits = getattr(generator, "fits", lambda made: None)
+    rows = select(prompts, made, scores_of(run.path, asked.reward), asked.settings.select, fits,
+                  asked.settings.seed, counts)  # fmt: skip
+    with told(run.path):
+        files = write_pairs(
+            run.path, _tallied(rows, tally), asked.settings.formats,
+            lists=asked.settings.select.traces > 1, messages=not all(map(_is_text, prompts)),
+        )  # fmt: skip
+    reasons = Counter(r.reason for r in refused)
+    facts = Facts(len(prompts), reasons, counts, tally, found, _settings(asked))
+    if not any(count.pairs for count in counts.values()):
+        for file in files:
+            file.unlink()
+        raise _no_pair(facts, run.path)
+    with told(run.path):
+        (run.path / CARD).write_text(card(facts), encoding="utf-8")
+        write_refused(run.path / "refused.jsonl", refused)
+        lines = {"counts": count_lines(facts), "remarks": list(remarks(facts)),
+                 "heads": [_name(m) for m in counts], "files": [p.name for p in files],
+                 "agreement": None if found is None else found.told()}  # fmt: skip
+        (run.path / TOLD).write_text(json.dumps(lines, indent=1), encoding="utf-8")
+        write_sums(run.path)
+    run.finish({"final": {f"{m}/pairs": c.pairs for m, c in counts.items()}})
+
+
+def show(folder: Path) -> int:
+    """The closing table of a finished folder, and the command to try next."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    lines = json.loads((folder / TOLD).read_text(encoding="utf-8"))
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for head in lines["heads"]:
+        table.add_column(head, justify="right")
+    for line in lines["counts"]:
+        table.add_row(*line)
+    console.print(table)
+    for remark in lines["remarks"]:
+        console.print(f"note: {remark}", markup=False)
+    if lines["agreement"] is not None:
+        console.print(f"check: {lines['agreement']}")
+    first = folder / lines["files"][0]
+    console.print(f"card: {folder / CARD}", markup=False, soft_wrap=True)
+    objective = "bvpo" if len(lines["heads"]) > 1 else "dpo"
+    console.print(f"next: bvrank train objective={objective} data=pairs data.path={first}",
+                  markup=False, soft_wrap=True)  # fmt: skip
+    return 0
+
+
+def _agreement(asked: Request, prompts: Sequence[Prompt], made: Shelf, policy: Any
+               ) -> Agreement | None:  # fmt: skip
+    if policy is None or asked.settings.check.rows == 0:
+        return None
+    by_row = {p.row: p for p in prompts}
+    keys = [k for k in made.ordered() if k[2] == 0]
+    drawn = [(by_row[m.row], m) for m in made.get(keys) if m.ids is not None]
+    how = policy.template, policy.scorer(), asked.settings.tolerance
+    try:
+        return agreement(drawn, policy.collator(), *how)
+    except ModelError as error:
+        if error.where != "model":
+            raise
+        return agreement(drawn, policy.collator("padded"), *how)  # a family that forbids packing
+
+
+def _tallied(rows: Iterator[dict[str, Any]], tally: Tally) -> Iterator[Mapping[str, Any]]:
+    for row in rows:
+        tally.add(row)
+        yield row
+
+
+def _no_pair(facts: Facts, folder: Path) -> DataError:
+    why = "; ".join(
+        f"{mode}: " + ", ".join(
+            f"{total} {reason(name)}" for name, total in
+            (count.left_out + count.unscored + count.without).most_common()
+        ) for mode, count in facts.counts.items()
+    )  # fmt: skip
+    return DataError(
+        f"no prompt gives a pair ({why})", where=str(folder),
+        repair="The responses stay. More of them (n), a higher temperature, a smaller "
+        "select.margin or another reward may give pairs.",
+    )  # fmt: skip
+
+
+def _settings(asked: Request) -> list[tuple[str, str]]:
+    config = asked.config
+    select = ", ".join(f"{k} {v}" for k, v in config["select"].items())
+    modes = ", ".join(config["modes"])
+    return [
+        ("prompts", _node(config["prompts"])), ("sampler", _node(config["sampler"])),
+        *([("model", _node(config["model"]))] if asked.model is not None else []),
+        ("reward", _node(config["reward"])), ("selection", select),
+        ("responses", f"{config['n']} in each of {modes}, seed {config['seed']}"),
+        ("files", "SHA256SUMS has their hashes: sha256sum -c SHA256SUMS"),
+    ]  # fmt: skip
+
+
+def _node(node: Mapping[str, Any]) -> str:
+    plain = {k: v for k, v in node.items() if v is not None and not isinstance(v, dict | list)}
+    name = str(plain.pop("_target_")).rpartition(".")[2]
+    return ", ".join([name, *(f"{k} {v}" for k, v in plain.items())])
+
+
+def _is_text(prompt: Prompt) -> bool:
+    return len(prompt.messages) == 1 and prompt.messages[0].role == "user"
+
+
+def _name(mode: Mode) -> str:
+    return {"thinking": "Thinking", "nothinking": "NoThinking"}.get(mode, mode)

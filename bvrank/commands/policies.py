@@ -1,0 +1,99 @@
+"""The policy that `bvrank sample` draws from: weights, template, and the scorer over both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.utils.logging import disable_progress_bar
+
+from bvrank.commands import prepare
+from bvrank.commands.sampling import Request
+from bvrank.data.templates import Template
+from bvrank.engines.local import device
+from bvrank.models.corpus import Corpus
+from bvrank.models.tiny import Tiny
+from bvrank.ranks import ALONE, Ranks
+from bvrank.records import TokenBatch
+from bvrank.sampling.local import positions
+from bvrank.sampling.responses import Prompt
+from bvrank.scoring.collate import Collator
+from bvrank.scoring.layout import Layout
+from bvrank.scoring.scorer import Scorer, cost_of, packing
+
+CHUNK = 1024  # scored tokens that pass the head at a time
+TEXTS = 100_000  # prompts that a tokenizer of model=scratch is trained on
+
+
+@dataclass
+class Policy:
+    """A model and what it takes to draw from it and to score with it; weights are loaded when they
+    are first asked for. `path` and `revision`: the folder or hub id, None of a model that is made;
+    `narrow`: weights and arithmetic in bf16."""
+
+    asked: Request
+    tokenizer: Any
+    template: Template
+    device: torch.device
+
+    @property
+    def path(self) -> str | None:
+        return getattr(self.asked.model, "path", None)
+
+    @property
+    def revision(self) -> str | None:
+        return getattr(self.asked.model, "revision", None)
+
+    @property
+    def narrow(self) -> bool:
+        return self.asked.settings.precision == "bf16"
+
+    @cached_property
+    def model(self) -> Any:
+        """The weights, where this rank computes."""
+        node, seed = self.asked.model, self.asked.settings.seed
+        model = node.model(self.tokenizer, seed)
+        if isinstance(node, Tiny):
+            prepare.teach(node, model, self.tokenizer, self.asked.store)
+        model = node.lora.wrap(model, seed)
+        return model.to(self.device, torch.bfloat16 if self.narrow else torch.float32).eval()
+
+    @property
+    def positions(self) -> int:
+        """How many tokens the model's positions reach; known without its weights."""
+        return positions(self.asked.model.skeleton())
+
+    def collator(self, layout: Layout = "forest") -> Collator:
+        """Rows as training lays them out."""
+        return Collator(packing(self.model, layout, self.device), cost_of(self.model))
+
+    def scorer(self) -> Callable[[TokenBatch], Tensor]:
+        """Log-probs of a batch, as training computes them."""
+        module = Scorer(self.model, chunk=CHUNK).eval()
+        return lambda batch: module(batch.to(self.device)).cpu()
+
+
+def load(asked: Request, ranks: Ranks = ALONE) -> Policy:
+    """The policy of the config, for this rank."""
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    where = device(asked.settings.device)
+    if where.type == "cuda":
+        where = torch.device("cuda", ranks.local)
+    tokenizer = asked.model.tokenizer(Corpus(lambda: _texts(asked), asked.store))
+    return Policy(asked, tokenizer, asked.settings.template.template(tokenizer), where)
+
+
+def ready(asked: Request) -> None:
+    """Leaves in the store what every process would otherwise make."""
+    if isinstance(asked.model, Tiny) or hasattr(asked.model, "vocabulary"):
+        load(asked).model.eval()
+
+
+def _texts(asked: Request) -> Iterator[str]:
+    found = (p for p in asked.prompts.prompts() if isinstance(p, Prompt))
+    return (m.content for p in islice(found, TEXTS) for m in p.messages)

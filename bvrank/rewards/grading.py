@@ -1,0 +1,100 @@
+"""A process that grades mathematics: gold and answer in, a verdict out, one JSON line each.
+
+Symbolic algebra can hang or eat all memory on a few characters (9^{9^{9}}), inside C code that no
+signal interrupts. So it happens in a process that can be killed. Run by bvrank.rewards.math as
+`python -m bvrank.rewards.grading`; math-verify is imported here alone.
+
+    {"gold": "#### 18", "answer": "It is \\\\boxed{18}."}   ->   {"right": true}
+    {"gold": "none", "answer": ...}                         ->   {"reason": "gold_unparsable"}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+MEMORY = 4 * 2**30  # bytes of address space; sympy and its parser need 0.3 of it
+
+
+def main() -> None:
+    """Answers every line of standard input until it ends; the first line says that it is ready."""
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as out:
+        os.dup2(2, 1)  # what a library prints must not look like a verdict
+        logging.disable(logging.CRITICAL)
+        import math_verify  # noqa: F401
+
+        _limit_memory()
+        print(json.dumps({"ready": True}), file=out, flush=True)
+        for line in sys.stdin:
+            print(json.dumps(verdict(**json.loads(line))), file=out, flush=True)
+
+
+def verdict(gold: str, answer: str) -> dict[str, Any]:
+    """Whether the answer's value is the gold one; nothing to read in the answer is wrong."""
+    from math_verify import verify
+
+    try:
+        wanted = _gold(gold)
+        if not wanted:
+            return {"reason": "gold_unparsable"}
+        found = _parsed(_concluded(answer), "first_match")
+        return {"right": bool(found) and verify(wanted, found, timeout_seconds=None)}
+    except (MemoryError, RecursionError):
+        return {"reason": "too_hard"}
+
+
+def _gold(text: str) -> list[Any]:
+    """What a gold column states; [] where it cannot be read. Of 62.5% both 0.625 and 62.5 count, as
+    the library reads the sign in an answer now this way and now that."""
+    text = _concluded(text)
+    readings = dict.fromkeys((text, text.replace("\\%", "%"), re.sub(r"\\?%", "", text)))
+    return [value for reading in readings for value in _first(reading)]
+
+
+def _first(text: str) -> list[Any]:
+    found = (_parsed(form, "no_fallback") for form in _forms(text))
+    return next(filter(None, found), [])
+
+
+def _forms(text: str) -> Iterator[str]:
+    """A gold text in the forms that math-verify may read, the likeliest first: text with `\\boxed`
+    or `$` is delimited already; all else is one expression, in LaTeX or as typed."""
+    delimited = "\\boxed" in text or "$" in text
+    if delimited:
+        yield text
+    yield f"${text}$"
+    if not delimited:
+        yield text
+
+
+def _concluded(text: str) -> str:
+    """What stands behind `####` on the last line, as GSM8K writes it; else the text."""
+    text = text.strip()
+    last = text.rpartition("\n")[2]
+    return last.lstrip("# ") if last.startswith("####") else text
+
+
+def _parsed(text: str, fallback: Any) -> list[Any]:
+    """The expressions in `text`; a boxed one comes before any other."""
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
+
+    how = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
+    found: list[Any] = parse(text, how, fallback_mode=fallback, parsing_timeout=None)
+    return found
+
+
+def _limit_memory() -> None:
+    with contextlib.suppress(ImportError, OSError, ValueError):  # where there is no such limit
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main()

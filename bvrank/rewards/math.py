@@ -1,0 +1,122 @@
+"""reward=math: 1 where the answer's value is the gold one, else 0, by math-verify."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from bvrank.errors import ConfigError, RunError
+from bvrank.records import Asked, Scored
+
+VERSION = 1  # of the verdicts; what an older version scored is scored again
+LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
+WORKER = (sys.executable, "-P", "-m", "bvrank.rewards.grading")
+START = 120.0  # seconds in which a grading process has to be ready
+
+
+@dataclass(frozen=True)
+class Math:
+    """Compares values, not texts: 0.5, 1/2 and \\frac{1}{2} are one. The gold may be a number,
+    LaTeX, `\\boxed{...}`, or a solution that ends with `#### 18`. `timeout`: seconds for an answer.
+
+    Unscored: `no_gold`, `gold_unparsable`, `timeout`, and `too_hard`, which ran out of memory.
+    """
+
+    timeout: float = 5.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.timeout < float("inf"):
+            raise ConfigError(f"must be greater than 0, got {self.timeout}", where="timeout")
+        if importlib.util.find_spec("math_verify") is None:
+            raise ConfigError(
+                "math-verify is not installed", repair="Install it: pip install 'bvrank[math]'"
+            )
+
+    @property
+    def identity(self) -> str:
+        """The code and the libraries that read and compare."""
+        versions = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
+        return f"math {VERSION}, {', '.join(versions)}, timeout {self.timeout}"
+
+    def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
+        """1.0 or 0.0, in the order asked."""
+        with contextlib.closing(_Grader(self.timeout)) as grader:
+            for a in asked:
+                told = {"reason": "no_gold"} if a.gold is None else grader.ask(a.gold, a.answer)
+                right = told.get("right")
+                score = None if right is None else float(right)
+                yield Scored(a.key, score, told.get("reason", ""))
+
+
+class _Grader:
+    """The parent's end of a grading process, which is started when it is needed."""
+
+    def __init__(self, timeout: float) -> None:
+        self._timeout = timeout
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, gold: str, answer: str) -> dict[str, Any]:
+        """What the process says of an answer; one that says nothing in time is killed."""
+        process = self._process or self._started()
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            line = json.dumps({"gold": gold, "answer": answer})
+            process.stdin.write(line.encode() + b"\n")
+        try:
+            return _line(process, self._timeout)
+        except TimeoutError:
+            self.close()
+            return {"reason": "timeout"}
+        except EOFError:  # killed for its memory, or crashed
+            self.close()
+            return {"reason": "too_hard"}
+
+    def close(self) -> None:
+        """Ends the process, whatever it is at."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    with contextlib.suppress(BrokenPipeError):
+                        pipe.close()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                       "PYTHONHASHSEED": "0"}  # fmt: skip
+        with tempfile.TemporaryFile() as log:
+            self._process = subprocess.Popen(
+                WORKER, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0,
+                env=environment, process_group=0,  # Ctrl-C is the parent's to hear
+            )  # fmt: skip
+            try:
+                _line(self._process, START)
+            except (EOFError, TimeoutError):
+                self.close()
+                log.seek(0)
+                said = log.read().decode(errors="replace").strip().splitlines() or ["no word"]
+                raise RunError(f"the grading process does not start ({said[-1]})") from None
+        return self._process
+
+
+def _line(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any]:
+    """The next line of the process. TimeoutError when it takes longer, EOFError at its end."""
+    assert process.stdout is not None
+    if not select.select([process.stdout], [], [], seconds)[0]:
+        raise TimeoutError
+    line = process.stdout.readline()
+    if not line:
+        raise EOFError
+    told: dict[str, Any] = json.loads(line)
+    return told

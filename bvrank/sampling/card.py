@@ -1,0 +1,217 @@
+"""The data card of a file of pairs: what is in it, what is not, and what that does to it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bvrank.records import Mode
+from bvrank.sampling.agreement import Agreement
+from bvrank.sampling.pipeline import ModeCount
+from bvrank.sampling.responses import VIEW
+
+MUCH = 0.02  # share of responses whose loss is remarked on
+EXAMPLES = 2  # of each view
+LONGEST = 600  # characters of a text that is shown
+NAMES = {"thinking": "Thinking", "nothinking": "NoThinking"}
+SCHEMA = (
+    ("prompt", "text of the question; or messages, a list of {role, content}"),
+    ("view", "full (sampled with thinking, D_t) or bare (without, D_e)"),
+    ("chosen, rejected", "{think, answer}, think null in the view bare; with traces > 1 a list"),
+    ("chosen_score, rejected_score", "of the reward, from the answer alone"),
+    ("row", "the prompt's place, from 0; with *_copy it names a line of the response logs"),
+    ("chosen_copy, rejected_copy", "which of the responses to the prompt, from 0"),
+)
+REASONS = {
+    "failed": "no response came", "filtered": "stopped by a content filter",
+    "unfinished_thinking": "thinking never closed", "unfinished_answer": "answer cut off",
+    "no_answer": "no answer behind the thinking", "duplicate": "said before",
+    "special_token": "text of a special token", "one_response": "fewer than two to compare",
+    "tie": "equal scores", "margin": "scores too close", "unfinished": "an unfinished response",
+    "duplicate_prompt": "repeated",
+}  # fmt: skip
+
+
+@dataclass
+class Lengths:
+    """Numbers of one side in one view."""
+
+    trace: list[int] = field(default_factory=list)
+    answer: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Tally:
+    """What the rows of the file say, gathered as they are written."""
+
+    lengths: dict[tuple[str, str], Lengths] = field(default_factory=dict)
+    gaps: dict[str, list[float]] = field(default_factory=dict)
+    examples: dict[str, list[Mapping[str, Any]]] = field(default_factory=dict)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Counts a row."""
+        view = row["view"]
+        for name in ("chosen", "rejected"):
+            found = self.lengths.setdefault((view, name), Lengths())
+            sides = row[name] if isinstance(row[name], list) else [row[name]]
+            found.trace += [len(side["think"] or "") for side in sides]
+            found.answer.append(len(sides[0]["answer"]))
+        self.gaps.setdefault(view, []).append(row["chosen_score"] - row["rejected_score"])
+        shown = self.examples.setdefault(view, [])
+        if len(shown) < EXAMPLES:
+            shown.append(row)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that a card tells."""
+
+    prompts: int
+    refused: Counter[str]
+    counts: Mapping[Mode, ModeCount]
+    tally: Tally
+    agreement: Agreement | None
+    settings: Sequence[tuple[str, str]]
+
+
+def card(facts: Facts) -> str:
+    """The card, in Markdown."""
+    parts = [
+        "# Preference pairs by sampling", _table(("setting", "value"), facts.settings),
+        "## Counts", _table(_heads(facts), count_lines(facts)),
+        *(f"> **Note.** {remark}" for remark in remarks(facts)),
+        "## Lengths, in characters",
+        _table(("view", "side", "text", "median", "90 %", "longest"), _length_lines(facts.tally)),
+        "## Gaps of scores, chosen over rejected",
+        _table(("view", "mean", "least", "median", "largest"), _gap_lines(facts.tally)),
+        "## Does the scorer agree with the sampler?", _agreement(facts.agreement),
+        "## Columns", _table(("column", "holds"), SCHEMA),
+        "## Examples", *_examples(facts.tally),
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def count_lines(facts: Facts) -> list[tuple[str, ...]]:
+    """What became of prompts and responses, a column for each mode."""
+    counts = list(facts.counts.values())
+    refused = ", ".join(f"{n} {reason(name)}" for name, n in facts.refused.most_common())
+    lines = [("prompts", *[f"{facts.prompts:,}"] * len(counts)),
+             *([("prompts refused", *[refused] * len(counts))] if refused else []),
+             ("responses", *[f"{c.responses:,}" for c in counts]),
+             ("thinking closed", *[_share(c.closed, c.responses) for c in counts]),
+             ("said before", *[_share(c.repeated, c.responses) for c in counts])]  # fmt: skip
+    for title, name in (("left out", "left_out"), ("unscored", "unscored"),
+                        ("no pair", "without")):  # fmt: skip
+        found = [getattr(c, name) for c in counts]
+        for why in dict.fromkeys(r for counter in found for r in counter):
+            lines.append((f"{title}: {reason(why)}", *[f"{counter[why]:,}" for counter in found]))
+    return [*lines, ("pairs", *[f"{c.pairs:,}" for c in counts])]
+
+
+def reason(name: str) -> str:
+    """Why something was left out, in words."""
+    return REASONS.get(name, name.replace("_", " "))
+
+
+def remarks(facts: Facts) -> Iterator[str]:
+    """What a reader of the counts might overlook."""
+    for mode, count in facts.counts.items():
+        lost = count.left_out["unfinished_thinking"] + count.left_out["unfinished_answer"]
+        if count.responses and lost / count.responses > MUCH:
+            yield (f"{_share(lost, count.responses)} of the {NAMES[mode]} responses ran out of "
+                   f"tokens and are left out{_lengths_of(count)}: the pairs show shorter ones "
+                   "than the policy gives. A larger max_new_tokens mends that.")  # fmt: skip
+        if count.responses and count.repeated / count.responses > 0.2:
+            yield (f"{_share(count.repeated, count.responses)} of the {NAMES[mode]} responses say "
+                   "what an earlier one says; a higher temperature makes them differ.")  # fmt: skip
+        ties = count.without["tie"]
+        if ties and ties > count.pairs:
+            yield (f"{ties:,} {NAMES[mode]} prompts have equal scores throughout, more than make a "
+                   "pair: the pairs come from prompts on which the policy wavers.")  # fmt: skip
+
+
+def _lengths_of(count: ModeCount) -> str:
+    if not count.tokens or not count.lost_tokens:
+        return ""
+    kept, lost = np.mean(count.tokens), np.mean(count.lost_tokens)
+    return f" (unclosed ones have {lost:,.0f} tokens on average, the others {kept:,.0f})"
+
+
+def _heads(facts: Facts) -> tuple[str, ...]:
+    return ("", *[f"{NAMES[m]} (view {VIEW[m]})" for m in facts.counts])
+
+
+def _length_lines(tally: Tally) -> Iterator[tuple[str, ...]]:
+    for (view, name), found in sorted(tally.lengths.items(), reverse=True):
+        for text in ("trace", "answer"):
+            values = getattr(found, text)
+            if any(values):
+                told = [f"{np.percentile(values, q):,.0f}" for q in (50, 90, 100)]
+                yield (view, name, text, *told)
+
+
+def _gap_lines(tally: Tally) -> Iterator[tuple[str, ...]]:
+    for view, gaps in sorted(tally.gaps.items(), reverse=True):
+        told = (np.mean(gaps), np.min(gaps), np.median(gaps), np.max(gaps))
+        yield (view, *[f"{value:.4g}" for value in told])
+
+
+def _agreement(found: Agreement | None) -> str:
+    if found is None:
+        return ("Not compared: there are no weights here to compare with, or check.rows is 0. "
+                "`bvrank doctor` looks at template and data before training.")  # fmt: skip
+    told = found.told()
+    return f"{told[0].upper()}{told[1:]}."
+
+
+def _examples(tally: Tally) -> Iterator[str]:
+    for view, rows in sorted(tally.examples.items(), reverse=True):
+        for number, row in enumerate(rows, start=1):
+            yield f"### {view}, {number}"
+            yield _quoted("prompt", _short(_text(row["prompt"])))
+            for name in ("chosen", "rejected"):
+                side = row[name][0] if isinstance(row[name], list) else row[name]
+                told = f"{name}, score {row[f'{name}_score']:.4g}"
+                text = _short(side["answer"])
+                if side["think"] is not None:
+                    text = f"<think>\n{_short(side['think'])}\n</think>\n\n{text}"
+                yield _quoted(told, text)
+
+
+def _text(prompt: Any) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{m['role']}: {m['content']}" for m in prompt)
+
+
+def _quoted(title: str, text: str) -> str:
+    fence = "`" * max(3, 1 + _longest_run(text))
+    return f"{title}\n\n{fence}text\n{text}\n{fence}"
+
+
+def _longest_run(text: str) -> int:
+    runs = [len(run) for run in "".join(c if c == "`" else " " for c in text).split()]
+    return max(runs, default=0)
+
+
+def _short(text: str) -> str:
+    if len(text) <= LONGEST:
+        return text
+    half = LONGEST // 2
+    return f"{text[:half]}\n[... {len(text) - LONGEST:,} characters ...]\n{text[-half:]}"
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part:,} ({100 * part / whole:.1f} %)" if whole else "0"
+
+
+def _table(heads: Sequence[str], lines: Any) -> str:
+    rows = [tuple(str(cell).replace("|", "\\|").replace("\n", " ") for cell in r) for r in lines]
+    if not rows:
+        return ""
+    drawn = [heads, tuple("---" for _ in heads), *rows]
+    return "\n".join("| " + " | ".join(row) + " |" for row in drawn)

@@ -1,0 +1,99 @@
+"""Responses that somebody sampled before, out of a file: the node of sampler=recorded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from bvrank.answers import Response, split
+from bvrank.data.files import read_rows
+from bvrank.data.refusals import Unfit
+from bvrank.data.turns import text
+from bvrank.errors import DataError
+from bvrank.records import Message, Mode
+from bvrank.sampling.local import Work
+from bvrank.sampling.prompts import File
+from bvrank.sampling.responses import Made
+
+PART = 100
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Rows of a prompt and a completion; a prompt may have any number of rows.
+
+    prompt_column: as prompts.column. completion_column: a text, of which the one extractor makes
+    trace and answer, or {think, answer}. mode: in which all were sampled. opened: whether the
+    prompts ended with an opened think block that the completions do not repeat. score_column: what
+    reward=recorded gives them. finished_column: whether a response ended by itself; without one, it
+    did where its thinking closed.
+    """
+
+    path: str
+    split: str | None = None
+    prompt_column: str | None = None
+    completion_column: str = "completion"
+    mode: Literal["thinking", "nothinking"] = "thinking"
+    opened: bool = False
+    score_column: str | None = None
+    finished_column: str | None = None
+    needs_model = False
+
+    def generator(self, policy: Any) -> Recorded:
+        """Itself: there is nothing to load."""
+        return self
+
+    def responses(self, work: Work, mode: Mode, known: Container[Any], rank: int, world: int
+                  ) -> Iterator[list[Made]]:  # fmt: skip
+        """The first `n` responses to each prompt, in file order; the first rank reads them.
+        DataError for a row that holds none."""
+        if mode != self.mode or rank:
+            return
+        prompts = File(self.path, self.split, self.prompt_column)
+        rows: dict[tuple[Message, ...], int] = {p.messages: p.row for p in work.prompts}
+        found: Counter[int] = Counter()
+        part: list[Made] = []
+        for where, row in read_rows(self.path, self.split):
+            try:
+                number = rows.get(prompts.turns(row))
+            except Unfit:
+                continue  # refused as a prompt already
+            if number is None or found[number] == work.n:
+                continue
+            part.append(self._made(where, row, number, found[number]))
+            found[number] += 1
+            if len(part) == PART:
+                yield part
+                part = []
+        yield part
+
+    def _made(self, where: str, row: Mapping[str, Any], number: int, copy: int) -> Made:
+        response = self._response(where, row)
+        ended = response.closed and response.answer is not None
+        if self.finished_column is not None:
+            ended = bool(self._value(where, row, self.finished_column))
+        score = None
+        if self.score_column is not None:
+            value = self._value(where, row, self.score_column)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise DataError(f"'{self.score_column}' is no number", where=where)
+            score = float(value)
+        return Made(self.mode, number, copy, response.trace, response.answer, response.closed,
+                    "stop" if ended else "length", score=score)  # fmt: skip
+
+    def _response(self, where: str, row: Mapping[str, Any]) -> Response:
+        value = self._value(where, row, self.completion_column)
+        if isinstance(value, Mapping) and {"think", "answer"} <= set(value):
+            return Response(value["think"], value["answer"], True)
+        try:
+            return split(text(value, self.completion_column), opened=self.opened)
+        except Unfit as error:
+            raise DataError(error.detail, where=where, repair="Repair that row.") from error
+
+    def _value(self, where: str, row: Mapping[str, Any], column: str) -> Any:
+        if column not in row:
+            raise DataError(f"has no '{column}'; its columns are {', '.join(row)}", where=where,
+                            repair="Name another with sampler.<...>_column.")  # fmt: skip
+        return row[column]

@@ -1,0 +1,108 @@
+"""The node of sampler=openai: responses of a server that speaks OpenAI's chat completions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Container, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+from bvrank.answers import split
+from bvrank.errors import ConfigError, RunError
+from bvrank.records import Mode
+from bvrank.sampling.chat import Decoding, Failure, Reply, Request
+from bvrank.sampling.local import Work, check_drawing
+from bvrank.sampling.openai import Server, complete
+from bvrank.sampling.responses import Made
+
+ENDS = {"stop": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop",
+        "length": "length", "content_filter": "content_filter"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Served:
+    """How a server is asked. `opened`: its template opens the think block and the server does not
+    repeat it, so that a text without `</think>` is a thought that was cut off. `seeded`: each
+    request sends a seed of its own. `max_failed`: share of responses that may stay without an
+    answer when all attempts are used up; with more of them the run stops, and the same command
+    asks for these again.
+    """
+
+    server: Server
+    temperature: float = 0.6
+    top_p: float = 0.95
+    max_new_tokens: int = 4096
+    opened: bool = False
+    seeded: bool = True
+    max_failed: float = 0.01
+    needs_model = False
+
+    def __post_init__(self) -> None:
+        check_drawing(self.temperature, self.top_p, self.max_new_tokens)
+        if not 0 <= self.max_failed <= 1:
+            raise ConfigError(f"must lie in [0, 1], got {self.max_failed}", where="max_failed")
+
+    def generator(self, policy: Any) -> Served:
+        """Itself: the weights lie elsewhere."""
+        return self
+
+    def responses(self, work: Work, mode: Mode, known: Container[Any], rank: int, world: int
+                  ) -> Iterator[list[Made]]:  # fmt: skip
+        """Each response as it arrives; those that never came last. RunError when they are too
+        many."""
+        failures: list[Failure] = []
+        wanted = self._requests(work, mode, known, rank, world)
+        with closing(complete(self.server, wanted)) as results:
+            for result in results:
+                if isinstance(result, Reply):
+                    yield [self._made(mode, result)]
+                else:
+                    failures.append(result)
+        if len(failures) > self.max_failed * len(work.prompts) * work.n:
+            raise _too_many(failures, mode)
+        yield [_failed(mode, failure) for failure in failures]
+
+    def minutes(self, responses: int) -> float | None:
+        """What that many take at least by the limits of `server`; None where it has none."""
+        per = self.server.requests_per_minute, self.server.tokens_per_minute
+        by = [responses / per[0] if per[0] else 0.0,
+              responses * self.max_new_tokens / per[1] if per[1] else 0.0]  # fmt: skip
+        return max(by) or None
+
+    def _requests(self, work: Work, mode: Mode, known: Container[Any], rank: int, world: int
+                  ) -> Iterator[Request]:  # fmt: skip
+        seed = work.stream(mode) if self.seeded else None
+        decoding = Decoding(self.temperature, self.top_p, self.max_new_tokens, seed=seed)
+        for prompt in work.prompts[rank::world]:
+            for copy in range(work.n):
+                if (mode, prompt.row, copy) not in known:
+                    yield Request(f"{prompt.row}:{copy}", prompt.messages, decoding, mode)
+
+    def _made(self, mode: Mode, reply: Reply) -> Made:
+        found = split(reply.text, opened=self.opened and mode == "thinking")
+        end = ENDS.get(reply.finish_reason, "failed")
+        detail = "" if end != "failed" else f"finish_reason {reply.finish_reason}"
+        return Made(mode, *_key(reply.key), found.trace, found.answer, found.closed, end,  # type: ignore[arg-type]
+                    tokens=reply.completion_tokens, detail=detail)  # fmt: skip
+
+
+def _failed(mode: Mode, failure: Failure) -> Made:
+    told = f"{failure.reason}: {failure.message}"
+    return Made(mode, *_key(failure.key), end="failed", detail=told)
+
+
+def _key(key: str) -> tuple[int, int]:
+    row, copy = key.split(":")
+    return int(row), int(copy)
+
+
+def _too_many(failures: list[Failure], mode: Mode) -> RunError:
+    counts = Counter(f.reason for f in failures).most_common()
+    told = ", ".join(f"{reason} {n:,}" for reason, n in counts)
+    return RunError(
+        f"{len(failures):,} {mode} responses did not come ({told}); the last: "
+        f"{failures[-1].message}", where="sampler",
+        repair="The others are kept: the same command asks for these again. sampler.max_failed is "
+        "the share that may be missing.",
+    )  # fmt: skip

@@ -1,0 +1,228 @@
+"""`bvrank sample`, from the command line to files that train."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bvrank.commands import sample
+from bvrank.commands.compose import composed, frozen
+from bvrank.errors import ConfigError, DataError, ModelError
+from bvrank.run.record import read_manifest
+from tests.sampling.saying import saying, usual
+
+SMALL = ("model.teach.steps=0", "model.hidden_size=16", "model.heads=2", "model.layers=1",
+         "model.intermediate_size=16", "prompts.problems=6", "sampler.sequences=8",
+         "check.rows=0")  # fmt: skip
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    saying(monkeypatch, usual)
+    return (*SMALL, f"outputs={tmp_path / 'out'}", f"store={tmp_path / 'store'}")
+
+
+def config(words: tuple[str, ...], *more: str) -> dict[str, Any]:
+    return frozen(composed("sample", (*words, *more)))
+
+
+def run(words: tuple[str, ...], *more: str) -> Path:
+    asked = config(words, *more)
+    assert sample.main(asked) == 0
+    return sample.request(asked).folder
+
+
+def test_the_files_say_the_same_and_can_be_checked(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(words)
+    said = capsys.readouterr().out
+    assert "bvrank train objective=bvpo data=pairs data.path=" in said and "pairs" in said
+    rows = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    assert [r["view"] for r in rows] == ["full"] * 6 + ["bare"] * 6
+    check = ["sha256sum", "-c", "--quiet", "SHA256SUMS"]
+    assert subprocess.run(check, cwd=folder).returncode == 0
+    assert read_manifest(folder)["status"] == "finished"
+    assert "# Preference pairs by sampling" in (folder / "README.md").read_text()
+
+
+def test_a_second_call_makes_nothing(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(words)
+    first = capsys.readouterr().out
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+    monkeypatch.setattr("bvrank.sampling.local.sampled", None)
+    assert run(words) == folder
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+    again = capsys.readouterr()
+    assert again.out == first and "finished before" in again.err
+
+
+def test_a_stopped_one_goes_on_by_the_same_command(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight = run(words, "name=straight")
+
+    def stopping(made: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(BaseException, match="stopped"):
+        patched.setattr("bvrank.sampling.local.Local.fits", stopping)
+        run(words, "name=other")
+    folder = run(words, "name=other")
+    for name in ("pairs.jsonl", "pairs.parquet", "responses-00000.jsonl"):
+        assert (folder / name).read_bytes() == (straight / name).read_bytes()
+
+
+def test_a_family_that_forbids_packed_rows_is_compared_all_the_same(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is said here has not the likelihood it claims: that is found, not the packing."""
+    refused: list[int] = []
+
+    def forbidding(*_: object) -> None:
+        refused.append(1)
+        raise ModelError("its attention asks for no blocks", where="model")
+
+    monkeypatch.setattr("bvrank.scoring.scorer.Scorer._check_asked", forbidding)
+    with pytest.raises(ModelError, match="the sampler gave its response"):
+        run(words, "check.rows=1")
+    assert refused
+
+
+def test_force_moves_the_older_one_aside(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = run(words)
+    before = (folder / "pairs.jsonl").read_bytes()
+    saying(monkeypatch, lambda answer, thinking, turn: usual(answer, thinking, turn + 2))
+    assert run(words, "force=true") == folder
+    (older,) = (p for p in folder.parent.iterdir() if p != folder)
+    assert (older / "pairs.jsonl").read_bytes() == before != (folder / "pairs.jsonl").read_bytes()
+
+
+def test_another_selection_takes_the_responses_that_are_there(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run(words)
+    monkeypatch.setattr("bvrank.sampling.local.sampled", None)
+    other = run(words, "select.rule=random")
+    assert other != first and f"responses: those of {first}" in capsys.readouterr().err
+    log = "responses-00000.jsonl"
+    assert (other / log).read_bytes() == (first / log).read_bytes()
+
+
+def test_without_a_pair_the_responses_stay(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saying(monkeypatch, lambda answer, *_: usual(answer, True, 1))
+    with pytest.raises(DataError, match=r"gives a pair \(thinking: 6 equal scores; no"):
+        run(words, "name=x")
+    folder = Path(config(words)["outputs"]) / "x"
+    assert (folder / "responses-00000.jsonl").stat().st_size
+    assert not list(folder.glob("pairs.*")) and not (folder / "SHA256SUMS").exists()
+
+
+def test_one_mode_and_one_format(words: tuple[str, ...]) -> None:
+    folder = run(words, "modes=[nothinking]", "formats=[jsonl]")
+    assert not (folder / "pairs.parquet").exists()
+    assert '"view": "full"' not in (folder / "pairs.jsonl").read_text()
+
+
+def test_a_dry_run_writes_nothing(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = config(words, "dry_run=true")
+    assert sample.main(asked) == 0
+    told = capsys.readouterr().out
+    assert not Path(asked["outputs"]).exists()
+    for part in ("6 (0 refused", "48: 4 in each of thinking, nothinking", "at most 2,304 (48",
+                 "prompt tokens", "bytes", "tokens a second"):  # fmt: skip
+        assert part in told
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("n=1", "n: must be at least 2"), ("modes=[]", "modes: must name"),
+     ("modes=[thinking,thinking]", "modes: must name"), ("formats=[csv]", "formats"),
+     ("select.margin=-1", "select.margin: must be at least 0"), ("check.rows=-1", "check.rows"),
+     ("sampler.top_p=0", "sampler.top_p: must lie in"), ("outputs=''", "outputs: must name"),
+     ("prompts.problems=0", "prompts.problems: must be at least 1")],
+)  # fmt: skip
+def test_settings_that_cannot_be(words: tuple[str, ...], word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        sample.main(config(words, word))
+    assert not Path(config(words)["outputs"]).exists()
+
+
+def test_prompts_that_cannot_be_answered_are_listed(words: tuple[str, ...], tmp_path: Path) -> None:
+    rows = [{"prompt": f"{n}+1=?"} for n in range(5)] + [{"prompt": "<|im_end|>"}]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = [w for w in words if not w.startswith("prompts.")]
+    asked = (*found, "prompts=file", f"prompts.path={path}", "reward=recorded")
+    with pytest.raises(DataError, match=r"16.7% of the rows are faulty.*max_refused=0.17"):
+        run(asked)
+    with pytest.raises(DataError, match="no prompt gives a pair"):  # nobody scored them
+        run(asked, "max_refused=0.2")
+
+
+def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q{n // 2}", "completion": f"<think>\nt{n}\n</think>\n\n{n}",
+             "reward": n % 2} for n in range(8)]  # fmt: skip
+    rows[0]["completion"] = "<think>\nnever closed"
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    folder = run(
+        ("prompts=file", f"prompts.path={path}", "sampler=recorded", "reward=recorded",
+         "sampler.score_column=reward", "modes=[thinking]", "n=2", f"outputs={tmp_path / 'o'}")
+    )  # fmt: skip
+    made = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
+    assert [r["prompt"] for r in made] == ["q1", "q2", "q3"]
+    assert made[0]["chosen"] == {"think": "t3", "answer": "3"}
+    card = (folder / "README.md").read_text()
+    assert "| left out: thinking never closed | 1 |" in card
+    assert "1 (12.5 %) of the Thinking responses ran out of tokens" in card
+
+
+def test_two_processes_make_the_same_pairs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each draws its share of the batches with the weights that the parent left in the store."""
+    words = (*SMALL, "select.unfinished=keep", "sampler.max_new_tokens=8", "reward=python",
+             "reward.function=tests.commands.test_sample.lengths", "trusted=[tests]",
+             "check.rows=2", f"store={tmp_path / 'store'}")  # fmt: skip
+    one = run((*words, f"outputs={tmp_path / 'one'}"))
+    two = run((*words, f"outputs={tmp_path / 'two'}", "launcher.processes=2"))
+    assert two.name == one.name
+    assert len(list(two.glob("responses-*.jsonl"))) == 2
+    for name in ("pairs.jsonl", "pairs.parquet"):
+        assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def lengths(rows: list[dict[str, Any]]) -> list[float]:
+    """A reward: the longer the better."""
+    return [float(len(row["answer"])) for row in rows]
+
+
+REAL = Path(os.environ.get("BVRANK_REAL_DATA", "/nonexistent"))
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs BVRANK_REAL_DATA")
+def test_real_rollouts_become_pairs_and_their_unclosed_traces_are_told(tmp_path: Path) -> None:
+    """60 completions of 30 problems: 29 never closed, and two problems have a right and a wrong
+    one left."""
+    path = REAL / "pairs" / "think_rollouts_aime24_30x2.jsonl.gz"
+    folder = run(
+        ("prompts=file", f"prompts.path={path}", "prompts.gold_column=gold", "sampler=recorded",
+         "reward=math", "modes=[thinking]", "n=2", f"outputs={tmp_path}")
+    )  # fmt: skip
+    card = (folder / "README.md").read_text()
+    assert "| left out: thinking never closed | 29 |" in card and "| pairs | 2 |" in card
+    assert "| thinking closed | 31 (51.7 %) |" in card

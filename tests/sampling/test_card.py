@@ -1,0 +1,68 @@
+"""A card tells what was counted, and what a reader might overlook."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from bvrank.records import Mode
+from bvrank.sampling.agreement import Agreement
+from bvrank.sampling.card import Facts, Tally, card, count_lines, remarks
+from bvrank.sampling.pipeline import ModeCount
+
+
+def facts(**more: Any) -> Facts:
+    tally = Tally()
+    for n, gap in enumerate((0.5, 1.5)):
+        side = {"think": "t" * (n + 1), "answer": "a|b"}
+        tally.add({"prompt": f"p{n}\n```", "view": "full", "chosen": side,
+                   "rejected": {"think": "", "answer": "yz " * 667}, "chosen_score": gap,
+                   "rejected_score": 0.0})  # fmt: skip
+    thinking = ModeCount(100, 60, 3, Counter(unfinished_thinking=40), Counter(no_gold=1), 2,
+                         Counter(tie=10, one_response=3), [10, 20], [48] * 40)  # fmt: skip
+    bare = ModeCount(100, 100, 30, Counter(), Counter(), 2, Counter(tie=1), [5] * 99, [])
+    counts: dict[Mode, ModeCount] = {"thinking": thinking, "nothinking": bare}
+    refused = Counter(too_long=2, duplicate_prompt=1)
+    given = {"prompts": 15, "refused": refused, "counts": counts, "tally": tally,
+             "agreement": Agreement(7, 1, 3, 2e-6),
+             "settings": [("reward", "Model, path a|b")]}  # fmt: skip
+    return Facts(**(given | more))
+
+
+def test_every_count_has_a_line() -> None:
+    lines = dict((name, values) for name, *values in count_lines(facts()))
+    assert (
+        lines["prompts"] == ["15", "15"]
+        and lines["prompts refused"] == ["2 too long, 1 repeated"] * 2
+    )
+    assert lines["thinking closed"] == ["60 (60.0 %)", "100 (100.0 %)"]
+    assert lines["left out: thinking never closed"] == ["40", "0"]
+    assert lines["unscored: no gold"] == ["1", "0"]
+    assert lines["no pair: equal scores"] == ["10", "1"]
+    assert lines["no pair: fewer than two to compare"] == ["3", "0"]
+    assert lines["pairs"] == ["2", "2"]
+
+
+def test_what_biases_the_pairs_is_remarked_on() -> None:
+    told = list(remarks(facts()))
+    assert len(told) == 3
+    assert told[0].startswith("40 (40.0 %) of the Thinking responses ran out of tokens")
+    assert "unclosed ones have 48 tokens on average, the others 15" in told[0]
+    assert told[1].startswith("10 Thinking prompts have equal scores")
+    assert told[2].startswith("30 (30.0 %) of the NoThinking responses say what an earlier")
+    quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9)}
+    assert not list(remarks(facts(counts=quiet)))
+
+
+def test_the_card_is_markdown_that_no_text_breaks() -> None:
+    text = card(facts())
+    assert "| reward | Model, path a\\|b |" in text
+    assert "| full | 1 | 0.5 | 1 | 1.5 |" in text  # gaps
+    assert "| full | rejected | answer | 2,001 | 2,001 | 2,001 |" in text
+    assert "````text\np0\n```\n````" in text  # a fence longer than the text's own
+    assert "[... 1,401 characters ...]" in text
+    assert "7 responses are as likely in training as in sampling, to 2.0e-06 nats per token" in text
+    assert "1 come back as other tokens" in text and "3 are unfinished" in text
+    assert "No response could be compared." in card(facts(agreement=Agreement(0, 0, 0, 0.0)))
+    assert text.count("### full") == 2
+    assert "Not compared" in card(facts(agreement=None))

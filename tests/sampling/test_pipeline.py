@@ -1,0 +1,173 @@
+"""The stages go on where they were stopped: nothing is lost, nothing made twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bvrank.models.tiny import tiny_model
+from bvrank.records import Asked, Mode, Scored
+from bvrank.sampling import pipeline
+from bvrank.sampling.local import Local, Transformers, Work
+from bvrank.sampling.prompts import Arithmetic
+from bvrank.sampling.responses import MODES, Made, Prompt
+from bvrank.sampling.selection import Selection
+from tests.sampling.saying import TEMPLATE, drawer, saying, usual
+
+PROMPTS = [p for p in Arithmetic(12, 0).prompts() if isinstance(p, Prompt)]
+WORK = Work(PROMPTS, MODES, 2, 0)
+
+
+class Lengths:
+    """A reward of no sense, slow enough to be killed in."""
+
+    identity = "lengths"
+    pause = 0.0
+
+    def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
+        for a in asked:
+            time.sleep(self.pause)
+            yield Scored(a.key, float(a.key.rpartition(":")[2]))
+
+
+def whole(folder: Path, generator: Any, reward: Any) -> list[dict[str, Any]]:
+    pipeline.generate(folder, WORK, generator)
+    made = pipeline.responses_of(folder)
+    pipeline.score(folder, PROMPTS, made, reward)
+    scores = pipeline.scores_of(folder, reward)
+    return list(pipeline.select(PROMPTS, made, scores, Selection(), generator.fits, 0, {}))
+
+
+def lines(folder: Path, kind: str) -> Counter[str]:
+    return Counter(
+        line for p in folder.glob(f"{kind}-*.jsonl") for line in p.read_text().splitlines()
+    )
+
+
+def test_kill_9_at_any_moment_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """20 processes die one after another over one folder; the last one ends the work."""
+    model = tiny_model(0, hidden_size=16, layers=1, heads=2, intermediate_size=16)
+    # Such a model rarely ends: its responses run to their last token.
+    generator = Local(model, TEMPLATE, Transformers(1.0, 1.0, 12, sequences=4))
+    generator.fits = lambda made: None  # type: ignore[method-assign]
+    keep = Selection(unfinished="keep")
+    reward, draw = Lengths(), random.Random(0)
+    reward.pause = 0.004
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    straight.mkdir(), killed.mkdir()
+    whole(straight, generator, reward)
+    deaths = 0
+    for _ in range(20):
+        child = os.fork()
+        if not child:
+            whole(killed, generator, reward)
+            os._exit(0)
+        time.sleep(draw.uniform(0.01, 0.12))
+        os.kill(child, signal.SIGKILL)
+        deaths += os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert deaths > 5  # else nothing was tried
+    whole(killed, generator, reward)
+    for kind in ("responses", "scores"):
+        assert lines(killed, kind) == lines(straight, kind)
+    made = pipeline.responses_of(killed)
+    assert len(made) == WORK.total and keep
+
+
+class Failing:
+    """Yields what is asked for one at a time, and breaks after some."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+        self.asked: list[Any] = []
+
+    def responses(self, work: Work, mode: Mode, known: Any, rank: int, world: int) -> Any:
+        for prompt in work.prompts[rank::world]:
+            for copy in range(work.n):
+                if (mode, prompt.row, copy) in known:
+                    continue
+                if not self.left:
+                    raise ConnectionError
+                self.left -= 1
+                self.asked.append((mode, prompt.row, copy))
+                yield [Made(mode, prompt.row, copy, None, str(copy))]
+
+
+def test_what_was_paid_for_is_not_asked_again(tmp_path: Path) -> None:
+    asked = []
+    for after in (5, 0, 20, 1, 99):
+        generator = Failing(after)
+        try:
+            pipeline.generate(tmp_path, WORK, generator)
+        except ConnectionError:
+            assert generator.left == 0
+        asked += generator.asked
+    assert len(asked) == len(set(asked)) == WORK.total
+
+
+def test_another_reward_scores_anew_and_the_first_ones_scores_stay(tmp_path: Path) -> None:
+    pipeline.generate(tmp_path, WORK, Failing(99))
+    made = pipeline.responses_of(tmp_path)
+    one, other = Lengths(), Lengths()
+    other.identity = "others"
+    for reward in (one, other, one):
+        pipeline.score(tmp_path, PROMPTS, made, reward)
+    assert [len(pipeline.scores_of(tmp_path, r)) for r in (one, other)] == [48, 48]
+
+
+def test_only_answers_are_shown_to_a_reward(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saying(monkeypatch, lambda a, thinking, turn: (usual(a, thinking, turn)[0], turn == 0))
+    seen: list[Asked] = []
+
+    class Spy(Lengths):
+        def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
+            for a in asked:
+                seen.append(a)
+                yield Scored(a.key, None, "spied")
+
+    counts: dict[Mode, pipeline.ModeCount] = {}
+    pipeline.generate(tmp_path, WORK, drawer())
+    made, reward = pipeline.responses_of(tmp_path), Spy()
+    pipeline.score(tmp_path, PROMPTS, made, reward)
+    scores = pipeline.scores_of(tmp_path, reward)
+    rows = list(pipeline.select(PROMPTS, made, scores, Selection(), lambda m: None, 0, counts))
+    assert not rows and len(seen) == 48
+    assert not any("thought" in a.answer for a in seen)
+    assert {a.gold for a in seen} == {p.gold for p in PROMPTS}
+    for count in counts.values():
+        assert count.responses == 24 and count.left_out == {"unfinished_answer": 12}
+        assert count.unscored == {"spied": 12} and count.without == {"one_response": 12}
+
+
+def test_counts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each prompt gives a pair or a reason, each response is usable or left out."""
+    draw = random.Random(1)
+
+    def say(answer: str, thinking: bool, turn: int) -> tuple[str, bool]:
+        if thinking and draw.random() < 0.3:
+            return "<think>\nnever", False
+        return usual(answer, thinking, draw.randrange(3))[0], draw.random() < 0.8
+
+    saying(monkeypatch, say)
+    counts: dict[Mode, pipeline.ModeCount] = {}
+    pipeline.generate(tmp_path, WORK, drawer())
+    made = pipeline.responses_of(tmp_path)
+    pipeline.score(tmp_path, PROMPTS, made, Lengths())
+    scores = pipeline.scores_of(tmp_path, Lengths())
+    rows = list(pipeline.select(PROMPTS, made, scores, Selection(), lambda m: None, 0, counts))
+    assert len(rows) == sum(c.pairs for c in counts.values()) > 0
+    for count in counts.values():
+        assert count.pairs + sum(count.without.values()) == len(PROMPTS)
+        assert len(count.tokens) + sum(count.left_out.values()) == count.responses == 24
+    thinking = counts["thinking"]
+    assert thinking.closed == 24 - thinking.left_out["unfinished_thinking"] < 24
+    assert len(thinking.lost_tokens) == thinking.left_out["unfinished_thinking"]

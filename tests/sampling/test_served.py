@@ -1,0 +1,196 @@
+"""Responses and verdicts of a real server over HTTP, which fails by a plan: nothing is lost, and
+nothing is asked for twice."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("openai")
+
+from bvrank.commands import sample
+from bvrank.commands.compose import composed, frozen
+from bvrank.errors import ConfigError, RunError
+from bvrank.sampling import pipeline
+from bvrank.sampling.local import Work
+from bvrank.sampling.openai import Server
+from bvrank.sampling.pacing import Backoff
+from bvrank.sampling.prompts import Arithmetic
+from bvrank.sampling.responses import MODES, Made, Prompt
+from bvrank.sampling.served import Served
+from tests.servers import PASSING, ChatServer, Plan, chatting, healthy
+
+PROMPTS = [p for p in Arithmetic(10, 0).prompts() if isinstance(p, Prompt)]
+WORK = Work(PROMPTS, MODES, 3, 5)
+QUICK = Backoff(0.001, 0.01, 1.0)
+
+
+def served(there: ChatServer, **how: Any) -> Served:
+    own = {"model": "tiny", "base_url": there.url, "backoff": QUICK, "timeout": 0.7,
+           "concurrency": 8, **how.pop("server", {})}  # fmt: skip
+    return Served(Server(**own), **how)
+
+
+def faulty(seed: int) -> Plan:
+    """Half of the attempts fail, in every way that passes; a few hang."""
+
+    def plan(key: str, attempt: int) -> str:
+        draw = random.Random(f"{seed}|{key}|{attempt}")
+        if draw.random() < 0.03:
+            return "hang"
+        return draw.choice(PASSING) if draw.random() < 0.5 else ""
+
+    return plan
+
+
+def made(folder: Path) -> list[Made]:
+    shelf = pipeline.responses_of(folder)
+    return list(shelf.get(shelf.ordered()))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_faults_lose_and_repeat_nothing(stream: bool, tmp_path: Path) -> None:
+    with chatting(faulty(1)) as server:
+        how = {"stream": stream, "retries": 30}
+        pipeline.generate(tmp_path, WORK, served(server, server=how))
+    found = made(tmp_path)
+    assert len(found) == WORK.total and all(m.end == "stop" for m in found)
+    for m in found:
+        question = PROMPTS[m.row].messages[0].content
+        assert m.answer is not None and m.answer.strip() == f"answer to {question}"
+        assert m.think == (f"about {question}" if m.mode == "thinking" else None)
+    # Each prompt is asked for n times in both modes, and each of these was answered once.
+    assert set(server.answered.values()) == {2 * WORK.n}
+    assert sum(server.attempts.values()) > WORK.total
+
+
+def test_each_response_has_a_seed_of_its_own_and_always_the_same(tmp_path: Path) -> None:
+    seeds = []
+    for _ in range(2):
+        folder = tmp_path / str(len(seeds))
+        folder.mkdir()
+        with chatting() as server:
+            pipeline.generate(folder, WORK, served(server, temperature=0.7, top_p=0.9))
+        seeds.append(Counter(body["seed"] for body in server.bodies))
+        body = server.bodies[0]
+        assert (body["temperature"], body["top_p"], body["max_tokens"]) == (0.7, 0.9, 4096)
+    assert seeds[0] == seeds[1] and set(seeds[0].values()) == {1}
+    with chatting() as server:
+        list(served(server, seeded=False).responses(WORK, "thinking", (), 0, 1))
+    assert not any("seed" in body for body in server.bodies)
+
+
+def test_what_stays_away_is_asked_for_by_the_next_call(tmp_path: Path) -> None:
+    broken = {p.messages[0].content for p in PROMPTS[:2]}
+    said = pytest.raises(RunError, match=r"6 thinking responses did not come \(.* 6\)")
+    with chatting(lambda key, attempt: "500" if key in broken else "") as server, said:
+        pipeline.generate(tmp_path, WORK, served(server, server={"retries": 1}))
+    assert len(made(tmp_path)) == 24
+    with chatting(healthy) as server:
+        pipeline.generate(tmp_path, WORK, served(server))
+    assert len(made(tmp_path)) == WORK.total
+    assert sum(server.attempts.values()) == WORK.total - 24
+
+
+def test_a_few_that_stay_away_are_counted(tmp_path: Path) -> None:
+    broken = PROMPTS[3].messages[0].content
+    with chatting(lambda key, attempt: "400" if key == broken else "") as server:
+        pipeline.generate(tmp_path, WORK, served(server, max_failed=0.2))
+    failed = [m for m in made(tmp_path) if m.end == "failed"]
+    assert {m.row for m in failed} == {3} and len(failed) == 6
+    assert "the prompt is too long" in failed[0].detail and failed[0].answer is None
+
+
+@pytest.mark.parametrize(
+    ("said", "opened", "expected"),
+    [
+        ((None, "<think>\na\n</think>\n\nb", "stop"), False, ("a", "b", True, "stop")),
+        ((None, "a\n</think>\n\nb", "stop"), True, ("a", "b", True, "stop")),
+        ((None, "never closed", "length"), True, ("never closed", None, False, "length")),
+        (("cut off", "", "length"), False, ("cut off", None, False, "length")),
+        ((None, "b", "content_filter"), False, (None, "b", True, "content_filter")),
+        ((None, "b", "tool_calls"), False, (None, "b", True, "failed")),
+    ],
+)  # fmt: skip
+def test_what_servers_make_of_thoughts(said: Any, opened: bool, expected: Any) -> None:
+    work = Work(PROMPTS[:1], MODES, 1, 0)
+    with chatting() as server:
+        server.said = lambda body: said
+        ((m,), _) = served(server, opened=opened).responses(work, "thinking", (), 0, 1)
+    assert (m.think, m.answer, m.closed, m.end) == expected
+
+
+def test_limits_say_how_long_it_takes_at_least() -> None:
+    def minutes(**limits: float) -> float | None:
+        return Served(Server("m", **limits), max_new_tokens=100).minutes(600)  # type: ignore[arg-type]
+
+    assert minutes() is None
+    assert minutes(requests_per_minute=60) == 10
+    assert minutes(requests_per_minute=60, tokens_per_minute=1000) == 60
+
+
+def test_settings_out_of_range() -> None:
+    with pytest.raises(ConfigError, match="max_failed: must lie in"):
+        Served(Server("m"), max_failed=2)
+    with pytest.raises(ConfigError, match="top_p: must lie in"):
+        Served(Server("m"), top_p=0)
+
+
+def test_sampled_and_judged_over_http_by_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Both servers fail all the time; a rating follows from the answer, so the pairs are known."""
+
+    def answer(body: dict[str, Any]) -> tuple[str, str, str]:
+        return "so", str(body["seed"] % 1000), "stop"
+
+    def verdict(body: dict[str, Any]) -> tuple[None, str, str]:
+        text = body["messages"][-1]["content"]
+        assert "so\n" not in text  # no trace is ever shown to a judge
+        number = text.partition("[Start of the answer]\n")[2].partition("\n")[0]
+        return None, f"Rating: [[{int(number) % 10 + 1}]]", "stop"
+
+    with chatting(faulty(2)) as policy, chatting(faulty(3)) as judge:
+        policy.said, judge.said = answer, verdict
+        quick = "{initial: 0.001, maximum: 0.01, patience: 1.0}"
+        words = (
+            "prompts.problems=8", "n=3", "sampler=openai", "sampler.server.model=tiny",
+            f"sampler.server.base_url={policy.url}", "sampler.server.timeout=0.7",
+            f"sampler.server.backoff={quick}",
+            "sampler.server.retries=30", "reward=judge", "reward.server.model=tiny",
+            f"reward.server.base_url={judge.url}", "reward.server.timeout=0.7",
+            "reward.server.retries=30",
+            f"reward.server.backoff={quick}", f"outputs={tmp_path}",
+        )  # fmt: skip
+        config = frozen(composed("sample", words))
+        assert sample.main(config) == 0
+        asked = sum(policy.answered.values()), sum(judge.answered.values())
+        assert sample.main(config) == 0  # finished: nobody is asked again
+        assert (sum(policy.answered.values()), sum(judge.answered.values())) == asked == (48, 48)
+    folder = sample.request(config).folder
+    for line in (folder / "pairs.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        for side in ("chosen", "rejected"):
+            assert row[f"{side}_score"] == int(row[side]["answer"]) % 10 + 1
+        assert row["chosen_score"] > row["rejected_score"]
+    assert "finished before" in capsys.readouterr().err
+
+
+def test_a_real_server_of_another_house(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    """`transformers serve` with a tiny model of random weights, in both modes."""
+    try:
+        real = request.getfixturevalue("served")
+    except pytest.FixtureLookupError:
+        pytest.skip("no server")
+    work = Work(PROMPTS[:3], MODES, 2, 0)
+    how = Served(Server(real.model, real.base_url, timeout=60.0), max_new_tokens=8)
+    pipeline.generate(tmp_path, work, how)
+    found = made(tmp_path)
+    assert len(found) == 12 and {m.end for m in found} <= {"stop", "length"}
+    thinking = [m for m in found if m.mode == "thinking"]
+    assert len({m.answer or m.think for m in thinking}) > 1
