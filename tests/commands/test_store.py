@@ -110,7 +110,7 @@ def test_gc_takes_what_is_damaged_half_written_or_idle_and_nothing_else(
         (("ls", "dry=true"), "dry: is read by gc alone. Write bvrank store gc."),
         (("verify", "unused=3"), "unused: is read by gc alone. Write bvrank store gc."),
         (("gc", "unused=-1"), "unused: must be at least 0, got -1.0"),
-        (("gcc",), "'gcc' is not a setting. Write key=value."),
+        (("gcc",), "there is no 'store gcc'. Did you mean 'gc'?"),
         (("action=gcc",), "action: must be one of ls, verify, gc, got 'gcc'. Did you mean 'gc'?"),
         (("store=/nowhere/at/all",), "store: /nowhere/at/all is no folder"),
     ],
