@@ -73,7 +73,10 @@ class Recorded:
         response = self._response(where, row)
         ended = response.closed and response.answer is not None
         if self.finished_column is not None:
-            ended = bool(self._value(where, row, self.finished_column))
+            said = _truth(self._value(where, row, self.finished_column))
+            if said is None:
+                raise DataError(f"'{self.finished_column}' is neither true nor false", where=where)
+            ended = said
         score = None
         if self.score_column is not None:
             value = self._value(where, row, self.score_column)
@@ -97,3 +100,8 @@ class Recorded:
             raise DataError(f"has no '{column}'; its columns are {', '.join(row)}", where=where,
                             repair="Name another with sampler.<...>_column.")  # fmt: skip
         return row[column]
+
+
+def _truth(value: Any) -> bool | None:
+    """A truth value, also as the text or number that tables have for it; None for anything else."""
+    return {"true": True, "1": True, "false": False, "0": False}.get(str(value).strip().lower())

@@ -12,7 +12,7 @@ import pytest
 from bvrank.errors import DataError
 from bvrank.sampling.local import Work
 from bvrank.sampling.prompts import File
-from bvrank.sampling.recorded import Recorded
+from bvrank.sampling.recorded import Recorded, _truth
 from bvrank.sampling.responses import MODES, Made, Prompt
 
 REAL = Path(os.environ.get("BVRANK_REAL_DATA", "/nonexistent"))
@@ -81,3 +81,11 @@ def test_real_rollouts_of_which_half_never_closed_their_thinking() -> None:
     found = recorded(path, 2, score_column="reward")
     assert len(found) == 60 and sum(not m.closed for m in found) == 29
     assert sum(m.score or 0 for m in found) == 28
+
+
+@pytest.mark.parametrize(
+    ("value", "ended"),
+    [(True, True), ("False", False), ("true", True), (0, False), ("1", True), ("maybe", None)],
+)
+def test_who_ended_is_read_as_tables_write_it(value: Any, ended: bool | None) -> None:
+    assert _truth(value) is ended
