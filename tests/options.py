@@ -189,3 +189,10 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
 FURTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "": {"scoring.reference": ("adapter_off", "model.lora.r=2")},
 }
+
+
+def override(room: str, key: str, value: str) -> str:
+    """The word that gives a key of the room's group that value."""
+    group = room.partition("=")[0]
+    word = f"{group}.{key}={value}" if group else f"{key}={value}"
+    return f"++{word}" if value.startswith("{") else word

@@ -24,7 +24,7 @@ from bvrank.run.identity import flatten
 from bvrank.sampling.transformers import Sample, Sampling
 from tests.commands import test_train
 from tests.commands.fast import list_rows, pair_rows, read, write
-from tests.options import FURTHER, OTHER, QUICK, ROOM, SHAPE
+from tests.options import FURTHER, OTHER, QUICK, ROOM, SHAPE, override
 
 UNTHINK_ID = tiny_tokenizer().convert_tokens_to_ids(UNTHINK)
 ELSEWHERE = {  # keys that need an earlier run -> the test that has one
@@ -86,10 +86,7 @@ def test_another_value_changes_something(
     room: str, key: str, other: tuple[str, ...], files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value, *beside = other
-    group = room.partition("=")[0]
-    word = f"{group}.{key}={value}" if group else f"{key}={value}"
-    if value.startswith("{"):
-        word = f"++{word}"
+    word = override(room, key, value)
     base = (*QUICK, *ROOM[room], *beside)
     if base not in USUAL:
         USUAL[base] = observed(files, base, monkeypatch)

@@ -25,6 +25,7 @@ from bvrank.sampling.chat import Failure, Reply, Request
 from bvrank.sampling.transformers import Sampling
 from tests.commands import test_sample
 from tests.commands.fast import write
+from tests.options import override
 from tests.sampling.saying import saying, usual
 
 pytest.importorskip("openai")
@@ -165,11 +166,8 @@ def test_another_value_changes_something(
     room: str, key: str, other: tuple[str, ...], files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     value, *beside = other
-    group = room.partition("=")[0]
-    word = f"{group}.{key}={value}" if group else f"{key}={value}"
-    if value.startswith("{"):
-        word = f"++{word}"
     base = (*QUICK, *ROOM[room], *beside)
+    word = override(room, key, value)
     changed = observed(files, (*base, word), monkeypatch)
     assert observed(files, base, monkeypatch) != changed, f"{key}={value} changes nothing"
 

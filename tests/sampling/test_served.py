@@ -181,14 +181,10 @@ def test_sampled_and_judged_over_http_by_the_command(
     assert "finished before" in capsys.readouterr().err
 
 
-def test_a_real_server_of_another_house(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_a_real_server_of_another_house(tmp_path: Path, served: Any) -> None:
     """`transformers serve` with a tiny model of random weights, in both modes."""
-    try:
-        real = request.getfixturevalue("served")
-    except pytest.FixtureLookupError:
-        pytest.skip("no server")
     work = Work(PROMPTS[:3], MODES, 2, 0)
-    how = Served(Server(real.model, real.base_url, timeout=60.0), max_new_tokens=8)
+    how = Served(Server(served.model, served.base_url, timeout=60.0), max_new_tokens=8)
     pipeline.generate(tmp_path, work, how)
     found = made(tmp_path)
     assert len(found) == 12 and {m.end for m in found} <= {"stop", "length"}

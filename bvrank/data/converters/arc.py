@@ -17,13 +17,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bvrank.data.converters import Draft
-from bvrank.data.converters.base import Items, Listwise, asked, checked_items
-from bvrank.data.converters.choices import read_choices
-from bvrank.data.converters.prompts import filled
+from bvrank.data.converters.base import checked_items
+from bvrank.data.converters.choices import Choices, read_choices
 from bvrank.data.refusals import Unfit
 from bvrank.data.turns import shown, text
-from bvrank.records import Refused
 
 _LEAD = re.compile(r"^Please choose the correct answer to the question:\s*")
 _TAIL = re.compile(r"\s*Answer format:[^\n]*\s*$")
@@ -31,24 +28,16 @@ _MARK = re.compile(r"(?:^|(?<=\s))Answer(\d+):(?:\s|$)")
 
 
 @dataclass(frozen=True)
-class ARC(Listwise):
+class ARC(Choices):
     """One relevant option (1), the others 0, and options of other questions up to `list_size`."""
 
-    def convert(self, where: str, row: Mapping[str, Any]) -> list[Draft | Refused]:
-        """The draft of one question, or why there is none."""
-        try:
-            if "instruction" in row or "question" not in row:
-                question, options = _parted(text(row.get("instruction"), "instruction"))
-                right = _right(text(row.get("answer"), "answer"), len(options))
-                items = checked_items([(o, float(i == right)) for i, o in enumerate(options)])
-            else:
-                question, items = read_choices(row)
-            group = row["id"] if isinstance(row.get("id"), str) else ""
-            prompt = filled(self.template, question=question)
-            content = Items(prompt, items, tuple(t for t, _ in items), question, group)
-            return [asked(where, content, question)]
-        except Unfit as error:
-            return [error.refused(where)]
+    def read(self, row: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
+        """The question and its options with gain 1 or 0. Raises Unfit."""
+        if "instruction" not in row and "question" in row:
+            return read_choices(row)
+        question, options = _parted(text(row.get("instruction"), "instruction"))
+        right = _right(text(row.get("answer"), "answer"), len(options))
+        return question, checked_items([(o, float(i == right)) for i, o in enumerate(options)])
 
 
 def _parted(instruction: str) -> tuple[str, list[str]]:

@@ -3,11 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from bvrank.data.converters.base import checked_items
+from bvrank.data.converters import Draft
+from bvrank.data.converters.base import Items, Listwise, asked, checked_items
+from bvrank.data.converters.prompts import filled
 from bvrank.data.refusals import Unfit
 from bvrank.data.turns import shown, text
+from bvrank.records import Refused
+
+
+@dataclass(frozen=True)
+class Choices(Listwise):
+    """A list for each question: its options, and those of other questions up to `list_size`."""
+
+    def convert(self, where: str, row: Mapping[str, Any]) -> list[Draft | Refused]:
+        """The draft of one question, or why there is none."""
+        try:
+            question, items = self.read(row)
+            group = row["id"] if isinstance(row.get("id"), str) else ""
+            prompt = filled(self.template, question=question)
+            content = Items(prompt, items, tuple(t for t, _ in items), question, group)
+            return [asked(where, content, question)]
+        except Unfit as error:
+            return [error.refused(where)]
+
+    def read(self, row: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
+        """The question and its options with gain 1 or 0. Raises Unfit."""
+        return read_choices(row)
 
 
 def read_choices(row: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
