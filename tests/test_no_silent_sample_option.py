@@ -97,6 +97,7 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "sampler=recorded": {
         "path": ("more_rollouts.jsonl",), "split": ("test",), "prompt_column": ("other",),
         "completion_column": ("said",), "mode": ("nothinking",), "score_column": ("worth",),
+        "system": ("Be brief.",),
         "opened": ("true", "sampler.completion_column=shut"), "finished_column": ("ended",),
     },
     "sampler=openai": {

@@ -16,6 +16,7 @@ from bvrank.commands.settings import SEEDS
 from bvrank.data.fingerprint import fingerprint
 from bvrank.errors import ConfigError
 from bvrank.paths import store_dir
+from bvrank.rewards.recorded import Recorded
 from bvrank.run.files import to_json
 from bvrank.run.identity import IGNORED, canonical
 from bvrank.sampling.selection import Selection
@@ -123,12 +124,24 @@ def request(config: dict[str, Any]) -> Request:
     sampler = build(config["sampler"], "sampler", trusted)
     reward = build(config["reward"], "reward", trusted)
     launcher: Launcher = build(config["launcher"], "launcher")
+    _check_pair(settings, sampler, reward)
     model = build(config["model"], "model", trusted) if sampler.needs_model else None
     content = fingerprint({g: config[g] for g in ("prompts", "sampler", "model", "reward")})
     return Request(
         config, settings, model, prompts, sampler, reward, launcher, store_dir(settings.store),
         content, settings.name or _name(config, content),
     )  # fmt: skip
+
+
+def _check_pair(settings: Settings, sampler: Any, reward: Any) -> None:
+    """ConfigError for recorded responses of another mode, or without the score that is wanted."""
+    mode = getattr(sampler, "mode", None)
+    if mode is not None and settings.modes != [mode]:
+        raise ConfigError(f"recorded responses are of one mode, sampler.mode={mode}", where="modes",
+                          repair=f"Write modes=[{mode}].")  # fmt: skip
+    if isinstance(reward, Recorded) and getattr(sampler, "score_column", None) is None:
+        raise ConfigError("wants responses that bring a score", where="reward",
+                          repair="Write sampler=recorded sampler.score_column=...")  # fmt: skip
 
 
 def digest(config: Mapping[str, Any], keys: tuple[str, ...], content: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,35 +12,45 @@ from bvrank.answers import Response, split
 from bvrank.data.files import read_rows
 from bvrank.data.refusals import Unfit
 from bvrank.data.turns import text
-from bvrank.errors import DataError
+from bvrank.errors import ConfigError, DataError
 from bvrank.records import Message, Mode
 from bvrank.sampling.local import Work
 from bvrank.sampling.prompts import File
 from bvrank.sampling.responses import Made
 
 PART = 100
+# Tokens that end a turn, of the usual templates: a file of raw completions has one behind each.
+ENDINGS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<end_of_turn>",
+           "<\uff5cend\u2581of\u2581sentence\uff5c>", "</s>")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Recorded:
     """Rows of a prompt and a completion; a prompt may have any number of rows.
 
-    prompt_column: as prompts.column. completion_column: a text, of which the one extractor makes
-    trace and answer, or {think, answer}. mode: in which all were sampled. opened: whether the
-    prompts ended with an opened think block that the completions do not repeat. score_column: what
-    reward=recorded gives them. finished_column: whether a response ended by itself; without one, it
-    did where its thinking closed.
+    prompt_column, system: as of the prompts. completion_column: a text, of which the one extractor
+    makes trace and answer (a token behind it that ends a turn is left off), or {think, answer}.
+    mode: in which all were sampled. opened: whether the prompts ended with an opened think block
+    that the completions do not repeat. score_column: what reward=recorded gives them.
+    finished_column: whether a response ended by itself; without one, it did where its thinking
+    closed.
     """
 
-    path: str
+    path: str | None
     split: str | None = None
     prompt_column: str | None = None
+    system: str | None = None
     completion_column: str = "completion"
     mode: Literal["thinking", "nothinking"] = "thinking"
     opened: bool = False
     score_column: str | None = None
     finished_column: str | None = None
     needs_model = False
+
+    def __post_init__(self) -> None:
+        if self.path is None:
+            raise ConfigError("needs the file of prompts and responses", where="path",
+                              repair="Write prompts=file prompts.path=...")  # fmt: skip
 
     def generator(self, policy: Any) -> Recorded:
         """Itself: there is nothing to load."""
@@ -51,7 +62,8 @@ class Recorded:
         DataError for a row that holds none."""
         if mode != self.mode or rank:
             return
-        prompts = File(self.path, self.split, self.prompt_column)
+        assert self.path is not None
+        prompts = File(self.path, self.split, self.prompt_column, system=self.system)
         rows: dict[tuple[Message, ...], int] = {p.messages: p.row for p in work.prompts}
         found: Counter[int] = Counter()
         part: list[Made] = []
@@ -79,19 +91,17 @@ class Recorded:
             ended = said
         score = None
         if self.score_column is not None:
-            value = self._value(where, row, self.score_column)
-            if isinstance(value, bool) or not isinstance(value, int | float):
-                raise DataError(f"'{self.score_column}' is no number", where=where)
-            score = float(value)
+            score = _number(self._value(where, row, self.score_column), self.score_column, where)
         return Made(self.mode, number, copy, response.trace, response.answer, response.closed,
                     "stop" if ended else "length", score=score)  # fmt: skip
 
     def _response(self, where: str, row: Mapping[str, Any]) -> Response:
         value = self._value(where, row, self.completion_column)
-        if isinstance(value, Mapping) and {"think", "answer"} <= set(value):
-            return Response(value["think"], value["answer"], True)
         try:
-            return split(text(value, self.completion_column), opened=self.opened)
+            if isinstance(value, Mapping) and {"think", "answer"} <= set(value):
+                think = None if value["think"] is None else text(value["think"], "think")
+                return Response(think, _ended(text(value["answer"], "answer")), True)
+            return split(_ended(text(value, self.completion_column)), opened=self.opened)
         except Unfit as error:
             raise DataError(error.detail, where=where, repair="Repair that row.") from error
 
@@ -100,6 +110,27 @@ class Recorded:
             raise DataError(f"has no '{column}'; its columns are {', '.join(row)}", where=where,
                             repair="Name another with sampler.<...>_column.")  # fmt: skip
         return row[column]
+
+
+def _ended(completion: str) -> str:
+    """The completion without the token that ended it."""
+    body = completion.rstrip()
+    ending = next((e for e in ENDINGS if body.endswith(e)), None)
+    return completion if ending is None else body.removesuffix(ending)
+
+
+def _number(value: Any, column: str, where: str) -> float | None:
+    """A score, also as the text that tables have for it; None where there is none."""
+    if value is None or str(value).strip() == "":
+        return None
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise DataError(f"'{column}' is no number but {str(value)[:40]!r}", where=where,
+                        repair="Give a finite number, or leave it empty: no score.")  # fmt: skip
+    return number
 
 
 def _truth(value: Any) -> bool | None:

@@ -153,7 +153,8 @@ def test_a_dry_run_writes_nothing(
      ("modes=[thinking,thinking]", "modes: must name"), ("formats=[csv]", "formats"),
      ("select.margin=-1", "select.margin: must be at least 0"), ("check.rows=-1", "check.rows"),
      ("sampler.top_p=0", "sampler.top_p: must lie in"), ("outputs=''", "outputs: must name"),
-     ("prompts.problems=0", "prompts.problems: must be at least 1")],
+     ("prompts.problems=0", "prompts.problems: must be at least 1"),
+     ("reward=recorded", r"reward: wants responses that bring a score.*score_column=")],
 )  # fmt: skip
 def test_settings_that_cannot_be(words: tuple[str, ...], word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
@@ -162,15 +163,16 @@ def test_settings_that_cannot_be(words: tuple[str, ...], word: str, said: str) -
 
 
 def test_prompts_that_cannot_be_answered_are_listed(words: tuple[str, ...], tmp_path: Path) -> None:
-    rows = [{"prompt": f"{n}+1=?"} for n in range(5)] + [{"prompt": "<|im_end|>"}]
+    rows = [{"prompt": f"{n}+1=?", "gold": str(n + 1)} for n in range(5)]
+    rows.append({"prompt": "<|im_end|>", "gold": "1"})
     path = tmp_path / "prompts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     found = [w for w in words if not w.startswith("prompts.")]
-    asked = (*found, "prompts=file", f"prompts.path={path}", "reward=recorded")
+    asked = (*found, "prompts=file", f"prompts.path={path}", "prompts.gold_column=gold")
     with pytest.raises(DataError, match=r"16.7% of the rows are faulty.*max_refused=0.17"):
         run(asked)
-    with pytest.raises(DataError, match="no prompt gives a pair"):  # nobody scored them
-        run(asked, "max_refused=0.2")
+    (refused,) = (run(asked, "max_refused=0.2") / "refused.jsonl").read_text().splitlines()
+    assert json.loads(refused)["where"] == "prompts.jsonl:6"
 
 
 def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
@@ -189,6 +191,18 @@ def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "| left out: thinking never closed | 1 |" in card
     assert "1 (12.5 %) of the Thinking responses ran out of tokens" in card
+
+
+def test_recorded_responses_want_a_file() -> None:
+    with pytest.raises(ConfigError, match=r"sampler.path: needs the file.* prompts=file prompts"):
+        sample.main(frozen(composed("sample", ("sampler=recorded",))))
+
+
+def test_recorded_responses_are_of_one_mode(tmp_path: Path) -> None:
+    words = ("prompts=file", "prompts.path=x.jsonl", "sampler=recorded", "sampler.score_column=s",
+             "reward=recorded", f"outputs={tmp_path}")  # fmt: skip
+    with pytest.raises(ConfigError, match=r"modes: .* of one mode.* Write modes=\[thinking\]\."):
+        sample.main(config(words))
 
 
 def test_two_processes_make_the_same_pairs(
@@ -225,4 +239,5 @@ def test_real_rollouts_become_pairs_and_their_unclosed_traces_are_told(tmp_path:
     )  # fmt: skip
     card = (folder / "README.md").read_text()
     assert "| left out: thinking never closed | 29 |" in card and "| pairs | 2 |" in card
+    assert "<|im_end|>" not in (folder / "pairs.jsonl").read_text()  # else no row would train
     assert "| thinking closed | 31 (51.7 %) |" in card

@@ -65,7 +65,7 @@ def test_a_column_says_who_ended(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "said"),
     [({"completion_column": "text"}, "has no 'text'; its columns are prompt, completion"),
-     ({"score_column": "completion"}, "is no number")],
+     ({"score_column": "completion"}, "is no number but 'x'")],
 )  # fmt: skip
 def test_columns_that_do_not_fit(how: dict[str, str], said: str, tmp_path: Path) -> None:
     path = file(tmp_path, {"prompt": "a", "completion": "x"})
@@ -73,6 +73,44 @@ def test_columns_that_do_not_fit(how: dict[str, str], said: str, tmp_path: Path)
         recorded(path, 1, **how)
     with pytest.raises(DataError, match=r"rollouts.jsonl:1"):
         recorded(file(tmp_path, {"prompt": "a", "completion": 3}), 1)
+
+
+@pytest.mark.parametrize("ending", ["<|im_end|>", "<|im_end|>\n", "</s>"])
+def test_the_token_that_ended_a_completion_is_left_off(ending: str, tmp_path: Path) -> None:
+    whole = "<think>\nt\n</think>\n\nx <|im_end|> y"
+    path = file(tmp_path, {"prompt": "a", "completion": whole + ending},
+                {"prompt": "a", "completion": {"think": None, "answer": "z" + ending}})  # fmt: skip
+    told = [(m.think, m.answer) for m in recorded(path, 2)]
+    assert told == [("t", "x <|im_end|> y"), (None, "z")]
+
+
+@pytest.mark.parametrize(
+    ("value", "score"), [(1, 1.0), ("0.5", 0.5), (None, None), ("", None), (" 2 ", 2.0)]
+)
+def test_scores_are_read_as_tables_write_them(value: Any, score: float, tmp_path: Path) -> None:
+    path = file(tmp_path, {"prompt": "a", "completion": "x", "s": value})
+    assert recorded(path, 1, score_column="s")[0].score == score
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", True, [1], "high"])
+def test_a_score_that_is_none_is_an_error(value: Any, tmp_path: Path) -> None:
+    path = file(tmp_path, {"prompt": "a", "completion": "x", "s": value})
+    with pytest.raises(DataError, match=r"rollouts.jsonl:1: 's' is no number"):
+        recorded(path, 1, score_column="s")
+
+
+def test_an_answer_that_is_no_text_is_an_error(tmp_path: Path) -> None:
+    path = file(tmp_path, {"prompt": "a", "completion": {"think": "t", "answer": 42}})
+    with pytest.raises(DataError, match=r"rollouts.jsonl:1: 'answer'"):
+        recorded(path, 1)
+
+
+def test_a_system_prompt_that_was_added_is_no_other_prompt(tmp_path: Path) -> None:
+    path = file(tmp_path, {"prompt": "a", "completion": "x"})
+    prompts = [p for p in File(path, system="Be brief.").prompts() if isinstance(p, Prompt)]
+    work = Work(prompts, ("thinking",), 1, 0)
+    (batch,) = Recorded(path, system="Be brief.").responses(work, "thinking", (), 0, 1)
+    assert [m.answer for m in batch] == ["x"]
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs BVRANK_REAL_DATA")
