@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from bvrank.ranks import Ranks
 from bvrank.records import (
@@ -51,7 +51,11 @@ class Source(Protocol):
 
 
 class Reward(Protocol):
-    """Scores answers, one by one: an answer's score does not depend on what else is asked."""
+    """Scores answers, one by one: an answer's score does not depend on what else is asked, but for
+    the last bits of a model's, which follow what shares a batch. `together`: so many answers at a
+    time make their own batches; None where none are made."""
+
+    together: ClassVar[int | None]
 
     @property
     def identity(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bvrank.data.arithmetic import correct
 from bvrank.records import Asked, Scored
@@ -14,6 +15,8 @@ VERSION = 1  # of the verdicts; what an older version scored is scored again
 @dataclass(frozen=True)
 class Arithmetic:
     """The verifier of the arithmetic world. Unscored: `no_gold`."""
+
+    together: ClassVar[int | None] = None
 
     @property
     def identity(self) -> str:

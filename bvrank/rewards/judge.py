@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from statistics import fmean, pstdev
+from typing import ClassVar
 
 from bvrank.answers import split
 from bvrank.errors import ConfigError
@@ -38,6 +39,7 @@ class Judge:
     highest: float = 10.0
     samples: int = 1
     decoding: Decoding = field(default_factory=Decoding)
+    together: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         slots = set(SLOTS.findall(self.prompt))

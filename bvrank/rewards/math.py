@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from bvrank.errors import ConfigError, RunError
 from bvrank.records import Asked, Scored
@@ -33,6 +33,7 @@ class Math:
     """
 
     timeout: float = 5.0
+    together: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < float("inf"):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from bvrank.errors import BvrankError, ConfigError, DataError, RunError
 from bvrank.records import Asked, Scored
@@ -29,6 +29,7 @@ class Python:
     function: Callable[[Sequence[Row]], Sequence[float | None]]
     batch: int = 64
     version: str = ""
+    together: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
         if self.batch < 1:

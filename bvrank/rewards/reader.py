@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 
@@ -38,6 +38,7 @@ class Reader:
     device: str = "auto"
     max_length: int | None = None
     batch_tokens: int = 16384
+    together: ClassVar[int | None] = 512
 
     def __post_init__(self) -> None:
         Folder(self.path, self.revision)

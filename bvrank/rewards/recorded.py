@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 from bvrank.records import Asked, Scored
 
@@ -11,6 +12,8 @@ from bvrank.records import Asked, Scored
 @dataclass(frozen=True)
 class Recorded:
     """Unscored: `no_score`."""
+
+    together: ClassVar[int | None] = None
 
     @property
     def identity(self) -> str:

@@ -32,7 +32,8 @@ REASONS = {
     "no_answer": "no answer behind the thinking", "duplicate": "said before",
     "special_token": "text of a special token", "one_response": "fewer than two to compare",
     "tie": "equal scores", "margin": "scores too close", "unfinished": "an unfinished response",
-    "duplicate_prompt": "repeated",
+    "duplicate_prompt": "repeated", "same_text": "one text, two scores",
+    "thought": "thought, though thinking was off",
 }  # fmt: skip
 
 
@@ -102,7 +103,8 @@ def count_lines(facts: Facts) -> list[tuple[str, ...]]:
     lines = [("prompts", *[f"{facts.prompts:,}"] * len(counts)),
              *([("prompts refused", *[refused] * len(counts))] if refused else []),
              ("responses", *[f"{c.responses:,}" for c in counts]),
-             ("thinking closed", *[_share(c.closed, c.responses) for c in counts]),
+             ("with a trace", *[_share(c.traced, c.responses) for c in counts]),
+             ("thinking closed", *[_share(c.closed, c.traced) for c in counts]),
              ("said before", *[_share(c.repeated, c.responses) for c in counts])]  # fmt: skip
     for title, name in (("left out", "left_out"), ("unscored", "unscored"),
                         ("no pair", "without")):  # fmt: skip
@@ -125,6 +127,15 @@ def remarks(facts: Facts) -> Iterator[str]:
             yield (f"{_share(lost, count.responses)} of the {NAMES[mode]} responses ran out of "
                    f"tokens and are left out{_lengths_of(count)}: the pairs show shorter ones "
                    "than the policy gives. A larger max_new_tokens mends that.")  # fmt: skip
+        if mode == "nothinking" and count.left_out["thought"]:
+            yield (f"{_share(count.left_out['thought'], count.responses)} of the NoThinking "
+                   "responses thought all the same and are left out: the template or the server "
+                   "has another switch (template.empty_block, "
+                   "sampler.server.nothinking_body).")  # fmt: skip
+        if mode == "thinking" and count.responses and count.traced < count.responses / 2:
+            yield (f"{_share(count.responses - count.traced, count.responses)} of the Thinking "
+                   "responses have no trace: for these the view full is no other than the view "
+                   "bare.")  # fmt: skip
         if count.responses and count.repeated / count.responses > 0.2:
             yield (f"{_share(count.repeated, count.responses)} of the {NAMES[mode]} responses say "
                    "what an earlier one says; a higher temperature makes them differ.")  # fmt: skip

@@ -42,7 +42,7 @@ class ModeCount:
     """What became of the responses of one mode, and of its prompts."""
 
     responses: int = 0
-    closed: int = 0
+    closed: int = 0  # of those with a trace, the ones whose thinking ended
     repeated: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
     unscored: Counter[str] = field(default_factory=Counter)
@@ -50,6 +50,7 @@ class ModeCount:
     without: Counter[str] = field(default_factory=Counter)  # prompts without a pair, by reason
     tokens: list[int] = field(default_factory=list)  # of responses that may be sides
     lost_tokens: list[int] = field(default_factory=list)  # of those whose thinking never closed
+    traced: int = 0  # responses with a trace, which NoThinking should not have
 
 
 def responses_of(folder: Path) -> Shelf:
@@ -82,27 +83,55 @@ def scores_of(folder: Path, reward: Reward) -> Shelf:
 
 def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
           ranks: Ranks = ALONE) -> None:  # fmt: skip
-    """Scores every response that holds an answer and has no score yet."""
+    """Scores every response that holds an answer and has no score yet. Equal answers to a prompt
+    are scored once, in whatever mode: what a batch or a judge's mood adds is no preference."""
     known = scores_of(folder, reward)
     ranks.gather(None)
     by_row = {p.row: p for p in prompts}
-    left = [key for key in made.ordered() if key not in known][ranks.rank :: ranks.world]
+    equals = _equals(made)
+    size = reward.together or 1
+    parts = [equals[i : i + size] for i in range(0, len(equals), size)][ranks.rank :: ranks.world]
+    left = [part for part in parts if any(k not in known for keys in part for k in keys)]
+    count = sum(k not in known for part in left for keys in part for k in keys)
     path = folder / f"scores-{_mark(reward)}-{ranks.rank:05d}.jsonl"
-    with Log(path) as log, phase("scoring", len(left)) as shown:
-
-        def asked() -> Iterator[Asked]:
-            for m in made.get(left):
-                if m.closed and (m.answer or "").strip():
-                    prompt = by_row[m.row]
-                    yield Asked(_name(m.key), prompt.messages, m.answer, prompt.gold, m.score)
-                else:
-                    shown.advance()
-
-        for found in reward.scores(asked()):
-            mode, row, copy = found.key.split(":")
-            log.add([Judged(mode, int(row), int(copy), found.score, found.reason)])  # type: ignore[arg-type]
-            shown.advance()
+    with Log(path) as log, phase("scoring", count) as shown:
+        if reward.together is None:
+            log.add(judged := list(_copied(left, known)))
+            shown.advance(len(judged))
+            left = [p for p in left if not any(k in known for keys in p for k in keys)]
+            left = [[keys for part in left for keys in part]]
+        for part in filter(None, left):
+            heads = {_name(keys[0]): keys for keys in part}
+            asked = (_asked(m, by_row[m.row]) for m in made.get(keys[0] for keys in part))
+            for found in reward.scores(asked):
+                keys = [k for k in heads[found.key] if k not in known]
+                log.add([Judged(*key, found.score, found.reason) for key in keys])
+                shown.advance(len(keys))
     ranks.gather(None)
+
+
+def _equals(made: Shelf) -> list[list[Key]]:
+    """The keys of answers that can be scored, equal ones together, by the first of each."""
+    found: dict[Any, list[Key]] = {}
+    for m in made.get(made.ordered()):
+        if m.closed and (m.answer or "").strip():
+            text = hashlib.sha256(m.answer.encode("utf-8", "surrogatepass")).digest()
+            found.setdefault((m.row, text, m.score), []).append(m.key)
+    return list(found.values())
+
+
+def _copied(parts: Sequence[Sequence[Sequence[Key]]], known: Shelf) -> Iterator[Judged]:
+    """Scores of answers whose equals have one already."""
+    for keys in (keys for part in parts for keys in part):
+        if (first := next((k for k in keys if k in known), None)) is not None:
+            (judged,) = known.get([first])
+            for key in keys:
+                if key not in known:
+                    yield Judged(*key, judged.score, judged.reason)
+
+
+def _asked(made: Made, prompt: Prompt) -> Asked:
+    return Asked(_name(made.key), prompt.messages, made.answer or "", prompt.gold, made.score)
 
 
 def select(prompts: Sequence[Prompt], made: Shelf, scores: Shelf, selection: Selection,
@@ -136,7 +165,9 @@ def select(prompts: Sequence[Prompt], made: Shelf, scores: Shelf, selection: Sel
 
 def _count(count: ModeCount, group: Sequence[Made], left_out: Counter[str]) -> None:
     count.responses += len(group)
-    count.closed += sum(m.closed and m.end != "failed" for m in group)
+    traced = [m for m in group if m.think is not None and (m.mode == "thinking" or m.think.strip())]
+    count.traced += len(traced)
+    count.closed += sum(m.closed for m in traced)
     count.repeated += repeated(group)
     count.left_out += left_out
     lost = [m.tokens for m in group if not m.closed and m.tokens is not None]

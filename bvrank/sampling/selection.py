@@ -45,7 +45,7 @@ class Selection:
     def pair(self, prompt: Prompt, mode: Mode, scored: Sequence[Scored], seed: int
              ) -> tuple[Scored, Scored] | str:  # fmt: skip
         """(chosen, rejected), or the reason why there is no pair: `one_response` (fewer than two
-        can be sides), `tie`, or `margin`."""
+        can be sides), `tie`, `margin`, or `same_text` (scores apart, one text on both sides)."""
         if len(scored) < 2:
             return "one_response"
         draw = random.Random(f"{seed}|{prompt.messages[-1].content}|{VIEW[mode]}")
@@ -54,7 +54,8 @@ class Selection:
         if self.rule == "random":
             one, other = draw.sample(list(scored), 2)
             return self._apart(*((one, other) if one[1] >= other[1] else (other, one)))
-        apart = [(a, b) for a in scored for b in scored if a[1] - b[1] > self.margin]
+        apart = [(a, b) for a in scored for b in scored
+                 if a[1] - b[1] > self.margin and not self._same(a[0], b[0])]  # fmt: skip
         if apart:
             return draw.choice(apart)
         return self._apart(*_extremes(scored, draw))
@@ -62,8 +63,14 @@ class Selection:
     def _apart(self, best: Scored, worst: Scored) -> tuple[Scored, Scored] | str:
         gap = best[1] - worst[1]
         if gap > self.margin:
-            return best, worst
+            return "same_text" if self._same(best[0], worst[0]) else (best, worst)
         return "margin" if gap > 0 else "tie"
+
+    def _same(self, one: Made, other: Made) -> bool:
+        """Whether both would make one side; with several traces the answer names it."""
+        if self.traces > 1:
+            return one.answer == other.answer
+        return side(one) == side(other)
 
 
 @dataclass
@@ -79,7 +86,8 @@ def pool(selection: Selection, group: Sequence[Made], fits: Any) -> Pool:
     """Sorts out a group. `fits(made)` names why a response cannot train, or returns None.
 
     Reasons: `failed` (no response came), `filtered`, `unfinished_thinking`, `unfinished_answer`,
-    `no_answer` (closed, and nothing behind it), `duplicate`, and those of `fits`.
+    `no_answer` (closed, and nothing behind it), `thought` (though thinking was off), `duplicate`,
+    and those of `fits`.
     """
     found = Pool([], Counter())
     said: set[tuple[str | None, str | None]] = set()
@@ -146,6 +154,8 @@ def _unusable(made: Made, selection: Selection) -> str | None:
         return "filtered"
     if made.answer is None or not made.closed:
         return "unfinished_thinking"
+    if made.mode == "nothinking" and (made.think or "").strip():
+        return "thought"
     if made.end == "length" and selection.unfinished != "keep":
         return "unfinished_answer"
     return None if made.answer.strip() else "no_answer"

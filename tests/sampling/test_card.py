@@ -19,8 +19,8 @@ def facts(**more: Any) -> Facts:
                    "rejected": {"think": "", "answer": "yz " * 667}, "chosen_score": gap,
                    "rejected_score": 0.0})  # fmt: skip
     thinking = ModeCount(100, 60, 3, Counter(unfinished_thinking=40), Counter(no_gold=1), 2,
-                         Counter(tie=10, one_response=3), [10, 20], [48] * 40)  # fmt: skip
-    bare = ModeCount(100, 100, 30, Counter(), Counter(), 2, Counter(tie=1), [5] * 99, [])
+                         Counter(tie=10, one_response=3), [10, 20], [48] * 40, 80)  # fmt: skip
+    bare = ModeCount(100, 0, 30, Counter(thought=2), Counter(), 2, Counter(tie=1), [5] * 99, [], 2)
     counts: dict[Mode, ModeCount] = {"thinking": thinking, "nothinking": bare}
     refused = Counter(too_long=2, duplicate_prompt=1)
     given = {"prompts": 15, "refused": refused, "counts": counts, "tally": tally,
@@ -35,8 +35,10 @@ def test_every_count_has_a_line() -> None:
         lines["prompts"] == ["15", "15"]
         and lines["prompts refused"] == ["2 too long, 1 repeated"] * 2
     )
-    assert lines["thinking closed"] == ["60 (60.0 %)", "100 (100.0 %)"]
+    assert lines["with a trace"] == ["80 (80.0 %)", "2 (2.0 %)"]
+    assert lines["thinking closed"] == ["60 (75.0 %)", "0 (0.0 %)"]
     assert lines["left out: thinking never closed"] == ["40", "0"]
+    assert lines["left out: thought, though thinking was off"] == ["0", "2"]
     assert lines["unscored: no gold"] == ["1", "0"]
     assert lines["no pair: equal scores"] == ["10", "1"]
     assert lines["no pair: fewer than two to compare"] == ["3", "0"]
@@ -45,12 +47,16 @@ def test_every_count_has_a_line() -> None:
 
 def test_what_biases_the_pairs_is_remarked_on() -> None:
     told = list(remarks(facts()))
-    assert len(told) == 3
+    assert len(told) == 4
     assert told[0].startswith("40 (40.0 %) of the Thinking responses ran out of tokens")
     assert "unclosed ones have 48 tokens on average, the others 15" in told[0]
     assert told[1].startswith("10 Thinking prompts have equal scores")
-    assert told[2].startswith("30 (30.0 %) of the NoThinking responses say what an earlier")
-    quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9)}
+    assert told[2].startswith("2 (2.0 %) of the NoThinking responses thought all the same")
+    assert told[3].startswith("30 (30.0 %) of the NoThinking responses say what an earlier")
+    plain: dict[Mode, ModeCount] = {"thinking": ModeCount(100, traced=49)}
+    (remark,) = remarks(facts(counts=plain))
+    assert remark.startswith("51 (51.0 %) of the Thinking responses have no trace")
+    quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9, traced=100)}
     assert not list(remarks(facts(counts=quiet)))
 
 

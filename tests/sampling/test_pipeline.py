@@ -30,6 +30,7 @@ class Lengths:
     """A reward of no sense, slow enough to be killed in."""
 
     identity = "lengths"
+    together: int | None = None
     pause = 0.0
 
     def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
@@ -122,6 +123,72 @@ def test_another_reward_scores_anew_and_the_first_ones_scores_stay(tmp_path: Pat
     assert [len(pipeline.scores_of(tmp_path, r)) for r in (one, other)] == [48, 48]
 
 
+def equal(known: dict[int, str]) -> Any:
+    """Two responses to every prompt in every mode, all with the answer of the prompt."""
+
+    def responses(work: Work, mode: Mode, _: Any, rank: int, world: int) -> Any:
+        for prompt in work.prompts[rank::world]:
+            yield [Made(mode, prompt.row, c, f"t{c}", known[prompt.row]) for c in (0, 1)]
+
+    return type("Equal", (), {"responses": staticmethod(responses)})()
+
+
+class Moods(Lengths):
+    """Never gives one score twice, and remembers what it was shown."""
+
+    def __init__(self, together: int | None = None) -> None:
+        self.together, self.calls = together, []  # type: ignore[var-annotated]
+
+    def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
+        self.calls.append([])
+        for a in asked:
+            self.calls[-1].append(a.key)
+            yield Scored(a.key, random.random())
+
+
+@pytest.mark.parametrize("together", [None, 5])
+def test_equal_answers_have_one_score_and_so_are_no_pair(
+    together: int | None, tmp_path: Path
+) -> None:
+    pipeline.generate(tmp_path, WORK, equal({p.row: str(p.row // 2) for p in PROMPTS}))
+    made, reward = pipeline.responses_of(tmp_path), Moods(together)
+    pipeline.score(tmp_path, PROMPTS, made, reward)
+    assert sorted(map(len, reward.calls)) == ([2, 5, 5] if together else [12])
+    scores = pipeline.scores_of(tmp_path, reward)
+    by_row: dict[int, set[float]] = {}
+    for judged in scores.get(scores.ordered()):
+        by_row.setdefault(judged.row, set()).add(judged.score)
+    assert len(scores) == 48 and all(len(found) == 1 for found in by_row.values())
+    counts: dict[Mode, pipeline.ModeCount] = {}
+    rows = pipeline.select(PROMPTS, made, scores, Selection(), lambda m: None, 0, counts)
+    assert not list(rows) and counts["thinking"].without == {"tie": 12}
+    assert counts["nothinking"].left_out == {"thought": 24}
+
+
+@pytest.mark.parametrize("kept", range(0, 48, 7))
+def test_a_torn_log_of_scores_is_completed(kept: int, tmp_path: Path) -> None:
+    """Equal answers take the score that one of them has; a batch is made of the same rows again."""
+    pipeline.generate(tmp_path, WORK, equal({p.row: str(p.row) for p in PROMPTS}))
+    made = pipeline.responses_of(tmp_path)
+    for together in (None, 5):
+        reward = Moods(together)
+        reward.identity = f"moods {together}"
+        pipeline.score(tmp_path, PROMPTS, made, reward)
+        (log,) = tmp_path.glob(f"scores-{pipeline._mark(reward)}-*.jsonl")
+        lines_ = log.read_bytes().splitlines(keepends=True)
+        log.write_bytes(b"".join(lines_[:kept]))
+        first, reward.calls = reward.calls, []
+        pipeline.score(tmp_path, PROMPTS, made, reward)
+        assert log.read_bytes().splitlines(keepends=True)[:kept] == lines_[:kept]
+        scores = pipeline.scores_of(tmp_path, reward)
+        assert len(scores) == 48
+        again = [key for call in reward.calls for key in call]
+        if together is None:
+            assert len(again) == 12 - -(-kept // 4)  # four equal answers to a prompt
+        else:
+            assert all(call in first for call in reward.calls)
+
+
 def test_only_answers_are_shown_to_a_reward(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +207,7 @@ def test_only_answers_are_shown_to_a_reward(
     pipeline.score(tmp_path, PROMPTS, made, reward)
     scores = pipeline.scores_of(tmp_path, reward)
     rows = list(pipeline.select(PROMPTS, made, scores, Selection(), lambda m: None, 0, counts))
-    assert not rows and len(seen) == 48
+    assert not rows and len(seen) == 24  # of each prompt two answers, in either mode
     assert not any("thought" in a.answer for a in seen)
     assert {a.gold for a in seen} == {p.gold for p in PROMPTS}
     for count in counts.values():
@@ -169,5 +236,5 @@ def test_counts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert count.pairs + sum(count.without.values()) == len(PROMPTS)
         assert len(count.tokens) + sum(count.left_out.values()) == count.responses == 24
     thinking = counts["thinking"]
-    assert thinking.closed == 24 - thinking.left_out["unfinished_thinking"] < 24
+    assert thinking.closed == 24 - thinking.left_out["unfinished_thinking"] < 24 == thinking.traced
     assert len(thinking.lost_tokens) == thinking.left_out["unfinished_thinking"]

@@ -67,6 +67,18 @@ def test_the_other_rules_reach_every_pair(rule: Any) -> None:
     assert seen == {(a, b) for a, b in permutations(scores, 2) if a > b}
 
 
+@pytest.mark.parametrize("rule", ["best_worst", "margin"])
+def test_two_scores_of_one_text_are_no_preference(rule: Any) -> None:
+    """What a side says is its text: of a bare one the answer alone."""
+
+    def found(mode: Any, traces: int) -> Any:
+        sides = [(Made(mode, 0, n, f"t{n}", "a"), float(n)) for n in range(2)]
+        return Selection(rule, traces=traces).pair(PROMPT, mode, sides, 0)
+
+    assert found("nothinking", 1) == found("thinking", 2) == "same_text"
+    assert [made.copy for made, _ in found("thinking", 1)] == [1, 0]
+
+
 def test_one_response_is_no_pair() -> None:
     assert pair(Selection(), [1.0]) == pair(Selection(), []) == "one_response"
 
@@ -81,6 +93,12 @@ GROUP = [
     Made("thinking", 0, 6, "b", "3", end="content_filter"),
     Made("thinking", 0, 7, "b", "odd"),
 ]
+
+
+def test_a_response_that_thought_with_thinking_off_is_no_side() -> None:
+    group = [Made("nothinking", 0, n, think, "x") for n, think in enumerate([None, "", " ", "hm"])]
+    found = pool(Selection(), group, lambda made: None)
+    assert [m.copy for m in found.usable] == [0, 1, 2] and found.left_out == {"thought": 1}
 
 
 def odd(made: Made) -> str | None:
