@@ -31,7 +31,7 @@ _MARK = re.compile(r"(?:^|(?<=\s))Answer(\d+):(?:\s|$)")
 class ARC(Choices):
     """One relevant option (1), the others 0, and options of other questions up to `list_size`."""
 
-    def read(self, row: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
+    def parts(self, row: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
         """The question and its options with gain 1 or 0. Raises Unfit."""
         if "instruction" not in row and "question" in row:
             return read_choices(row)

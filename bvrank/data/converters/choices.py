@@ -21,7 +21,7 @@ class Choices(Listwise):
     def convert(self, where: str, row: Mapping[str, Any]) -> list[Draft | Refused]:
         """The draft of one question, or why there is none."""
         try:
-            question, items = self.read(row)
+            question, items = self.parts(row)
             group = row["id"] if isinstance(row.get("id"), str) else ""
             prompt = filled(self.template, question=question)
             content = Items(prompt, items, tuple(t for t, _ in items), question, group)
@@ -29,7 +29,7 @@ class Choices(Listwise):
         except Unfit as error:
             return [error.refused(where)]
 
-    def read(self, row: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
+    def parts(self, row: Mapping[str, Any]) -> tuple[str, tuple[tuple[str, float], ...]]:
         """The question and its options with gain 1 or 0. Raises Unfit."""
         return read_choices(row)
 
