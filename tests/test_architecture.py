@@ -27,7 +27,10 @@ NARROW = {
 ONE_FILE_EACH = ("deepspeed", "wandb", "vllm", "openai")  # and lazily
 SEVERAL = {"deepspeed": "zero", "mix": "mix_"}  # a file with more than one option in conf/
 FILES = sorted((ROOT / "bvrank").rglob("*.py"))
-BASES = {"bvrank/objectives/base.py"}  # what others of the room are made of
+BASES = {
+    "bvrank/objectives/base.py",
+    "bvrank/data/converters/choices.py",
+}  # what others of the room are made of
 # Room -> the methods, one of which makes a class of it something a config can name.
 MIRRORED = {"objectives": ("loss|__call__", "objective"), "data": ("rows", "data"),
             "engines": ("start", "engine"), "models": ("model", "model"),
@@ -102,18 +105,23 @@ def test_reading_runs_needs_no_torch() -> None:
 
 
 def namable(folder: str, wanted: str) -> dict[str, set[str]]:
-    """Module -> its classes that have one of the methods `wanted`."""
+    """Module -> its classes that have one of the methods `wanted`, their own or of BASES."""
     found: dict[str, set[str]] = {}
-    for path in (ROOT / "bvrank" / folder).glob("*.py"):
-        if str(path.relative_to(ROOT)) in BASES:
-            continue
+    heirs: set[str] = set()
+    paths = (ROOT / "bvrank" / folder).glob("*.py")
+    for path in sorted(paths, key=lambda p: str(p.relative_to(ROOT)) not in BASES):
+        base = str(path.relative_to(ROOT)) in BASES
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            if isinstance(node, ast.ClassDef) and not any(
-                "Protocol" in ast.unparse(b) for b in node.bases
-            ):
-                methods = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
-                if methods & {*wanted.split("|")}:
-                    found.setdefault(path.stem, set()).add(node.name)
+            parents = {ast.unparse(b) for b in node.bases} if isinstance(node, ast.ClassDef) else ()
+            if not isinstance(node, ast.ClassDef) or any("Protocol" in p for p in parents):
+                continue
+            methods = {n.name for n in node.body if isinstance(n, ast.FunctionDef)}
+            if not (methods & {*wanted.split("|")} or heirs & {*parents}):
+                continue
+            if base:
+                heirs.add(node.name)
+            else:
+                found.setdefault(path.stem, set()).add(node.name)
     return found
 
 
