@@ -50,7 +50,8 @@ def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Se
         write_refused(run.path / "refused.jsonl", refused)
         lines = {"counts": count_lines(facts), "remarks": list(remarks(facts)),
                  "heads": [_name(m) for m in counts], "files": [p.name for p in files],
-                 "agreement": None if found is None else found.told()}  # fmt: skip
+                 "agreement": None if found is None else found.told(),
+                 "objective": _objective(counts)}  # fmt: skip
         (run.path / TOLD).write_text(json.dumps(lines, indent=1), encoding="utf-8")
         write_sums(run.path)
     run.finish({"final": {f"{m}/pairs": c.pairs for m, c in counts.items()}})
@@ -79,10 +80,17 @@ def show(folder: Path) -> int:
         console.print(f"check: {lines['agreement']}")
     first = folder / lines["files"][0]
     console.print(f"card: {folder / CARD}", markup=False, soft_wrap=True)
-    objective = "bvpo" if len(lines["heads"]) > 1 else "dpo"
-    console.print(f"next: bvrank train objective={objective} data=pairs data.path={first}",
+    console.print(f"next: bvrank train objective={lines['objective']} data=pairs data.path={first}",
                   markup=False, soft_wrap=True)  # fmt: skip
     return 0
+
+
+def _objective(counts: Mapping[Mode, ModeCount]) -> str:
+    """What can train on the modes that have pairs."""
+    paired = {mode for mode, count in counts.items() if count.pairs}
+    if len(paired) > 1:
+        return "bvpo"
+    return "dpo" if "thinking" in paired else "dpo objective.view=bare"
 
 
 def _agreement(asked: Request, prompts: Sequence[Prompt], made: Shelf, policy: Any

@@ -26,10 +26,12 @@ from typing import Any, Literal
 from bvrank.commands.guard import STOPS, heeded
 from bvrank.commands.sweep import package_path
 from bvrank.errors import ConfigError, Interrupted, TrainingError
+from bvrank.run.folder import GO_ON
 from bvrank.secrets import redact
 
 GRACE = 5  # seconds between asking the other ranks to end and ending them, once one has failed
 ENTRY = ("-P", "-m", "bvrank.commands.rank")
+WIDTH = {"train": "micro", "sample": "sampler.sequences"}  # what memory grows with
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ def launch(launcher: Launcher, config: Mapping[str, Any], name: str, command: st
             while agent.is_alive():
                 agent.join(0.2)
         if len(wishes) > 1:
-            raise Interrupted("stopped at once", repair="resume=true goes on from what was saved.")
-        return _ended(job.parent, agent)
+            raise Interrupted("stopped at once", repair=GO_ON[command])
+        return _ended(job.parent, agent, command)
 
 
 class _Agent(threading.Thread):
@@ -193,7 +195,7 @@ def _signal(pid: int, number: int) -> None:
         os.kill(pid, number)
 
 
-def _ended(scratch: Path, agent: _Agent) -> int:
+def _ended(scratch: Path, agent: _Agent, command: str) -> int:
     """0, or the error that stopped the run, by what ranks left and how they died."""
     ends = {
         int(path.stem.removeprefix("rank-")): json.loads(path.read_text(encoding="utf-8"))
@@ -211,22 +213,21 @@ def _ended(scratch: Path, agent: _Agent) -> int:
         raise TrainingError(f"{waited[0]['what']} (silent: {named})", repair=waited[0]["repair"])
     killed = {r: f for r, f in agent.failures.items() if r not in ends}
     if killed:
-        raise _died(min(killed.items(), key=lambda item: item[1].timestamp), len(ends))
+        raise _died(min(killed.items(), key=lambda item: item[1].timestamp), command)
     wrong = [end for end in ends.values() if end["code"]]
     if not wrong:
         return 0
     return _raise(min(wrong, key=lambda end: (end["secondary"], end["time"])))
 
 
-def _died(found: tuple[int, Any], told: int) -> TrainingError:
+def _died(found: tuple[int, Any], command: str) -> TrainingError:
     rank, failure = found
     how = f"exit code {failure.exitcode}"
     if failure.exitcode < 0:
         how = signal.Signals(-failure.exitcode).name
     return TrainingError(
         f"rank {rank} (process {failure.pid}) died of {how}, and the others were ended",
-        repair="If memory ran out, lower micro. The same command with resume=true goes on from the "
-        "newest checkpoint.",
+        repair=f"If memory ran out, lower {WIDTH[command]}. {GO_ON[command]}",
     )
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from bvrank.commands.guard import debugging, explained, stoppable
 from bvrank.commands.job import prepare_process
 from bvrank.errors import Interrupted, Stopped, TrainingError
+from bvrank.run.folder import GO_ON
 from bvrank.secrets import redact
 
 
@@ -57,11 +58,11 @@ def _ended(job: Mapping[str, Any], rank: int) -> dict[str, Any]:
         try:
             end["code"] = _run(job)
         except BaseException as error:
-            end |= _told(error, heard)
+            end |= _told(error, heard, job["command"])
     return end | {"time": time.time()}
 
 
-def _told(error: BaseException, heard: Sequence[str]) -> dict[str, Any]:
+def _told(error: BaseException, heard: Sequence[str], command: str) -> dict[str, Any]:
     known = explained(error)
     if heard and not isinstance(known, Interrupted):  # whatever code made of it on its way
         known = Interrupted(heard[0])
@@ -69,7 +70,7 @@ def _told(error: BaseException, heard: Sequence[str]) -> dict[str, Any]:
     if secondary:
         known = TrainingError(
             f"heard nothing from another rank ({_short(error)})",
-            repair="Resume with resume=true; launcher.timeout is how long a rank waits.",
+            repair=f"{GO_ON[command]} launcher.timeout is how long a rank waits.",
         )
     bug = known is None or (secondary and debugging())
     text = redact("".join(traceback.format_exception(error))) if bug else ""

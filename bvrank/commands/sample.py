@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from bvrank.commands.launch import launch
+from bvrank.commands.origin import adopt, origin
 from bvrank.commands.sampling import Request, request
 from bvrank.data.refusals import NO_FAULT, check_refused
-from bvrank.errors import DataError
+from bvrank.errors import ConfigError, DataError, RunError
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Refused
 from bvrank.run import Follower, RunFolder, open_run
+from bvrank.run.folder import GO_ON
 from bvrank.run.record import is_run, read_manifest
+from bvrank.sampling.meeting import Meeting
 from bvrank.sampling.responses import Prompt
+from bvrank.sampling.writing import SUMS, damaged
 
 TWICE = "duplicate_prompt"
 
@@ -43,57 +46,72 @@ def work(config: dict[str, Any], ranks: Ranks) -> int:
     asked = request(config)
     before = ranks.first and _is_finished(asked)
     made = None if ranks.agree(before) else _Work.of(asked, ranks)
-    with _opened(asked, ranks) as run:
-        if made is None or run.finished:
+    with _opened(asked, ranks, made) as run:
+        if made is None:
             return _told(run) if ranks.first else 0
+        meeting = Meeting(run.path, ranks)
         made.generate(run)
+        meeting.wait()
         made.score(run)
+        meeting.wait()
         if ranks.first:
             made.select(run)
-            return _told(run)
-    return 0
+        meeting.wait()
+        return _told(run) if ranks.first else 0
 
 
 def _is_finished(asked: Request) -> bool:
-    if asked.settings.force or not is_run(asked.folder):
+    """Whether there is nothing to do. RunError when a log is damaged: what was made of it cannot be
+    told from what is to be made."""
+    folder = asked.folder
+    if asked.settings.force or not is_run(folder):
         return False
-    return read_manifest(asked.folder).get("status") == "finished"
+    if read_manifest(folder).get("status") != "finished":
+        return False
+    lost = damaged(folder)
+    logs = [name for name in lost if name.startswith(("responses-", "scores-"))]
+    if logs:
+        raise RunError(f"{', '.join(logs)}: gone, or not what SHA256SUMS says", where=str(folder),
+                       repair="force=true moves the folder aside and samples again.")  # fmt: skip
+    for name in lost:
+        print(f"{folder / name}: gone, or not what {SUMS} says; made again", file=sys.stderr)
+    return not lost
 
 
-def _opened(asked: Request, ranks: Ranks) -> RunFolder:
+def _opened(asked: Request, ranks: Ranks, made: _Work | None) -> RunFolder:
     """The first rank opens the folder, and the others follow. It always goes on: what was made by
     this very config is what would be made again."""
     run, found = None, None
     if ranks.first:
         there = is_run(asked.folder) and not asked.settings.force
         run = open_run(
-            asked.folder.parent, asked.name, asked.kept, resume=there,
+            asked.folder.parent, asked.name, asked.kept, resume=there, again=made is not None,
             force=asked.settings.force, content=asked.content,
         )  # fmt: skip
+        run.go_on = GO_ON["sample"]
         for note in run.notes:
             print(note, file=sys.stderr)
         found = (run.path, run.finished, run.resumed)
-        if not (run.finished or run.resumed or asked.settings.force):
-            _adopt(asked, run.path)
+        if made is not None:
+            _begin(asked, run, made)
     path, finished, resumed = ranks.agree(found) or (Path(), False, False)
     return run or Follower(path, finished=finished, resumed=resumed)
 
 
-def _adopt(asked: Request, folder: Path) -> None:
-    """Takes the responses of a finished folder beside this one that was asked for the same ones:
-    another reward, or another selection, needs none anew."""
-    for other in sorted(folder.parent.iterdir()):
-        if other == folder or not is_run(other):
-            continue
-        if read_manifest(other).get("responses") != asked.responses:
-            continue
-        logs = sorted(other.glob("responses-*.jsonl"))
-        for log in logs:
-            part = folder / f".{log.name}.part"
-            shutil.copyfile(log, part)
-            part.rename(folder / log.name)
+def _begin(asked: Request, run: RunFolder, made: _Work) -> None:
+    """Notes where the responses come from, and takes those over that were asked for before: another
+    reward, or another selection, needs none anew. RunError for other ones than it holds."""
+    own = origin(asked.kept, made.prompts)
+    had = run.manifest.get("responses")
+    if run.resumed and had not in (None, own.responses):
+        run.close()
+        raise RunError(
+            "holds responses to other prompts, or drawn by another version", where=str(run.path),
+            repair="force=true moves the folder aside and samples again.",
+        )  # fmt: skip
+    run.update(**asdict(own), prompts=len(made.prompts), processes=made.ranks.world)
+    if not (run.resumed or asked.settings.force) and (other := adopt(run.path, own)) is not None:
         print(f"responses: those of {other}", file=sys.stderr)
-        return
 
 
 @dataclass
@@ -128,8 +146,6 @@ class _Work:
         generate(run.path, self.work, self.generator, self.ranks)
         if hasattr(self.generator, "close"):
             self.generator.close()
-        run.update(responses=self.asked.responses, prompts=len(self.prompts),
-                   processes=self.ranks.world)  # fmt: skip
 
     def score(self, run: RunFolder) -> None:
         from bvrank.sampling.pipeline import responses_of, score
@@ -157,13 +173,18 @@ def prompts_of(asked: Request, generator: Any) -> tuple[list[Prompt], list[Refus
         first = f"; first {refused[0].where}: {refused[0].detail}" if refused else ""
         raise DataError(f"no prompt is left to answer{first}", where=where)
     check_refused(len(prompts), faults, asked.settings.max_refused, where, "max_refused")
+    if getattr(asked.reward, "needs_gold", False) and all(p.gold is None for p in prompts):
+        raise ConfigError(
+            "no prompt has a known answer, and the reward compares with it",
+            where="prompts.gold_column", repair="Name the column that holds it.",
+        )  # fmt: skip
     return prompts, refused
 
 
 def checked_rows(prompts: list[Prompt], count: int) -> frozenset[int]:
     """`count` rows, spread evenly."""
-    step = max(1, len(prompts) // max(count, 1))
-    return frozenset(p.row for p in prompts[::step][:count])
+    count = min(count, len(prompts))
+    return frozenset(prompts[i * len(prompts) // count].row for i in range(count))
 
 
 def _told(run: RunFolder) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from bvrank.commands.build import build, construct
 from bvrank.commands.launch import Launcher
+from bvrank.commands.origin import in_force, unheeded
 from bvrank.commands.ranges import at_least, share
 from bvrank.commands.sections import Rendering
 from bvrank.commands.settings import SEEDS
@@ -22,10 +23,8 @@ from bvrank.run.identity import IGNORED, canonical
 from bvrank.sampling.selection import Selection
 
 GROUPS = ("model", "prompts", "sampler", "reward", "launcher")
-# What decides the responses; the rest of the config decides what is made of them, or nothing.
-RESPONSES = ("model", "prompts", "sampler", "seed", "n", "modes", "template", "precision")
 TRAINING = "optimizer"  # what model=hf says of training
-PASSING = (*IGNORED, "dry_run", TRAINING)
+FILES = ("prompts", "sampler", "model", "template", "reward")  # may name files
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1}  # nats per token
 
 
@@ -86,9 +85,11 @@ class Settings:
 
 @dataclass(frozen=True)
 class Request:
-    """The config, checked and built."""
+    """The config, checked and built. `kept` is what of it decides anything; the folder keeps that,
+    and `content` what else does: files, and the reward's identity."""
 
     config: dict[str, Any]
+    kept: dict[str, Any]
     settings: Settings
     model: Any
     prompts: Any
@@ -104,16 +105,6 @@ class Request:
         """Where everything goes."""
         return Path(self.settings.outputs).expanduser() / self.name
 
-    @property
-    def kept(self) -> dict[str, Any]:
-        """The config as the folder keeps it."""
-        return {k: v for k, v in self.config.items() if k not in ("dry_run", TRAINING)}
-
-    @property
-    def responses(self) -> str:
-        """What decides the responses, as a hash."""
-        return digest(self.config, RESPONSES, self.content)
-
 
 def request(config: dict[str, Any]) -> Request:
     """Every part of the config, checked and built. ConfigError names the first misfit."""
@@ -125,16 +116,28 @@ def request(config: dict[str, Any]) -> Request:
     reward = build(config["reward"], "reward", trusted)
     launcher: Launcher = build(config["launcher"], "launcher")
     _check_pair(settings, sampler, reward)
+    if not sampler.needs_model and (key := unheeded(config)):
+        raise ConfigError("has no effect: no policy is loaded here", where=key,
+                          repair="The sampler says where responses come from.")  # fmt: skip
     model = build(config["model"], "model", trusted) if sampler.needs_model else None
-    content = fingerprint({g: config[g] for g in ("prompts", "sampler", "model", "reward")})
+    kept = in_force(config, sampler.needs_model)
+    kept = {k: v for k, v in kept.items() if k not in ("dry_run", TRAINING)}
+    files = fingerprint({g: kept[g] for g in FILES if g in kept})
+    content = hashlib.sha256(f"{files} {reward.identity}".encode()).hexdigest()[:16]
     return Request(
-        config, settings, model, prompts, sampler, reward, launcher, store_dir(settings.store),
-        content, settings.name or _name(config, content),
+        config, kept, settings, model, prompts, sampler, reward, launcher,
+        store_dir(settings.store), content, settings.name or _name(kept, content),
     )  # fmt: skip
 
 
 def _check_pair(settings: Settings, sampler: Any, reward: Any) -> None:
-    """ConfigError for recorded responses of another mode, or without the score that is wanted."""
+    """ConfigError for recorded responses of another mode, or without the score that is wanted, and
+    for responses that would all be the same one."""
+    if getattr(sampler, "temperature", None) == 0:
+        raise ConfigError(
+            f"0 draws the same response {settings.n} times", where="sampler.temperature",
+            repair="Pairs need responses that differ, so a temperature above 0.",
+        )  # fmt: skip
     mode = getattr(sampler, "mode", None)
     if mode is not None and settings.modes != [mode]:
         raise ConfigError(f"recorded responses are of one mode, sampler.mode={mode}", where="modes",
@@ -144,14 +147,9 @@ def _check_pair(settings: Settings, sampler: Any, reward: Any) -> None:
                           repair="Write sampler=recorded sampler.score_column=...")  # fmt: skip
 
 
-def digest(config: Mapping[str, Any], keys: tuple[str, ...], content: str) -> str:
-    """Equal where those keys and the files they name are."""
-    text = to_json([canonical({k: config[k] for k in keys}), content])
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
 def _name(config: Mapping[str, Any], content: str) -> str:
     kind = str(config["prompts"]["_target_"]).rpartition(".")[2].lower()
     drawn = str(config["sampler"]["_target_"]).rpartition(".")[2].lower()
-    keys = tuple(k for k in config if k not in PASSING)
-    return f"{kind}-{drawn}-s{config['seed']}-{digest(config, keys, content)[:8]}"
+    text = to_json([canonical({k: v for k, v in config.items() if k not in IGNORED}), content])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{kind}-{drawn}-s{config['seed']}-{digest}"

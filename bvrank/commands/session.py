@@ -27,6 +27,7 @@ from bvrank.evaluation.arithmetic import compared
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Encoded
 from bvrank.run import RunFolder, read_jsonl
+from bvrank.run.folder import GO_ON
 from bvrank.sampling import examples
 from bvrank.scoring.reference import all_keys
 from bvrank.scoring.scorer import obstacle
@@ -119,7 +120,7 @@ class Session:
                 saver.save(state)
                 raise Stopped(
                     f"stopped after step {state.step} of {plan.steps}; it is saved",
-                    repair="The same command with resume=true goes on.",
+                    repair=GO_ON["train"],
                 ) from None
 
     def _check(self, engine: Any, batches: Any, run: RunFolder) -> None:

@@ -27,7 +27,10 @@ from bvrank.run.record import (
 )
 from bvrank.secrets import redact
 
-_GO_ON = "The same command with resume=true goes on."
+GO_ON = {
+    "train": "The same command with resume=true goes on.",
+    "sample": "The same command goes on.",  # it always does
+}
 
 
 class RunFolder:
@@ -35,8 +38,10 @@ class RunFolder:
 
     Leaving the block by an exception records that as the exit status; leaving it gives the lock
     back. `finished` is True for a run that needs nothing more, `resumed` for one that continues;
-    `notes` are lines for the user.
+    `notes` are lines for the user, `go_on` says how a stopped one is continued.
     """
+
+    go_on = GO_ON["train"]
 
     def __init__(
         self,
@@ -138,7 +143,7 @@ class RunFolder:
         unfinished = self.manifest.get("status") == "running"
         stopped = isinstance(error, KeyboardInterrupt) and unfinished
         if stopped:
-            error = Interrupted(str(error) or "stopped", repair=_GO_ON)
+            error = Interrupted(str(error) or "stopped", repair=self.go_on)
         if error is not None and unfinished:
             with contextlib.suppress(RunError):  # a full disk must not hide what went wrong first
                 self.fail(error)

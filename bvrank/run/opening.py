@@ -43,6 +43,7 @@ class _Wanted:
     config: Mapping[str, Any]
     content: str
     resume: bool
+    again: bool
     world: int
     command: list[str]
 
@@ -53,6 +54,7 @@ def open_run(
     config: Mapping[str, Any],
     *,
     resume: bool = False,
+    again: bool = False,
     force: bool = False,
     content: str = "",
     world: int = 1,
@@ -60,7 +62,8 @@ def open_run(
 ) -> RunFolder:
     """The folder `outputs`/`name` for this run, by the table on top of this file.
 
-    Call it when everything else was checked: it writes. `content` is the data's fingerprint,
+    Call it when everything else was checked: it writes. `again` goes on even with a finished run,
+    which has lost something. `content` is the data's fingerprint,
     `world` the number of processes, `command` what the user typed (None: the argv of this process).
     RunError as in the table or when the place cannot be written; ConfigError when `name` cannot
     name a folder.
@@ -68,7 +71,7 @@ def open_run(
     _check_name(name)
     stored = redact(plain(config))
     typed = redact_command(sys.argv if command is None else command)
-    wanted = _Wanted(outputs / name, stored, content, resume, world, typed)
+    wanted = _Wanted(outputs / name, stored, content, resume, again, world, typed)
     notes: list[str] = []
     with told(wanted.path):
         for _ in range(LOOKS - 1):
@@ -115,12 +118,12 @@ def _created(wanted: _Wanted, notes: Sequence[str]) -> RunFolder:
 
 def _reopened(wanted: _Wanted) -> RunFolder:
     _check_same(wanted)
-    if read_manifest(wanted.path).get("status") == "finished":
+    if read_manifest(wanted.path).get("status") == "finished" and not wanted.again:
         return _finished(wanted)
     lock = Lock.take(wanted.path)
     try:
         manifest = read_manifest(wanted.path)  # again: it may have finished as the lock came free
-        if manifest.get("status") == "finished":
+        if manifest.get("status") == "finished" and not wanted.again:
             lock.release()
             return _finished(wanted)
         return _continued(wanted, manifest, lock)

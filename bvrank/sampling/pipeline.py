@@ -59,7 +59,7 @@ def responses_of(folder: Path) -> Shelf:
 
 
 def generate(folder: Path, work: Work, generator: Generator, ranks: Ranks = ALONE) -> None:
-    """Makes every response that the folder does not hold."""
+    """Makes every response of this rank that the folder does not hold."""
     known = responses_of(folder)
     ranks.gather(None)  # all have read before one writes
     title = "sampling" if ranks.world == 1 else f"sampling, rank 0 of {ranks.world}"
@@ -73,7 +73,6 @@ def generate(folder: Path, work: Work, generator: Generator, ranks: Ranks = ALON
                     new = [made for made in batch if made.key not in known]
                     log.add(new)
                     shown.advance(min(len(new), shown.total - shown.done))
-    ranks.gather(None)
 
 
 def scores_of(folder: Path, reward: Reward) -> Shelf:
@@ -83,7 +82,8 @@ def scores_of(folder: Path, reward: Reward) -> Shelf:
 
 def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
           ranks: Ranks = ALONE) -> None:  # fmt: skip
-    """Scores every response that holds an answer and has no score yet. Equal answers to a prompt
+    """Scores every response of this rank that holds an answer and has no score yet; all are there
+    when it is called. Equal answers to a prompt
     are scored once, in whatever mode: what a batch or a judge's mood adds is no preference."""
     known = scores_of(folder, reward)
     ranks.gather(None)
@@ -107,7 +107,6 @@ def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
                 keys = [k for k in heads[found.key] if k not in known]
                 log.add([Judged(*key, found.score, found.reason) for key in keys])
                 shown.advance(len(keys))
-    ranks.gather(None)
 
 
 def _equals(made: Shelf) -> list[list[Key]]:

@@ -45,11 +45,25 @@ def write_pairs(folder: Path, rows: Iterable[Mapping[str, Any]], formats: Sequen
 
 def write_sums(folder: Path) -> Path:
     """SHA256SUMS of every file of the folder that stays as it is: `sha256sum -c SHA256SUMS`."""
-    changing = {"lock", "manifest.json", SUMS}
+    changing = {"lock", "manifest.json", "summary.json", SUMS}
     files = sorted(p for p in folder.iterdir() if p.is_file() and p.name not in changing)
     kept = [p for p in files if not p.name.startswith(".")]
     write_atomic(folder / SUMS, "".join(f"{hash_of(p)}  {p.name}\n" for p in kept))
     return folder / SUMS
+
+
+def damaged(folder: Path) -> list[str]:
+    """The names of files that are gone, or are not what SHA256SUMS says."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return [SUMS]
+    named = [line.partition("  ") for line in lines]
+    return [name for digest, _, name in named if not _is(folder / name, digest)]
+
+
+def _is(path: Path, digest: str) -> bool:
+    return path.is_file() and hash_of(path) == digest
 
 
 class _Jsonl:

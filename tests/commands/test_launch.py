@@ -68,11 +68,12 @@ def test_what_does_not_go_together_is_said_before_anything_runs(
     assert not (tmp_path / "outputs").exists()
 
 
-def ended(folder: Path, ends: dict[int, dict[str, Any]], failures: dict[int, Any]) -> int:
+def ended(folder: Path, ends: dict[int, dict[str, Any]], failures: dict[int, Any],
+          command: str = "train") -> int:  # fmt: skip
     for rank, end in ends.items():
         (folder / f"rank-{rank:05d}.end").write_text(json.dumps(GOOD | {"rank": rank} | end))
     agent: Any = SimpleNamespace(error=None, failures=failures)
-    return launch._ended(folder, agent)
+    return launch._ended(folder, agent, command)
 
 
 def died(code: int, timestamp: int = 1) -> Any:
@@ -88,6 +89,12 @@ def test_a_rank_that_left_no_word_is_the_one_that_died(tmp_path: Path) -> None:
     silence = {"code": 3, "what": "heard nothing", "secondary": True, "time": 0.5}
     with pytest.raises(TrainingError, match=r"rank 1 \(process 77\) died of SIGKILL.*resume=true"):
         ended(tmp_path, {0: silence}, {0: died(3), 1: died(-9)})
+
+
+def test_what_samples_goes_on_by_the_same_command(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError) as stop:
+        ended(tmp_path, {}, {0: died(-9)}, "sample")
+    assert "lower sampler.sequences. The same command goes on." in str(stop.value)
 
 
 def test_a_rank_that_hangs_is_named_though_it_was_ended_by_force(tmp_path: Path) -> None:

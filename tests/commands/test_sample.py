@@ -12,7 +12,7 @@ import pytest
 
 from bvrank.commands import sample
 from bvrank.commands.compose import composed, frozen
-from bvrank.errors import ConfigError, DataError, ModelError
+from bvrank.errors import ConfigError, DataError, ModelError, RunError
 from bvrank.run.record import read_manifest
 from tests.sampling.saying import saying, usual
 
@@ -35,6 +35,10 @@ def run(words: tuple[str, ...], *more: str) -> Path:
     asked = config(words, *more)
     assert sample.main(asked) == 0
     return sample.request(asked).folder
+
+
+def stopping(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_the_files_say_the_same_and_can_be_checked(
@@ -68,9 +72,6 @@ def test_a_stopped_one_goes_on_by_the_same_command(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     straight = run(words, "name=straight")
-
-    def stopping(made: Any) -> None:
-        raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(BaseException, match="stopped"):
         patched.setattr("bvrank.sampling.local.Local.fits", stopping)
@@ -118,6 +119,101 @@ def test_another_selection_takes_the_responses_that_are_there(
     assert (other / log).read_bytes() == (first / log).read_bytes()
 
 
+def test_another_reward_takes_the_scores_that_are_its_own(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(words)
+    monkeypatch.setattr("bvrank.rewards.arithmetic.Arithmetic.scores", None)
+    other = run(words, "select.rule=random")
+    (scores,) = (p.name for p in first.glob("scores-*"))
+    assert (other / scores).read_bytes() == (first / scores).read_bytes()
+
+
+def test_an_edited_reward_is_another_folder(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mylab.py").write_text(
+        "def score(rows):\n    return [len(r['answer']) for r in rows]"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    own = (*words, "reward=python", "reward.function=mylab.score", "trusted=[mylab]")
+    before = sample.request(config(own))
+    (tmp_path / "mylab.py").write_text("def score(rows):\n    return [1.0 for r in rows]")
+    assert sample.request(config(own)).folder != before.folder
+
+
+def test_a_server_asked_more_patiently_is_the_same_folder() -> None:
+    served = ("sampler=openai", "sampler.server.model=m")
+    names = {
+        word: sample.request(config((*served, *word))).name
+        for word in [(), ("sampler.server.timeout=9",), ("sampler.max_failed=0.5",),
+                     ("sampler.temperature=0.1",)]
+    }  # fmt: skip
+    assert len(set(names.values())) == 2 and names[()] != names["sampler.temperature=0.1",]
+
+
+def test_a_finished_folder_that_lost_a_file_makes_it_again(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(words)
+    whole = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}
+    (folder / "pairs.parquet").unlink()
+    (folder / "pairs.jsonl").write_text("cut")
+    monkeypatch.setattr("bvrank.sampling.local.sampled", None)
+    assert run(words) == folder
+    assert "pairs.jsonl: gone, or not what SHA256SUMS says; made again" in capsys.readouterr().err
+    left = {p.name: p.read_bytes() for p in folder.iterdir() if p.name != "manifest.json"}
+    assert left == whole and read_manifest(folder)["status"] == "finished"
+
+
+def test_a_finished_folder_whose_log_was_changed_is_refused(words: tuple[str, ...]) -> None:
+    folder = run(words)
+    log = folder / "responses-00000.jsonl"
+    log.write_bytes(log.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"responses-00000.jsonl: gone, or not .*force=true"):
+        run(words)
+    assert run(words, "force=true") == folder
+
+
+def test_responses_of_another_version_do_not_go_into_a_folder_that_was_begun(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(BaseException, match="stopped") as stop:
+        patched.setattr("bvrank.sampling.local.Local.fits", stopping)
+        run(words, "name=x")
+    assert "The same command goes on." in str(stop.value)
+    monkeypatch.setattr("bvrank.commands.origin.VERSION", 99)
+    with pytest.raises(RunError, match="holds responses to other prompts, or drawn by another"):
+        run(words, "name=x")
+
+
+@pytest.mark.parametrize(
+    ("says", "objective"),
+    [(lambda thinking: True, "objective=bvpo data"), (bool, "objective=dpo data"),
+     (lambda thinking: not thinking, "objective=dpo objective.view=bare data")],
+)  # fmt: skip
+def test_what_is_proposed_can_train_on_what_there_is(
+    says: Any, objective: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Only in the modes where answers differ are there pairs."""
+    saying(monkeypatch, lambda a, thinking, turn: usual(a, thinking, turn if says(thinking) else 1))
+    run(words)
+    assert f"next: bvrank train {objective}=pairs" in capsys.readouterr().out
+
+
+def test_a_verifier_wants_known_answers_before_anything_is_drawn(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.jsonl"
+    path.write_text('{"prompt": "1+1=?", "gold": "2"}\n')
+    found = [w for w in words if not w.startswith("prompts.")]
+    monkeypatch.setattr("bvrank.sampling.local.sampled", None)
+    with pytest.raises(ConfigError, match=r"prompts\.gold_column: no prompt has a known answer"):
+        run((*found, "prompts=file", f"prompts.path={path}"))
+    assert not Path(config(words)["outputs"]).exists()
+
+
 def test_without_a_pair_the_responses_stay(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +248,7 @@ def test_a_dry_run_writes_nothing(
     [("n=1", "n: must be at least 2"), ("modes=[]", "modes: must name"),
      ("modes=[thinking,thinking]", "modes: must name"), ("formats=[csv]", "formats"),
      ("select.margin=-1", "select.margin: must be at least 0"), ("check.rows=-1", "check.rows"),
+     ("sampler.temperature=0", "sampler.temperature: 0 draws the same response 4 times"),
      ("sampler.top_p=0", "sampler.top_p: must lie in"), ("outputs=''", "outputs: must name"),
      ("prompts.problems=0", "prompts.problems: must be at least 1"),
      ("reward=recorded", r"reward: wants responses that bring a score.*score_column=")],

@@ -45,6 +45,13 @@ def stopped(opened, **keywords):
     return folder
 
 
+def test_a_finished_run_that_lost_something_goes_on(opened):
+    finished(opened)
+    with opened(resume=True, again=True) as folder:
+        assert (folder.finished, folder.resumed) == (False, True)
+        assert read_run(folder.path).status == "running"
+
+
 def test_new(opened):
     with opened(content="abc", command=["bvrank", "train", "x.token=1"]) as folder:
         assert (folder.finished, folder.resumed, folder.notes) == (False, False, ())

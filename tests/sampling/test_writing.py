@@ -12,7 +12,7 @@ import pytest
 
 from bvrank.data.pairs import Pairs
 from bvrank.records import Example
-from bvrank.sampling.writing import SUMS, write_pairs, write_sums
+from bvrank.sampling.writing import SUMS, damaged, write_pairs, write_sums
 
 TURNS = [{"role": "system", "content": "be"}, {"role": "user", "content": "why?"}]
 
@@ -82,3 +82,15 @@ def test_the_hashes_are_of_every_file_that_stays(tmp_path: Path) -> None:
         (tmp_path / name).write_text("changes")
     lines = write_sums(tmp_path).read_text().splitlines()
     assert lines == [f"{hashlib.sha256(b'x').hexdigest()}  a"]
+
+
+def test_what_is_gone_or_changed_is_named(tmp_path: Path) -> None:
+    for name in ("a", "b", "c", "manifest.json", "summary.json"):
+        (tmp_path / name).write_text(name)
+    assert damaged(tmp_path) == [SUMS]
+    write_sums(tmp_path)
+    assert damaged(tmp_path) == []
+    (tmp_path / "a").write_text("A")
+    (tmp_path / "c").unlink()
+    (tmp_path / "summary.json").write_text("later")
+    assert damaged(tmp_path) == ["a", "c"]

@@ -1,0 +1,111 @@
+"""What decides the responses of `bvrank sample`: by it, folders are named, and one takes over what
+another one holds."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bvrank.data.fingerprint import fingerprint
+from bvrank.paths import conf_dir
+from bvrank.run.files import to_json
+from bvrank.run.identity import canonical, flatten
+from bvrank.run.record import is_run, read_run
+from bvrank.sampling.local import VERSION
+from bvrank.sampling.responses import Prompt
+
+# How a server is asked; the rest of its node decides what it answers.
+SERVER = ("concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "retries",
+          "backoff", "api_key_env", "stream")  # fmt: skip
+HOW = ("sampler.max_failed",
+       *(f"{group}.server.{key}" for group in ("sampler", "reward") for key in SERVER))  # fmt: skip
+# What only a policy in this process follows.
+POLICY = ("model", "template", "precision", "device", "check")
+DRAWN = ("seed", "n", "modes", "sampler", "model", "template", "precision")
+NOTHING = object()
+UNCHECKED = ("check.rows", 0)  # asks for nothing
+ASIDE = re.compile(r"\.old-\d+$")  # what force=true puts behind a name
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Hashes: folders with the same `responses` ask for the same ones, and with the same `golds`
+    every reward scores them alike."""
+
+    responses: str
+    golds: str
+
+
+def in_force(config: Mapping[str, Any], needs_model: bool) -> dict[str, Any]:
+    """The config less what decides nothing: how a server is asked and, where no policy is loaded
+    here, all that is said of one."""
+    kept = config if needs_model else {k: v for k, v in config.items() if k not in POLICY}
+    return _less(kept, HOW)
+
+
+def unheeded(config: Mapping[str, Any]) -> str | None:
+    """The first key that is set and that nothing follows where no policy is loaded here."""
+    usual = yaml.safe_load((conf_dir() / "sample.yaml").read_text("utf-8"))
+    usual["model"] = yaml.safe_load((conf_dir() / "model" / "tiny.yaml").read_text("utf-8"))
+    for group in POLICY:
+        own, given = flatten({group: usual[group]}), flatten({group: config[group]})
+        for key, value in given.items():
+            follows = "${" in str(own.get(key))  # another key
+            if value != own.get(key, NOTHING) and not follows and (key, value) != UNCHECKED:
+                return key
+    return None
+
+
+def origin(config: Mapping[str, Any], prompts: Iterable[Prompt]) -> Origin:
+    """Of the prompts that are answered, by a config that is `in_force`."""
+    node = {k: config[k] for k in DRAWN if k in config}
+    parts = [VERSION if "model" in node else 0, canonical(node), fingerprint(node)]
+    responses, golds = hashlib.sha256(to_json(parts).encode()), hashlib.sha256()
+    for prompt in prompts:
+        turns = [[m.role, m.content] for m in prompt.messages]
+        responses.update(_line([prompt.row, turns]))
+        golds.update(_line([prompt.row, prompt.gold]))
+    return Origin(responses.hexdigest(), golds.hexdigest())
+
+
+def adopt(folder: Path, asked: Origin) -> Path | None:
+    """Copies what the folder beside this one that holds most of the same responses has of them, and
+    their scores where those are the same too; that folder, None where there is none."""
+    best, most = None, 0
+    for other in sorted(folder.parent.iterdir()):
+        if other == folder or ASIDE.search(other.name) or not is_run(other):
+            continue
+        manifest = read_run(other).manifest
+        size = sum(log.stat().st_size for log in other.glob("responses-*.jsonl"))
+        if manifest.get("responses") == asked.responses and size > most:
+            best, most, golds = other, size, manifest.get("golds")
+    if best is None:
+        return None
+    # Scores first: of a folder that is being written, each is then of a response that comes too.
+    for kind in ("scores-*.jsonl", "responses-*.jsonl")[golds != asked.golds :]:
+        for log in sorted(best.glob(kind)):
+            part = folder / f".{log.name}.part"
+            shutil.copyfile(log, part)
+            part.rename(folder / log.name)
+    return best
+
+
+def _less(node: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """`node` without the dotted `keys`."""
+    kept = {}
+    for name, value in node.items():
+        below = [key.removeprefix(f"{name}.") for key in keys if key.startswith(f"{name}.")]
+        if name not in keys:
+            kept[name] = _less(value, below) if isinstance(value, Mapping) else value
+    return kept
+
+
+def _line(value: Any) -> bytes:
+    return to_json(value).encode("utf-8", "surrogatepass") + b"\n"
