@@ -17,7 +17,7 @@ from torch import Tensor
 from bvrank.data.encoding import encode
 from bvrank.data.templates import Template
 from bvrank.errors import ModelError
-from bvrank.records import Candidate, Encoded, Example, TokenBatch
+from bvrank.records import Candidate, Encoded, Example, Mode, TokenBatch
 from bvrank.sampling.responses import VIEW, Made, Prompt
 from bvrank.scoring.collate import Collator, Row
 
@@ -78,7 +78,9 @@ def agreement(pairs: Sequence[tuple[Prompt, Made]], collate: Collator, template:
 
 def _encoded(prompt: Prompt, made: Made, template: Template) -> Encoded | None:
     view = VIEW[made.mode]
-    one = Candidate(made.answer or "", made.think, view, made.mode, 1.0)
+    blockless = made.mode == "thinking" and made.think is None
+    mode: Mode = "plain" if blockless else made.mode  # as the file of pairs has it
+    one = Candidate(made.answer or "", made.think, view, mode, 1.0)
     rows, _ = encode(
         [Example(prompt.where, prompt.messages, (one,))], template, views=(view,), max_length=2**31
     )

@@ -53,8 +53,9 @@ def test_both_modes_agree(drawn: tuple[Any, Any]) -> None:
     model, _ = drawn
     pairs = [(p, in_form(model, p, "<think>\nso\n</think>\n\n7", "thinking")) for p in PROMPTS]
     pairs += [(p, in_form(model, p, "42", "nothinking")) for p in PROMPTS]
+    pairs += [(p, in_form(model, p, "3", "thinking")) for p in PROMPTS]  # without a block
     found = compared(model, pairs)
-    assert (found.compared, found.respelled) == (12, 0) and 0 < found.gap < 1e-5
+    assert (found.compared, found.respelled) == (18, 0) and 0 < found.gap < 1e-5
 
 
 def test_a_likelihood_that_is_off_is_an_error(drawn: tuple[Any, Any]) -> None:
