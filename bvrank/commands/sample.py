@@ -9,6 +9,7 @@ from typing import Any
 
 from bvrank.commands.launch import launch
 from bvrank.commands.origin import adopt, origin
+from bvrank.commands.outcome import write_outcome
 from bvrank.commands.sampling import Request, request
 from bvrank.data.refusals import NO_FAULT, check_refused
 from bvrank.errors import ConfigError, DataError, RunError
@@ -16,7 +17,7 @@ from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Refused
 from bvrank.run import Follower, RunFolder, open_run
 from bvrank.run.folder import GO_ON
-from bvrank.run.record import is_run, read_manifest
+from bvrank.run.record import is_run, read_manifest, read_run
 from bvrank.sampling.meeting import Meeting
 from bvrank.sampling.responses import Prompt
 from bvrank.sampling.writing import SUMS, damaged
@@ -31,8 +32,16 @@ def main(config: dict[str, Any]) -> int:
         from bvrank.commands.forecast import forecast
 
         return forecast(asked)
-    if asked.launcher.world == 1:
-        return work(config, ALONE)
+    there = is_run(asked.folder) and read_run(asked.folder).status == "finished"
+    code = work(config, ALONE) if asked.launcher.world == 1 else _launched(config, asked)
+    write_outcome({"status": "skipped" if there and not asked.settings.force else "done",
+                   "folder": str(asked.folder),
+                   "headline": read_run(asked.folder).summary["final"]})  # fmt: skip
+    return code
+
+
+def _launched(config: dict[str, Any], asked: Request) -> int:
+    """All of it in several processes."""
     if asked.model is not None:
         from bvrank.commands.policies import ready
 

@@ -68,6 +68,17 @@ def test_a_second_call_makes_nothing(
     assert again.out == first and "finished before" in again.err
 
 
+def test_a_sweep_is_told_where_the_pairs_are_and_how_many(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BVRANK_OUTCOME", str(tmp_path / "outcome"))
+    for status in ("done", "skipped"):
+        folder = run(words)
+        told = json.loads((tmp_path / "outcome").read_text())
+        assert told == {"status": status, "folder": str(folder),
+                        "headline": {"thinking/pairs": 6, "nothinking/pairs": 6}}  # fmt: skip
+
+
 def test_a_stopped_one_goes_on_by_the_same_command(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
