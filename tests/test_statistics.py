@@ -1,0 +1,128 @@
+"""Estimates: unbiased errors, intervals that cover, exact closed forms."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+
+from bvrank.statistics import difference, estimate, holm, majority, needed, pass_at
+
+
+def test_of_one_run_the_error_is_that_of_a_mean() -> None:
+    cells = np.random.default_rng(0).normal(2.0, 3.0, (80, 1))
+    found = estimate(cells)
+    assert found.value == pytest.approx(cells.mean())
+    assert found.stderr == pytest.approx(cells.std(ddof=1) / math.sqrt(80))
+    low, high = found.interval
+    assert (high - low) / 2 == pytest.approx(1.96 * found.stderr, rel=0.05)
+    assert (found.prompts, found.runs) == (80, 1)
+
+
+@pytest.mark.parametrize("runs", [2, 3, 5])
+def test_the_variance_over_runs_is_unbiased_however_few(runs: int) -> None:
+    """Cells that are all the run's: the mean's variance is s^2 / R, and no prompt adds to it."""
+    level = np.random.default_rng(runs).normal(size=runs)
+    cells = np.tile(level, (50, 1))
+    assert estimate(cells).stderr == pytest.approx(level.std(ddof=1) / math.sqrt(runs), rel=0.03)
+
+
+def test_the_variance_of_both_adds_up() -> None:
+    generator = np.random.default_rng(1)
+    prompt, run = generator.normal(size=(60, 1)), generator.normal(size=(1, 4))
+    cells = prompt + run
+    wanted = prompt.var(ddof=1) / 60 + run.var(ddof=1) / 4
+    assert estimate(cells).stderr ** 2 == pytest.approx(wanted, rel=0.05)
+
+
+def test_intervals_cover() -> None:
+    generator = np.random.default_rng(2)
+    hits = 0
+    for n in range(300):
+        low, high = estimate(generator.binomial(1, 0.3, 60), seed=n, draws=1000).interval
+        hits += low <= 0.3 <= high
+    assert 0.90 <= hits / 300 <= 0.98
+
+
+def test_the_same_seed_gives_the_same_interval() -> None:
+    cells = np.random.default_rng(3).random((30, 2))
+    assert estimate(cells, 5) == estimate(cells, 5) != estimate(cells, 6)
+
+
+def test_a_paired_difference_does_not_see_how_hard_prompts_are() -> None:
+    generator = np.random.default_rng(4)
+    hard = generator.normal(0, 10, (40, 1))
+    a, b = hard + generator.normal(0, 0.1, (40, 1)), hard + 0.2 + generator.normal(0, 0.1, (40, 1))
+    found = difference(a, b)
+    assert found.estimate.value == pytest.approx(0.2, abs=0.1) and found.p < 0.001
+    assert found.estimate.stderr < 0.05 < estimate(a).stderr
+    assert difference(b, a).estimate.value == pytest.approx(-found.estimate.value)
+
+
+def test_no_difference_is_found_as_often_as_the_level_says() -> None:
+    generator = np.random.default_rng(5)
+    found = [
+        difference(generator.random(40), generator.random(40), seed=n, draws=500).p < 0.05
+        for n in range(400)
+    ]
+    assert 0.02 <= np.mean(found) <= 0.09
+
+
+def test_other_prompts_cannot_be_compared() -> None:
+    with pytest.raises(ValueError, match="3 prompts against 4"):
+        difference(np.zeros(3), np.zeros(4))
+
+
+def test_runs_of_another_number_are_compared_by_their_means() -> None:
+    found = difference(np.zeros((5, 2)), np.ones((5, 3)))
+    assert (found.estimate.value, found.estimate.runs) == (1.0, 1)
+
+
+@pytest.mark.parametrize("cells", [np.zeros((0, 1)), [1.0, math.nan], [math.inf]])
+def test_what_has_no_mean_is_refused(cells: object) -> None:
+    with pytest.raises(ValueError, match=r"nothing|finite"):
+        estimate(cells)  # type: ignore[arg-type]
+
+
+def test_one_prompt_says_nothing_of_its_error() -> None:
+    found = estimate(np.ones(1))
+    assert found.value == 1 and math.isnan(found.stderr) and math.isnan(found.interval[0])
+    assert needed(np.ones(1), 0.01) is None
+    assert math.isnan(difference(np.ones(1), np.zeros(1)).p)
+
+
+def test_holm() -> None:
+    """The example of the procedure: 0.005, 0.01, 0.03 and 0.04 of four tests."""
+    found = holm({"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005, "e": math.nan})
+    assert [found[k] for k in "abcd"] == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert math.isnan(found["e"]) and holm({"x": 0.9}) == {"x": 0.9}
+
+
+def test_so_many_prompts_find_it_four_times_in_five() -> None:
+    generator = np.random.default_rng(6)
+    n = needed(generator.normal(0, 0.5, 5000), 0.1)
+    assert n is not None and n == pytest.approx(196, rel=0.05)
+    found = [abs((x := generator.normal(0.1, 0.5, n)).mean()) > 1.96 * x.std() / math.sqrt(n)
+             for _ in range(2000)]  # fmt: skip
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+@pytest.mark.parametrize(("drawn", "k"), [(6, 1), (6, 3), (6, 6)])
+def test_pass_at_k_is_the_mean_over_all_choices_of_k(drawn: int, k: int) -> None:
+    for right in range(drawn + 1):
+        samples = [1] * right + [0] * (drawn - right)
+        every = [max(chosen) for chosen in combinations(samples, k)]
+        assert pass_at(right, drawn, k) == pytest.approx(np.mean(every))
+    with pytest.raises(ValueError, match="pass@7"):
+        pass_at(1, drawn, 7)
+
+
+def test_the_majority_decides_and_ties_share() -> None:
+    assert majority("aab", [1, 1, 0]) == 1 and majority("abb", [1, 0, 0]) == 0
+    assert majority("ab", [1, 0]) == 0.5 and majority("abc", [1, 0, 0]) == pytest.approx(1 / 3)
+    assert majority([], []) == 0
+    for votes in product("ab", repeat=3):
+        right = [float(v == "a") for v in votes]
+        assert majority(votes, right) == float(votes.count("a") > 1)
