@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def test_every_reward_is_built(option: str) -> None:
         if "is not installed" in str(error):
             pytest.skip(str(error))
         raise
-    assert set(node) - {"_target_"} == set(reward.__dataclass_fields__)
+    assert set(node) - {"_target_"} == {f.name for f in fields(reward)}
 
 
 DEFECTS = {

@@ -109,7 +109,7 @@ def test_a_writer_remembers_nothing_of_the_rows_it_wrote(tmp_path: Path) -> None
         gc.collect()
         kept, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
-    assert kept < 10_000
+    assert kept < 30_000  # 200 kinds of 8 branches would be 100 kB
 
 
 def test_no_row_is_an_empty_shelf(tmp_path: Path) -> None:
