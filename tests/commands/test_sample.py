@@ -14,11 +14,21 @@ from bvrank.commands import sample
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import ConfigError, DataError, ModelError, RunError
 from bvrank.run.record import read_manifest
+from bvrank.sampling.responses import Prompt
 from tests.sampling.saying import saying, usual
 
 SMALL = ("model.teach.steps=0", "model.hidden_size=16", "model.heads=2", "model.layers=1",
          "model.intermediate_size=16", "prompts.problems=6", "sampler.sequences=8",
          "check.rows=0")  # fmt: skip
+
+
+def test_what_is_compared_is_spread_over_the_prompts() -> None:
+    prompts = [Prompt(n + n // 4, "a", ()) for n in range(12)]  # some rows were refused
+    for count in (1, 2, 3, 4, 6, 12):
+        rows = sample.checked_rows(prompts, count)
+        assert rows == {p.row for p in prompts[:: 12 // count]}
+    assert sample.checked_rows(prompts, 99) == {p.row for p in prompts}
+    assert sample.checked_rows(prompts, 0) == frozenset()
 
 
 @pytest.fixture
