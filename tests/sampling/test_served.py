@@ -16,6 +16,7 @@ pytest.importorskip("openai")
 from bvrank.commands import sample
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import ConfigError, RunError
+from bvrank.records import Mode
 from bvrank.sampling import pipeline
 from bvrank.sampling.local import Work
 from bvrank.sampling.openai import Server
@@ -85,6 +86,17 @@ def test_each_response_has_a_seed_of_its_own_and_always_the_same(tmp_path: Path)
     assert not any("seed" in body for body in server.bodies)
 
 
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_each_response_is_asked_for_by_one_rank(world: int) -> None:
+    with chatting() as server:
+        how = served(server)
+        keys = [
+            made.key for mode in MODES for rank in range(world)
+            for batch in how.responses(WORK, mode, (), rank, world) for made in batch
+        ]  # fmt: skip
+    assert len(keys) == len(set(keys)) == WORK.total == sum(server.answered.values())
+
+
 def test_what_stays_away_is_asked_for_by_the_next_call(tmp_path: Path) -> None:
     broken = {p.messages[0].content for p in PROMPTS[:2]}
     said = pytest.raises(RunError, match=r"6 thinking responses did not come \(.* 6\)")
@@ -118,11 +130,21 @@ def test_a_few_that_stay_away_are_counted(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_servers_make_of_thoughts(said: Any, opened: bool, expected: Any) -> None:
+    assert heard(said, opened, "thinking") == expected
+
+
+def test_no_block_is_opened_where_thinking_is_off() -> None:
+    for opened in (False, True):
+        assert heard((None, "b", "stop"), opened, "nothinking") == (None, "b", True, "stop")
+
+
+def heard(said: Any, opened: bool, mode: Mode) -> Any:
+    """What is made of a response that says so."""
     work = Work(PROMPTS[:1], MODES, 1, 0)
     with chatting() as server:
         server.said = lambda body: said
-        ((m,), _) = served(server, opened=opened).responses(work, "thinking", (), 0, 1)
-    assert (m.think, m.answer, m.closed, m.end) == expected
+        ((m,), _) = served(server, opened=opened).responses(work, mode, (), 0, 1)
+    return m.think, m.answer, m.closed, m.end
 
 
 def test_limits_say_how_long_it_takes_at_least() -> None:
