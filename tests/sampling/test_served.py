@@ -24,6 +24,7 @@ from bvrank.sampling.pacing import Backoff
 from bvrank.sampling.prompts import Arithmetic
 from bvrank.sampling.responses import MODES, Made, Prompt
 from bvrank.sampling.served import Served
+from tests.sampling.deadlines import Deadlines
 from tests.servers import PASSING, ChatServer, Plan, chatting, healthy
 
 PROMPTS = [p for p in Arithmetic(10, 0).prompts() if isinstance(p, Prompt)]
@@ -32,7 +33,7 @@ QUICK = Backoff(0.001, 0.01, 1.0)
 
 
 def served(there: ChatServer, **how: Any) -> Served:
-    own = {"model": "tiny", "base_url": there.url, "backoff": QUICK, "timeout": 0.7,
+    own = {"model": "tiny", "base_url": there.url, "backoff": QUICK, "timeout": 60.0,
            "concurrency": 8, **how.pop("server", {})}  # fmt: skip
     return Served(Server(**own), **how)
 
@@ -55,8 +56,11 @@ def made(folder: Path) -> list[Made]:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_faults_lose_and_repeat_nothing(stream: bool, tmp_path: Path) -> None:
+def test_faults_lose_and_repeat_nothing(
+    stream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with chatting(faulty(1)) as server:
+        server.late = Deadlines(monkeypatch).over
         how = {"stream": stream, "retries": 30}
         pipeline.generate(tmp_path, WORK, served(server, server=how))
     found = made(tmp_path)
@@ -164,7 +168,7 @@ def test_settings_out_of_range() -> None:
 
 
 def test_sampled_and_judged_over_http_by_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both servers fail all the time; a rating follows from the answer, so the pairs are known."""
 
@@ -179,14 +183,13 @@ def test_sampled_and_judged_over_http_by_the_command(
 
     with chatting(faulty(2)) as policy, chatting(faulty(3)) as judge:
         policy.said, judge.said = answer, verdict
+        policy.late = judge.late = Deadlines(monkeypatch).over
         quick = "{initial: 0.001, maximum: 0.01, patience: 1.0}"
         words = (
             "prompts.problems=8", "n=3", "sampler=openai", "sampler.server.model=tiny",
-            f"sampler.server.base_url={policy.url}", "sampler.server.timeout=0.7",
-            f"sampler.server.backoff={quick}",
-            "sampler.server.retries=30", "reward=judge", "reward.server.model=tiny",
-            f"reward.server.base_url={judge.url}", "reward.server.timeout=0.7",
-            "reward.server.retries=30",
+            f"sampler.server.base_url={policy.url}", "sampler.server.retries=30",
+            f"sampler.server.backoff={quick}", "reward=judge", "reward.server.model=tiny",
+            f"reward.server.base_url={judge.url}", "reward.server.retries=30",
             f"reward.server.backoff={quick}", f"outputs={tmp_path}",
         )  # fmt: skip
         config = frozen(composed("sample", words))
