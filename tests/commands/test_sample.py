@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,16 @@ SMALL = ("model.teach.steps=0", "model.hidden_size=16", "model.heads=2", "model.
 
 
 def test_what_is_compared_is_spread_over_the_prompts() -> None:
-    prompts = [Prompt(n + n // 4, "a", ()) for n in range(12)]  # some rows were refused
-    for count in (1, 2, 3, 4, 6, 12):
-        rows = sample.checked_rows(prompts, count)
-        assert rows == {p.row for p in prompts[:: 12 // count]}
-    assert sample.checked_rows(prompts, 99) == {p.row for p in prompts}
-    assert sample.checked_rows(prompts, 0) == frozenset()
+    """From one to the next it is as far as anywhere, or one prompt further."""
+    for size in range(1, 13):
+        prompts = [Prompt(n + n // 4, "a", ()) for n in range(size)]  # some rows were refused
+        for count in range(1, size + 3):
+            rows = sample.checked_rows(prompts, count)
+            places = [n for n, p in enumerate(prompts) if p.row in rows] + [size]
+            apart = {b - a for a, b in pairwise(places)}
+            assert len(rows) == min(count, size) and places[0] == 0
+            assert max(apart) - min(apart) <= 1
+        assert sample.checked_rows(prompts, 0) == frozenset()
 
 
 @pytest.fixture
@@ -321,6 +326,23 @@ def test_recorded_responses_are_of_one_mode(tmp_path: Path) -> None:
              "reward=recorded", f"outputs={tmp_path}")  # fmt: skip
     with pytest.raises(ConfigError, match=r"modes: .* of one mode.* Write modes=\[thinking\]\."):
         sample.main(config(words))
+
+
+def test_ranks_meet_between_any_two_stages(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one stage reads are the files that all ranks wrote in the one before."""
+    order: list[str] = []
+
+    def noted(name: str) -> Any:
+        stage = getattr(sample._Work, name)
+        return lambda self, run: (order.append(name), stage(self, run))
+
+    for name in ("generate", "score", "select"):
+        monkeypatch.setattr(sample._Work, name, noted(name))
+    monkeypatch.setattr(sample.Meeting, "wait", lambda self: order.append("meet"))
+    run(words)
+    assert order == ["generate", "meet", "score", "meet", "select", "meet"]
 
 
 def test_two_processes_make_the_same_pairs(
