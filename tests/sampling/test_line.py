@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -205,6 +206,24 @@ def test_a_throttled_request_is_given_up_where_no_other_is_answered() -> None:
     for others in (0, 1, 2):  # of which each one excuses one attempt
         found = throttled(times=4 + others, others=others)
         assert isinstance(found, Failure) and found.attempts == 4 + others
+
+
+class Slow(Throttling):
+    """Takes half a minute for a word."""
+
+    async def ask(self, request: Request) -> Said:
+        await asyncio.sleep(30)
+        return await super().ask(request)
+
+    def fault(self, error: Exception) -> Fault | None:
+        return Fault("timeout", "late") if isinstance(error, TimeoutError) else None
+
+
+def test_an_attempt_has_as_many_seconds_as_the_server_is_given() -> None:
+    began, server = monotonic(), Server("tiny", retries=0, timeout=0.3)
+    with pytest.raises(RunError, match="no request was answered in time"):
+        list(results(server, Slow(0, 0), asked([0]), print))
+    assert monotonic() - began >= 0.3
 
 
 def test_progress_is_told_in_the_callers_thread() -> None:
