@@ -46,6 +46,7 @@ class ChatServer(ThreadingHTTPServer):
         self.answered: Counter[str] = Counter()
         self.open = self.most = 0
         self.linger = 0.0  # seconds that each request takes
+        self.late: Callable[[dict[str, Any]], None] = lambda body: None  # when it will never end
         self.thought = "reasoning_content"  # the name of the field
         self.said: Callable[[dict[str, Any]], tuple[str | None, str, str]] = echo
 
@@ -212,8 +213,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def hang(self, key: str, body: dict[str, Any]) -> None:
+        self.server.late(body)
         self.server.over.wait(30)
         self.close_connection = True
+
+    def stall(self, key: str, body: dict[str, Any]) -> None:
+        """A stream that goes on and on."""
+        self.begin_stream()
+        chunk = json.dumps(self.chunks(key, body)[1])
+        self.event(chunk)
+        self.server.late(body)
+        while not self.server.over.wait(0.1):  # who leaves makes it an error to write
+            self.event(chunk)
 
     def log_message(self, *_: Any) -> None:
         """Says nothing."""
@@ -222,7 +233,6 @@ class _Handler(BaseHTTPRequestHandler):
 FAULTS: dict[str, Callable[[_Handler, str, dict[str, Any]], None]] = {
     "": _Handler.answer,
     "slow": lambda h, key, body: h.answer(key, body, 0.005),
-    "stall": lambda h, key, body: h.answer(key, body, 0.3),
     "500": lambda h, key, body: h.fail(500, "internal error"),
     "503": lambda h, key, body: h.fail(503, "loading", Retry_After="0.01"),
     "429": lambda h, key, body: h.fail(429, "slow down", Retry_After="0.01"),
@@ -237,7 +247,7 @@ FAULTS: dict[str, Callable[[_Handler, str, dict[str, Any]], None]] = {
     "filter": lambda h, key, body: h.fail(400, "against the policy", "content_filter"),
     "cut": _Handler.cut, "short": _Handler.short, "garbage": _Handler.garbage,
     "empty": _Handler.empty, "trouble": _Handler.trouble, "reset": _Handler.reset,
-    "hang": _Handler.hang,
+    "hang": _Handler.hang, "stall": _Handler.stall,
 }  # fmt: skip
 PASSING = ("500", "503", "429", "reset_in", "cut", "short", "garbage", "empty", "trouble", "reset",
            "slow")  # fmt: skip

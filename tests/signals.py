@@ -1,7 +1,8 @@
-"""Signals that a shell's background job is started to ignore, as is every process below it."""
+"""Signals: those that a shell has its background jobs ignore, and a kill -9 in mid-write."""
 
 from __future__ import annotations
 
+import os
 import signal
 
 USUAL = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
@@ -12,3 +13,17 @@ def heard() -> None:
     for number, handler in USUAL.items():
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
+
+
+def killed_at_write(writes: int, share: float) -> None:
+    """From now on this process writes so many times, and is killed at a share of the next."""
+    write, left = os.write, iter(range(writes, -1, -1))
+
+    def torn(file: int, data: bytes) -> int:
+        if next(left):
+            return write(file, data)
+        write(file, data[: int(share * len(data))])
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError("it lives")
+
+    os.write = torn

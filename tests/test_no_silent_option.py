@@ -22,13 +22,14 @@ from bvrank.models.tiny import UNTHINK, tiny_model, tiny_tokenizer
 from bvrank.run import read_jsonl
 from bvrank.run.identity import flatten
 from bvrank.sampling.transformers import Sample, Sampling
+from tests import test_resume
 from tests.commands import test_train
 from tests.commands.fast import list_rows, pair_rows, read, write
 from tests.options import FURTHER, OTHER, QUICK, ROOM, SHAPE, override
 
 UNTHINK_ID = tiny_tokenizer().convert_tokens_to_ids(UNTHINK)
 ELSEWHERE = {  # keys that need an earlier run -> the test that has one
-    "resume": test_train.test_an_unfinished_run_is_refused_until_it_is_resumed,
+    "resume": test_resume.test_an_unfinished_run_is_refused_until_it_is_resumed,
     "force": test_train.test_force_moves_the_older_run_aside,
 }
 KEYS = [

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+import torch
+from safetensors.torch import load_file
+
 from bvrank.commands import train
 from bvrank.commands.compose import composed, frozen
+from bvrank.tracking.jsonl import Jsonl
 
 TINY = (
     "model.hidden_size=16", "model.layers=1", "model.heads=2", "model.intermediate_size=32",
@@ -101,3 +109,32 @@ def read(path: Path) -> Any:
 def steps(run: Path) -> list[str]:
     """The names of the checkpoints."""
     return sorted(p.name for p in (run / "checkpoints").iterdir())
+
+
+def weights(run: Path, step: int = 2) -> dict[str, torch.Tensor]:
+    """The policy that a run saved behind `step`."""
+    policy = run / "checkpoints" / f"step-{step:06d}" / "policy"
+    return load_file(next(policy.glob("*.safetensors")))
+
+
+def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
+    """Whether they are the same weights, to the last bit."""
+    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """The user presses Ctrl-C while `step` is being logged."""
+    log = Jsonl.log
+
+    def pressed(self: Jsonl, report: Any) -> None:
+        log(self, report)
+        if report.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(Jsonl, "log", pressed)
+
+
+def job(tmp_path: Path, asked: dict[str, Any], *python: str) -> list[str]:
+    """The command line of a process that gets the config as a worker does."""
+    (tmp_path / "job.json").write_text(json.dumps(asked))
+    return [sys.executable, "-P", *python, str(tmp_path / "job.json")]

@@ -22,15 +22,17 @@ from bvrank.scoring.values import torn_files
 from tests.commands.fast import (
     TINY,
     go,
+    interrupt_at,
     metrics,
     on_lists,
     on_pairs,
     pair_rows,
     read,
+    same,
+    weights,
     write,
 )
 from tests.commands.line import ROOT, process
-from tests.commands.test_train import interrupt_at, same, weights
 
 SHAPE = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32}
 LORA = ("objective=bvpo", "model.lora.r=2")

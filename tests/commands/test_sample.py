@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,25 @@ from bvrank.commands import sample
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import ConfigError, DataError, ModelError, RunError
 from bvrank.run.record import read_manifest
+from bvrank.sampling.responses import Prompt
 from tests.sampling.saying import saying, usual
 
 SMALL = ("model.teach.steps=0", "model.hidden_size=16", "model.heads=2", "model.layers=1",
          "model.intermediate_size=16", "prompts.problems=6", "sampler.sequences=8",
          "check.rows=0")  # fmt: skip
+
+
+def test_what_is_compared_is_spread_over_the_prompts() -> None:
+    """From one to the next it is as far as anywhere, or one prompt further."""
+    for size in range(1, 13):
+        prompts = [Prompt(n + n // 4, "a", ()) for n in range(size)]  # some rows were refused
+        for count in range(1, size + 3):
+            rows = sample.checked_rows(prompts, count)
+            places = [n for n, p in enumerate(prompts) if p.row in rows] + [size]
+            apart = {b - a for a, b in pairwise(places)}
+            assert len(rows) == min(count, size) and places[0] == 0
+            assert max(apart) - min(apart) <= 1
+        assert sample.checked_rows(prompts, 0) == frozenset()
 
 
 @pytest.fixture
@@ -311,6 +326,23 @@ def test_recorded_responses_are_of_one_mode(tmp_path: Path) -> None:
              "reward=recorded", f"outputs={tmp_path}")  # fmt: skip
     with pytest.raises(ConfigError, match=r"modes: .* of one mode.* Write modes=\[thinking\]\."):
         sample.main(config(words))
+
+
+def test_ranks_meet_between_any_two_stages(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one stage reads are the files that all ranks wrote in the one before."""
+    order: list[str] = []
+
+    def noted(name: str) -> Any:
+        stage = getattr(sample._Work, name)
+        return lambda self, run: (order.append(name), stage(self, run))
+
+    for name in ("generate", "score", "select"):
+        monkeypatch.setattr(sample._Work, name, noted(name))
+    monkeypatch.setattr(sample.Meeting, "wait", lambda self: order.append("meet"))
+    run(words)
+    assert order == ["generate", "meet", "score", "meet", "select", "meet"]
 
 
 def test_two_processes_make_the_same_pairs(

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from peft import AutoPeftModelForCausalLM, LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from bvrank.commands import session, train
-from bvrank.data.templates import Template
-from bvrank.errors import ConfigError, Interrupted, RunError
-from bvrank.models.tiny import tiny_model, tiny_tokenizer
-from bvrank.tracking.jsonl import Jsonl
+from bvrank.errors import ConfigError, RunError
 from tests.commands.fast import (
     config,
-    folder,
     go,
+    job,
     list_rows,
     metrics,
     on_lists,
@@ -37,18 +26,6 @@ from tests.commands.fast import (
     write,
 )
 from tests.commands.line import ROOT, process
-
-SHAPE = {"hidden_size": 16, "layers": 1, "heads": 2, "intermediate_size": 32}
-
-
-def weights(run: Path, step: int = 2) -> dict[str, torch.Tensor]:
-    policy = run / "checkpoints" / f"step-{step:06d}" / "policy"
-    return load_file(next(policy.glob("*.safetensors")))
-
-
-def same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.equal(one[k], two[k]) for k in one)
-
 
 RUNS: dict[str, Any] = {
     "sft": lambda p: on_pairs(p, "objective=sft"),
@@ -76,28 +53,6 @@ def test_a_run_leaves_everything_behind(name: str, tmp_path: Path) -> None:
         assert log[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
 
 
-def test_the_checkpoint_loads_with_transformers_and_is_the_policy(tmp_path: Path) -> None:
-    """Its log-probs of a chosen side are those that the next step would log."""
-    run = go(on_pairs(tmp_path, "objective=sft", "batch=6", "steps=1"))
-    policy = run / "checkpoints" / "step-000001" / "policy"
-    model = AutoModelForCausalLM.from_pretrained(policy)
-    template = Template(AutoTokenizer.from_pretrained(policy))
-    row = write(tmp_path / "one.jsonl", pair_rows(1))
-    path = f"model.path={policy}"
-    asked = config(
-        tmp_path, "data=pairs", f"data.path={row}", "objective=sft", "model=hf", path, "batch=1",
-        "data.max_length=200", tiny=False,
-    )  # fmt: skip
-    prompt = "<|im_start|>user\n0+1=?<|im_end|>\n<|im_start|>assistant\n"
-    text = "<think>\n0 and 1\n</think>\n\n1<|im_end|>"
-    ids = template.ids([prompt, prompt + text])
-    with torch.no_grad():
-        logps = model(torch.tensor([ids[1]])).logits[0].log_softmax(-1)
-    start = len(ids[0])
-    expected = sum(float(logps[i - 1, ids[1][i]]) for i in range(start, len(ids[1])))
-    assert metrics(go(asked))[0]["logps/chosen"] == pytest.approx(expected, abs=1e-3)
-
-
 def test_a_second_call_only_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,11 +67,6 @@ def test_a_second_call_only_prints(
     assert run.is_dir()
 
 
-def job(tmp_path: Path, asked: dict[str, Any], *python: str) -> list[str]:
-    (tmp_path / "job.json").write_text(json.dumps(asked))
-    return [sys.executable, "-P", *python, str(tmp_path / "job.json")]
-
-
 def test_a_finished_run_is_told_without_torch(tmp_path: Path) -> None:
     asked = on_pairs(tmp_path, "objective=dpo")
     go(asked)
@@ -128,94 +78,6 @@ def test_a_finished_run_is_told_without_torch(tmp_path: Path) -> None:
         job(tmp_path, asked, "-c", code), env={"PYTHONPATH": str(ROOT)}, capture_output=True
     )
     assert done.returncode == 0, done.stderr
-
-
-def interrupt_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """The user presses Ctrl-C while `step` is being logged."""
-    log = Jsonl.log
-
-    def pressed(self: Jsonl, report: Any) -> None:
-        log(self, report)
-        if report.step == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(Jsonl, "log", pressed)
-
-
-def test_an_unfinished_run_is_refused_until_it_is_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked = on_pairs(tmp_path, "objective=dpo", "steps=4")
-    with monkeypatch.context() as patched:
-        interrupt_at(patched, 2)
-        with pytest.raises(Interrupted, match=r"after step 2 of 4; it is saved.*resume=true"):
-            train.main(asked)
-    assert read(folder(asked) / "manifest.json")["status"] == "interrupted"
-    with pytest.raises(RunError, match="resume=true"):
-        train.main(asked)
-    assert len(metrics(go({**asked, "resume": True}))) == 4
-
-
-RESUMED: dict[str, tuple[str, ...]] = {
-    "bvpo": ("objective=bvpo", "micro=1"),
-    "independent": ("objective=bvpo", "data.pairing=independent", "precision=bf16"),
-    "schedule": ("objective=bvpo", "schedule.alpha=[1,0]", "optimizer.name=RMSprop"),
-    "eval": (
-        "objective=dpo", "data.eval_fraction=0.4", "eval.every=2", "checkpoint.best=eval/loss",
-        "checkpoint.every=2",
-    ),
-    "lora": ("objective=dpo", "model.lora.r=2", "model.lora.dropout=0.3"),
-    "fp64": ("objective=sft", "precision=fp64", "activation_checkpointing=true"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", RESUMED)
-def test_resume_is_bit_equal(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    words = (*RESUMED[name], "steps=6")
-    whole = go(on_pairs(tmp_path, *words, f"outputs={tmp_path}/whole"))
-    asked = on_pairs(tmp_path, *words)
-    with monkeypatch.context() as patched, pytest.raises(Interrupted):
-        interrupt_at(patched, 3)
-        train.main(asked)
-    torch.rand(5)
-    parts = go({**asked, "resume": True})
-    assert same(weights(whole, 6), weights(parts, 6))
-    assert metrics(whole) == metrics(parts)
-    told, again = (read(run / "summary.json") for run in (whole, parts))
-    assert told.get("best") == again.get("best")
-    assert steps(parts)[-1] == steps(whole)[-1]
-
-
-def test_a_signal_to_a_process_saves_and_the_run_goes_on_bit_equal(tmp_path: Path) -> None:
-    words = ("objective=bvpo", "steps=60", "batch=2", "micro=1")
-    asked = on_pairs(tmp_path, *words)
-    worker = subprocess.Popen(
-        job(tmp_path, asked, "-m", "bvrank.commands.job", "train"),
-        env={**os.environ, "PYTHONPATH": str(ROOT)}, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    log = folder(asked) / "metrics.jsonl"
-    while worker.poll() is None and not (log.is_file() and log.stat().st_size):
-        time.sleep(0.005)
-    worker.send_signal(signal.SIGINT)
-    _, told = worker.communicate(timeout=60)
-    assert worker.returncode == 130, told
-    assert "resume=true" in told and "Traceback" not in told
-    assert 0 < len(metrics(folder(asked))) < 60
-    parts = go({**asked, "resume": True})
-    whole = go(on_pairs(tmp_path, *words, f"outputs={tmp_path}/whole"))
-    assert same(weights(whole, 60), weights(parts, 60)) and metrics(whole) == metrics(parts)
-
-
-def test_a_run_killed_behind_its_last_step_ends_with_its_figures(tmp_path: Path) -> None:
-    asked = on_pairs(tmp_path, "objective=dpo")
-    run = go(asked)
-    figures = read(run / "summary.json")["final"]
-    (run / "summary.json").unlink()
-    told = read(run / "manifest.json") | {"status": "running"}
-    (run / "manifest.json").write_text(json.dumps(told))
-    go({**asked, "resume": True})
-    final = read(run / "summary.json")["final"]
-    assert {k: v for k, v in final.items()} == figures
 
 
 @pytest.mark.parametrize("place", ["a file", "a file/deeper"])
@@ -271,64 +133,6 @@ def test_checkpoints_every_few_steps_the_newest_and_the_best_stay(tmp_path: Path
 def test_best_by_a_metric_that_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"checkpoint\.best: 'los' is not a metric.*loss"):
         train.main(on_pairs(tmp_path, "objective=sft", "checkpoint.best=los"))
-
-
-def test_lora_trains_the_adapter_alone_and_peft_loads_it(tmp_path: Path) -> None:
-    run = go(on_pairs(tmp_path, "objective=dpo", "model.lora.r=4"))
-    saved = weights(run)
-    assert saved and all("lora_" in name for name in saved)
-    assert metrics(run)[0]["loss"] == pytest.approx(math.log(2), abs=1e-6)
-    base = tmp_path / "base"
-    tiny_model(0, **SHAPE).save_pretrained(base)
-    adapter = run / "checkpoints" / "step-000002" / "policy"
-    loaded = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter)
-    trained = [p for n, p in loaded.named_parameters() if "lora_B" in n]
-    assert any(p.abs().max() > 0 for p in trained)
-
-
-@pytest.mark.parametrize("precision", ["fp32", "fp64"])
-def test_the_reference_of_a_loaded_adapter_is_the_adapter(precision: str, tmp_path: Path) -> None:
-    saved = LoraConfig(r=3, target_modules="all-linear", init_lora_weights=False)
-    torch.manual_seed(3)
-    get_peft_model(tiny_model(0, **SHAPE), saved).save_pretrained(tmp_path / "adapter")
-    words = ("objective=dpo", f"precision={precision}")
-    bare = metrics(go(on_pairs(tmp_path, *words)))[0]
-    run = go(on_pairs(tmp_path, *words, f"model.lora.path={tmp_path}/adapter"))
-    first = metrics(run)[0]
-    assert first["loss"] == pytest.approx(math.log(2), abs=1e-6)
-    assert abs(first["logps/chosen"] - bare["logps/chosen"]) > 0.01
-    assert {n.rpartition("lora_")[2] for n in weights(run)} == {"A.weight", "B.weight"}
-
-
-def test_a_folder_saved_by_transformers_trains_as_the_model_does(tmp_path: Path) -> None:
-    tiny_model(0, **SHAPE).save_pretrained(tmp_path / "m")
-    tiny_tokenizer().save_pretrained(tmp_path / "m")
-    words = ("model=hf", f"model.path={tmp_path}/m", "optimizer.lr=0.01", "objective=dpo")
-    run = go(on_pairs(tmp_path, *words, tiny=False))
-    assert metrics(run) == metrics(go(on_pairs(tmp_path, "objective=dpo")))
-    eager = go(on_pairs(tmp_path, *words, "model.attention=eager", tiny=False))
-    for a, b in zip(metrics(run), metrics(eager), strict=True):
-        assert a == pytest.approx(b, rel=1e-3, abs=1e-4)
-
-
-SCRATCH = (
-    "model=scratch", "model.vocabulary=512", "model.shape.hidden_size=16", "optimizer.lr=0.01",
-    "model.shape.intermediate_size=32", "model.shape.num_hidden_layers=1",
-    "model.shape.num_attention_heads=2", "model.shape.head_dim=8",
-)  # fmt: skip
-
-
-def test_a_tokenizer_of_its_own_is_kept_and_used_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one = go(on_pairs(tmp_path, *SCRATCH, "objective=bvpo", tiny=False))
-    (kept,) = (tmp_path / "store" / "tokenizers").iterdir()
-    monkeypatch.setattr("bvrank.models.scratch._trained", lambda *_: pytest.fail("trained again"))
-    go(on_pairs(tmp_path, *SCRATCH, "objective=bvpo", "seed=1", tiny=False))
-    policy = one / "checkpoints" / "step-000002" / "policy"
-    tokenizers = [AutoTokenizer.from_pretrained(place) for place in (kept, policy)]
-    assert tokenizers[0].get_vocab() == tokenizers[1].get_vocab()
-    assert AutoModelForCausalLM.from_pretrained(policy).config.hidden_size == 16
 
 
 def test_precisions_agree_as_far_as_they_can(tmp_path: Path) -> None:
@@ -463,15 +267,6 @@ def test_an_objective_outside_the_package_trains(tmp_path: Path) -> None:
     log = metrics(run)
     assert log[0]["loss"] == pytest.approx(500 - log[0]["gap"], rel=1e-5)
     assert run.name.startswith("squeeze-pairs-")
-
-
-def test_peft_loads_the_saved_adapter_by_itself(tmp_path: Path) -> None:
-    tiny_model(0, **SHAPE).save_pretrained(tmp_path / "m")
-    tiny_tokenizer().save_pretrained(tmp_path / "m")
-    words = ("model=hf", f"model.path={tmp_path}/m", "objective=dpo", "model.lora.r=2")
-    run = go(on_pairs(tmp_path, *words, tiny=False))
-    policy = run / "checkpoints" / "step-000002" / "policy"
-    assert AutoPeftModelForCausalLM.from_pretrained(policy).peft_config["default"].r == 2
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,21 @@ def test_a_likelihood_that_is_off_is_an_error(drawn: tuple[Any, Any]) -> None:
         compared(model, [(PROMPTS[0], broken)])
 
 
+def test_the_gap_is_that_of_the_whole_response_over_its_tokens(drawn: tuple[Any, Any]) -> None:
+    """Of several responses the widest counts: 0.6 nats over 3 tokens, the end among them, are 0.2
+    a token; 0.3 nats over 18 are less."""
+    model, _ = drawn
+    short = in_form(model, PROMPTS[0], "42", "nothinking")
+    long = in_form(model, PROMPTS[1], "<think>\nso\n</think>\n\n7", "thinking")
+    assert len(short.ids) == 3 < len(long.ids)  # type: ignore[arg-type]
+    off = [(PROMPTS[0], replace(short, logp=short.logp - 0.6)),  # type: ignore[operator]
+           (PROMPTS[1], replace(long, logp=long.logp + 0.3))]  # type: ignore[operator]  # fmt: skip
+    for pairs in (off, off[::-1]):
+        assert compared(model, pairs, 0.21).gap == pytest.approx(0.2, abs=1e-5)
+    with pytest.raises(ModelError, match=r": 0\.2 a token, more than 0\.1"):
+        compared(model, off, 0.1)
+
+
 def test_other_weights_are_told(drawn: tuple[Any, Any]) -> None:
     model, _ = drawn
     other = tiny_model(1, hidden_size=16, layers=2, heads=2, intermediate_size=16)

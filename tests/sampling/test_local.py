@@ -22,7 +22,7 @@ from bvrank.sampling.prompts import Arithmetic
 from bvrank.sampling.responses import MODES, Prompt
 from bvrank.sampling.selection import Selection
 from bvrank.sampling.transformers import Sampling
-from tests.sampling.saying import TEMPLATE, Model, Say, drawer, saying, usual
+from tests.sampling.saying import TEMPLATE, Config, Model, Say, drawer, saying, usual
 
 PROBLEMS = problems(40, 0, "train")
 PROMPTS = [p for p in Arithmetic(40, 0).prompts() if isinstance(p, Prompt)]
@@ -162,6 +162,18 @@ def test_prompts_that_leave_no_room_are_refused() -> None:
     kept, refused = drawer().fitting([PROMPTS[0], long, odd], MODES)
     assert kept == [PROMPTS[0]]
     assert [(r.where, r.reason) for r in refused] == [("b", "too_long"), ("c", "special_token")]
+
+
+@pytest.mark.parametrize("modes", [MODES, ("nothinking",)])
+def test_a_prompt_leaves_room_for_its_response(modes: Any) -> None:
+    """In the mode that renders it longest, and to the last token."""
+    texts = [TEMPLATE.prompt_text(PROMPTS[0].messages, mode) for mode in modes]
+    room = Config.max_position_embeddings - max(map(len, TEMPLATE.ids(texts)))
+    kept, refused = drawer(max_new_tokens=room).fitting(PROMPTS[:1], modes)
+    assert kept == PROMPTS[:1] and not refused
+    kept, refused = drawer(max_new_tokens=room + 1).fitting(PROMPTS[:1], modes)
+    assert not kept and [r.reason for r in refused] == ["too_long"]
+    assert f"and {room + 1} new ones are more than" in refused[0].detail
 
 
 def test_only_the_first_response_to_a_checked_prompt_keeps_its_ids(

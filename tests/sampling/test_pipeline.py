@@ -4,47 +4,53 @@ from __future__ import annotations
 
 import os
 import random
-import signal
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bvrank.models.tiny import tiny_model
+from bvrank.ranks import Ranks
 from bvrank.records import Asked, Mode, Scored
 from bvrank.sampling import pipeline
 from bvrank.sampling.local import Local, Transformers, Work
 from bvrank.sampling.prompts import Arithmetic
-from bvrank.sampling.responses import MODES, Made, Prompt
+from bvrank.sampling.responses import MODES, Log, Made, Prompt
 from bvrank.sampling.selection import Selection
 from tests.sampling.saying import TEMPLATE, drawer, saying, usual
+from tests.signals import killed_at_write
 
 PROMPTS = [p for p in Arithmetic(12, 0).prompts() if isinstance(p, Prompt)]
 WORK = Work(PROMPTS, MODES, 2, 0)
 
 
 class Lengths:
-    """A reward of no sense, slow enough to be killed in."""
+    """A reward of no sense."""
 
     identity = "lengths"
     together: int | None = None
-    pause = 0.0
 
     def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
         for a in asked:
-            time.sleep(self.pause)
             yield Scored(a.key, float(a.key.rpartition(":")[2]))
 
 
-def whole(folder: Path, generator: Any, reward: Any) -> list[dict[str, Any]]:
-    pipeline.generate(folder, WORK, generator)
-    made = pipeline.responses_of(folder)
-    pipeline.score(folder, PROMPTS, made, reward)
-    scores = pipeline.scores_of(folder, reward)
-    return list(pipeline.select(PROMPTS, made, scores, Selection(), generator.fits, 0, {}))
+def whole(folder: Path, generator: Any, reward: Any, work: Work = WORK) -> None:
+    pipeline.generate(folder, work, generator)
+    pipeline.score(folder, PROMPTS, pipeline.responses_of(folder), reward)
+
+
+def selected(
+    folder: Path, reward: Any, how: Selection | None = None
+) -> tuple[list[dict[str, Any]], dict[Mode, pipeline.ModeCount]]:
+    """The rows that a folder gives, and what became of the rest."""
+    counts: dict[Mode, pipeline.ModeCount] = {}
+    made, scores = pipeline.responses_of(folder), pipeline.scores_of(folder, reward)
+    how = how or Selection()
+    return list(pipeline.select(PROMPTS, made, scores, how, lambda m: None, 0, counts)), counts
 
 
 def lines(folder: Path, kind: str) -> Counter[str]:
@@ -58,28 +64,23 @@ def test_kill_9_at_any_moment_loses_and_repeats_nothing(tmp_path: Path) -> None:
     model = tiny_model(0, hidden_size=16, layers=1, heads=2, intermediate_size=16)
     # Such a model rarely ends: its responses run to their last token.
     generator = Local(model, TEMPLATE, Transformers(1.0, 1.0, 12, sequences=4))
-    generator.fits = lambda made: None  # type: ignore[method-assign]
-    keep = Selection(unfinished="keep")
     reward, draw = Lengths(), random.Random(0)
-    reward.pause = 0.004
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     straight.mkdir(), killed.mkdir()
     whole(straight, generator, reward)
-    deaths = 0
     for _ in range(20):
+        moment = draw.randrange(4), draw.choice([0.0, draw.random(), 1.0])
         child = os.fork()
         if not child:
+            killed_at_write(*moment)
             whole(killed, generator, reward)
             os._exit(0)
-        time.sleep(draw.uniform(0.01, 0.12))
-        os.kill(child, signal.SIGKILL)
-        deaths += os.WIFSIGNALED(os.waitpid(child, 0)[1])
-    assert deaths > 5  # else nothing was tried
+        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    assert 0 < lines(killed, "scores").total() < lines(straight, "scores").total()
     whole(killed, generator, reward)
     for kind in ("responses", "scores"):
         assert lines(killed, kind) == lines(straight, kind)
-    made = pipeline.responses_of(killed)
-    assert len(made) == WORK.total and keep
+    assert len(pipeline.responses_of(killed)) == WORK.total
 
 
 class Failing:
@@ -133,6 +134,46 @@ def equal(known: dict[int, str]) -> Any:
     return type("Equal", (), {"responses": staticmethod(responses)})()
 
 
+def test_a_response_that_comes_again_is_kept_once(tmp_path: Path) -> None:
+    """A batch of which one was known comes whole; what was kept of it is neither lost nor moved."""
+    known = [Made("thinking", 3, 1, "before", "1"), Made("nothinking", 3, 0, "before", "0")]
+    with Log(tmp_path / "responses-00000.jsonl") as log:
+        log.add(known)
+    pipeline.generate(tmp_path, WORK, equal({p.row: "again" for p in PROMPTS}))
+    made = pipeline.responses_of(tmp_path)
+    assert len(made) == WORK.total == sum(lines(tmp_path, "responses").values())
+    assert list(made.get(m.key for m in known)) == known
+
+
+@dataclass(frozen=True)
+class Met(Ranks):
+    """A rank that notes how many lines there are of its own whenever all ranks meet."""
+
+    folder: Path = Path()
+    noted: list[Counter[str]] = field(default_factory=list, compare=False)
+
+    def gather(self, value: Any) -> list[Any]:
+        logs = self.folder.glob(f"*-{self.rank:05d}.jsonl")
+        self.noted.append(Counter(p.name[:6] for p in logs for _ in p.read_text().splitlines()))
+        return [value] * self.world
+
+
+@pytest.mark.parametrize("together", [None, 2])
+def test_ranks_have_all_read_before_one_writes(together: int | None, tmp_path: Path) -> None:
+    """In either stage; that all have written before one goes on is for who runs the stages."""
+    ranks = [Met(n, 2, folder=tmp_path) for n in range(2)]
+    for rank in ranks:
+        pipeline.generate(tmp_path, WORK, Failing(99), rank)
+    made, reward = pipeline.responses_of(tmp_path), Lengths()
+    reward.together = together
+    for rank in ranks:
+        pipeline.score(tmp_path, PROMPTS, made, reward, rank)
+    share = WORK.total // 2
+    for rank in ranks:
+        assert [(n["respon"], n["scores"]) for n in rank.noted] == [(0, 0), (share, 0)]
+    assert len(pipeline.scores_of(tmp_path, reward)) == WORK.total
+
+
 class Moods(Lengths):
     """Never gives one score twice, and remembers what it was shown."""
 
@@ -159,9 +200,8 @@ def test_equal_answers_have_one_score_and_so_are_no_pair(
     for judged in scores.get(scores.ordered()):
         by_row.setdefault(judged.row, set()).add(judged.score)
     assert len(scores) == 48 and all(len(found) == 1 for found in by_row.values())
-    counts: dict[Mode, pipeline.ModeCount] = {}
-    rows = pipeline.select(PROMPTS, made, scores, Selection(), lambda m: None, 0, counts)
-    assert not list(rows) and counts["thinking"].without == {"tie": 12}
+    rows, counts = selected(tmp_path, reward)
+    assert not rows and counts["thinking"].without == {"tie": 12}
     assert counts["nothinking"].left_out == {"thought": 24}
 
 
@@ -201,18 +241,37 @@ def test_only_answers_are_shown_to_a_reward(
                 seen.append(a)
                 yield Scored(a.key, None, "spied")
 
-    counts: dict[Mode, pipeline.ModeCount] = {}
-    pipeline.generate(tmp_path, WORK, drawer())
-    made, reward = pipeline.responses_of(tmp_path), Spy()
-    pipeline.score(tmp_path, PROMPTS, made, reward)
-    scores = pipeline.scores_of(tmp_path, reward)
-    rows = list(pipeline.select(PROMPTS, made, scores, Selection(), lambda m: None, 0, counts))
+    reward = Spy()
+    whole(tmp_path, drawer(), reward)
+    rows, counts = selected(tmp_path, reward)
     assert not rows and len(seen) == 24  # of each prompt two answers, in either mode
     assert not any("thought" in a.answer for a in seen)
     assert {a.gold for a in seen} == {p.gold for p in PROMPTS}
     for count in counts.values():
         assert count.responses == 24 and count.left_out == {"unfinished_answer": 12}
         assert count.unscored == {"spied": 12} and count.without == {"one_response": 12}
+
+
+@pytest.mark.parametrize("cut", ["<think>\nnever closed", "<think>\nso\n</think>\n\n17 and"])
+def test_an_unfinished_response_can_cost_its_prompt_the_mode(
+    cut: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of three runs out of tokens in half of the prompts, and with thinking alone."""
+
+    def say(answer: str, thinking: bool, turn: int) -> tuple[str, bool]:
+        lost = thinking and turn == 2 and int(answer) % 2
+        return (cut, False) if lost else usual(answer, thinking, turn)
+
+    saying(monkeypatch, say)
+    whole(tmp_path, drawer(), Lengths(), replace(WORK, n=3))
+    odd = sum(int(p.gold or 0) % 2 for p in PROMPTS)
+    assert 0 < odd < len(PROMPTS)
+    for unfinished, lost in (("drop", 0), ("drop_prompt", odd)):
+        how = Selection(unfinished=unfinished)  # type: ignore[arg-type]
+        rows, counts = selected(tmp_path, Lengths(), how)
+        views = Counter(row["view"] for row in rows)
+        assert views == {"full": len(PROMPTS) - lost, "bare": len(PROMPTS)}
+        assert counts["thinking"].without == ({"unfinished": lost} if lost else {})
 
 
 def test_counts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,12 +284,8 @@ def test_counts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return usual(answer, thinking, draw.randrange(3))[0], draw.random() < 0.8
 
     saying(monkeypatch, say)
-    counts: dict[Mode, pipeline.ModeCount] = {}
-    pipeline.generate(tmp_path, WORK, drawer())
-    made = pipeline.responses_of(tmp_path)
-    pipeline.score(tmp_path, PROMPTS, made, Lengths())
-    scores = pipeline.scores_of(tmp_path, Lengths())
-    rows = list(pipeline.select(PROMPTS, made, scores, Selection(), lambda m: None, 0, counts))
+    whole(tmp_path, drawer(), Lengths())
+    rows, counts = selected(tmp_path, Lengths())
     assert len(rows) == sum(c.pairs for c in counts.values()) > 0
     for count in counts.values():
         assert count.pairs + sum(count.without.values()) == len(PROMPTS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
@@ -67,6 +68,22 @@ def test_the_other_rules_reach_every_pair(rule: Any) -> None:
     assert seen == {(a, b) for a, b in permutations(scores, 2) if a > b}
 
 
+@pytest.mark.parametrize("rule", ["best_worst", "random", "margin"])
+def test_each_prompt_mode_and_seed_has_a_draw_of_its_own(rule: Any) -> None:
+    """A pair of each mode is drawn without regard to the other's: they meet by chance alone."""
+    scores = [1.0] * 6 + [0.0] * 6 if rule == "best_worst" else [float(n) for n in range(12)]
+
+    def drawn(prompt: Prompt = PROMPT, mode: Any = "thinking", first: int = 0) -> list[Any]:
+        found = (Selection(rule).pair(prompt, mode, scored(scores), s)
+                 for s in range(first, first + 60))  # fmt: skip
+        return [tuple(made.copy for made, _ in sides) for sides in found]  # type: ignore[misc]
+
+    here, other = drawn(), replace(PROMPT, messages=(Message("user", "why not?"),))
+    assert here == drawn(replace(PROMPT, row=7, where="b:8"))
+    for elsewhere in (drawn(mode="nothinking"), drawn(other), drawn(first=1)):
+        assert sum(a == b for a, b in zip(here, elsewhere, strict=True)) < 10
+
+
 @pytest.mark.parametrize("rule", ["best_worst", "margin"])
 def test_two_scores_of_one_text_are_no_preference(rule: Any) -> None:
     """What a side says is its text: of a bare one the answer alone."""
@@ -118,8 +135,11 @@ def test_how_unfinished_and_repeated_ones_are_taken() -> None:
     kept = pool(Selection(unfinished="keep"), GROUP, odd)
     assert [m.copy for m in kept.usable] == [0, 1, 2]
     assert kept.left_out["unfinished_thinking"] == 1  # nothing to compare: never a side
-    assert pool(Selection(unfinished="drop_prompt"), GROUP, odd).whole_prompt
-    assert not pool(Selection(unfinished="drop_prompt"), GROUP[:2], odd).whole_prompt
+    strict = Selection(unfinished="drop_prompt")
+    for unfinished in GROUP[2:4]:  # either kind by itself: an answer cut off, or a trace
+        assert pool(strict, [*GROUP[:2], unfinished], odd).whole_prompt
+        assert not pool(Selection(), [*GROUP[:2], unfinished], odd).whole_prompt
+    assert not pool(strict, [*GROUP[:2], *GROUP[4:]], odd).whole_prompt
     single = pool(Selection(duplicates="drop"), GROUP, odd)
     assert [m.copy for m in single.usable] == [0] and single.left_out["duplicate"] == 1
     assert repeated(GROUP) == 1

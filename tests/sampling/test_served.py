@@ -16,6 +16,7 @@ pytest.importorskip("openai")
 from bvrank.commands import sample
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import ConfigError, RunError
+from bvrank.records import Mode
 from bvrank.sampling import pipeline
 from bvrank.sampling.local import Work
 from bvrank.sampling.openai import Server
@@ -23,6 +24,7 @@ from bvrank.sampling.pacing import Backoff
 from bvrank.sampling.prompts import Arithmetic
 from bvrank.sampling.responses import MODES, Made, Prompt
 from bvrank.sampling.served import Served
+from tests.sampling.deadlines import Deadlines
 from tests.servers import PASSING, ChatServer, Plan, chatting, healthy
 
 PROMPTS = [p for p in Arithmetic(10, 0).prompts() if isinstance(p, Prompt)]
@@ -31,7 +33,7 @@ QUICK = Backoff(0.001, 0.01, 1.0)
 
 
 def served(there: ChatServer, **how: Any) -> Served:
-    own = {"model": "tiny", "base_url": there.url, "backoff": QUICK, "timeout": 0.7,
+    own = {"model": "tiny", "base_url": there.url, "backoff": QUICK, "timeout": 60.0,
            "concurrency": 8, **how.pop("server", {})}  # fmt: skip
     return Served(Server(**own), **how)
 
@@ -54,8 +56,11 @@ def made(folder: Path) -> list[Made]:
 
 
 @pytest.mark.parametrize("stream", [True, False])
-def test_faults_lose_and_repeat_nothing(stream: bool, tmp_path: Path) -> None:
+def test_faults_lose_and_repeat_nothing(
+    stream: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with chatting(faulty(1)) as server:
+        server.late = Deadlines(monkeypatch).over
         how = {"stream": stream, "retries": 30}
         pipeline.generate(tmp_path, WORK, served(server, server=how))
     found = made(tmp_path)
@@ -83,6 +88,17 @@ def test_each_response_has_a_seed_of_its_own_and_always_the_same(tmp_path: Path)
     with chatting() as server:
         list(served(server, seeded=False).responses(WORK, "thinking", (), 0, 1))
     assert not any("seed" in body for body in server.bodies)
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_each_response_is_asked_for_by_one_rank(world: int) -> None:
+    with chatting() as server:
+        how = served(server)
+        keys = [
+            made.key for mode in MODES for rank in range(world)
+            for batch in how.responses(WORK, mode, (), rank, world) for made in batch
+        ]  # fmt: skip
+    assert len(keys) == len(set(keys)) == WORK.total == sum(server.answered.values())
 
 
 def test_what_stays_away_is_asked_for_by_the_next_call(tmp_path: Path) -> None:
@@ -118,11 +134,21 @@ def test_a_few_that_stay_away_are_counted(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_servers_make_of_thoughts(said: Any, opened: bool, expected: Any) -> None:
+    assert heard(said, opened, "thinking") == expected
+
+
+def test_no_block_is_opened_where_thinking_is_off() -> None:
+    for opened in (False, True):
+        assert heard((None, "b", "stop"), opened, "nothinking") == (None, "b", True, "stop")
+
+
+def heard(said: Any, opened: bool, mode: Mode) -> Any:
+    """What is made of a response that says so."""
     work = Work(PROMPTS[:1], MODES, 1, 0)
     with chatting() as server:
         server.said = lambda body: said
-        ((m,), _) = served(server, opened=opened).responses(work, "thinking", (), 0, 1)
-    assert (m.think, m.answer, m.closed, m.end) == expected
+        ((m,), _) = served(server, opened=opened).responses(work, mode, (), 0, 1)
+    return m.think, m.answer, m.closed, m.end
 
 
 def test_limits_say_how_long_it_takes_at_least() -> None:
@@ -142,7 +168,7 @@ def test_settings_out_of_range() -> None:
 
 
 def test_sampled_and_judged_over_http_by_the_command(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Both servers fail all the time; a rating follows from the answer, so the pairs are known."""
 
@@ -157,14 +183,13 @@ def test_sampled_and_judged_over_http_by_the_command(
 
     with chatting(faulty(2)) as policy, chatting(faulty(3)) as judge:
         policy.said, judge.said = answer, verdict
+        policy.late = judge.late = Deadlines(monkeypatch).over
         quick = "{initial: 0.001, maximum: 0.01, patience: 1.0}"
         words = (
             "prompts.problems=8", "n=3", "sampler=openai", "sampler.server.model=tiny",
-            f"sampler.server.base_url={policy.url}", "sampler.server.timeout=0.7",
-            f"sampler.server.backoff={quick}",
-            "sampler.server.retries=30", "reward=judge", "reward.server.model=tiny",
-            f"reward.server.base_url={judge.url}", "reward.server.timeout=0.7",
-            "reward.server.retries=30",
+            f"sampler.server.base_url={policy.url}", "sampler.server.retries=30",
+            f"sampler.server.backoff={quick}", "reward=judge", "reward.server.model=tiny",
+            f"reward.server.base_url={judge.url}", "reward.server.retries=30",
             f"reward.server.backoff={quick}", f"outputs={tmp_path}",
         )  # fmt: skip
         config = frozen(composed("sample", words))

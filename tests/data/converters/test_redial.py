@@ -44,6 +44,19 @@ def test_other_turns_of_a_dialogue_give_no_distractors() -> None:
         assert "Film 3 (2001)" not in kept[-1]["candidates"]
 
 
+def test_what_is_recommended_beyond_the_truth_of_a_list_is_no_distractor() -> None:
+    """Titles that would have been right: four are recommended, and truth=2 takes the first two."""
+    more = [redial(i) | {"rec": [f"{i} {word}" for word in "abcd"]} for i in range(4)]
+    for how in ("random", "frequency"):
+        for seed in range(4):
+            small = ReDial(list_size=14, truth=2, suggested=1, distractors=how, seed=seed)  # type: ignore[arg-type]
+            kept, refused = made(small, *more)
+            assert not refused
+            for i, row in enumerate(kept):
+                own = {c for c in row["candidates"] if c.startswith(f"{i} ")}
+                assert own == {f"{i} a", f"{i} b"} and row["relevance"].count(2) == 2
+
+
 def test_original_dialogues_recommend_what_the_form_does_not_deny() -> None:
     kept, refused = made(SMALL, *(original(i) for i in range(2, 10)))
     assert not refused and len(kept) == 8
