@@ -48,7 +48,8 @@ class Selection:
         can be sides), `tie`, `margin`, or `same_text` (scores apart, one text on both sides)."""
         if len(scored) < 2:
             return "one_response"
-        draw = random.Random(f"{seed}|{prompt.messages[-1].content}|{VIEW[mode]}")
+        text = "|".join(m.content for m in prompt.messages)
+        draw = random.Random(f"{seed}|{text}|{VIEW[mode]}")
         if self.rule == "best_worst":
             return self._apart(*_extremes(scored, draw))
         if self.rule == "random":

@@ -80,7 +80,8 @@ def test_each_prompt_mode_and_seed_has_a_draw_of_its_own(rule: Any) -> None:
 
     here, other = drawn(), replace(PROMPT, messages=(Message("user", "why not?"),))
     assert here == drawn(replace(PROMPT, row=7, where="b:8"))
-    for elsewhere in (drawn(mode="nothinking"), drawn(other), drawn(first=1)):
+    longer = replace(PROMPT, messages=(Message("system", "be"), *PROMPT.messages))
+    for elsewhere in (drawn(mode="nothinking"), drawn(other), drawn(longer), drawn(first=1)):
         assert sum(a == b for a, b in zip(here, elsewhere, strict=True)) < 10
 
 

@@ -123,6 +123,10 @@ class Dialogues(Listwise):
     def _key(text: str) -> str:
         return title_key(text)
 
+    def _right(self, content: Items) -> Iterator[str]:
+        """Keys of all that is recommended, beyond `truth` too."""
+        return map(self._key, content.corpus)
+
     def _more(self, content: Items, kept: Sequence[tuple[str, float]], pool: Pool,
               barred: set[str], seed: Random) -> list[tuple[str, float]]:  # fmt: skip
         room = self.list_size - len(kept)

@@ -57,6 +57,16 @@ def test_what_is_recommended_beyond_the_truth_of_a_list_is_no_distractor() -> No
                 assert own == {f"{i} a", f"{i} b"} and row["relevance"].count(2) == 2
 
 
+def test_what_another_turn_recommends_beyond_its_truth_is_no_distractor_either() -> None:
+    rows = [redial(i) | {"rec": [f"{i} {word}" for word in "abcd"]} for i in range(4)]
+    late = [redial(i, 4) | {"rec": [f"Late {i}"], "context": ["", "Hi", "Go", "See X", "More"]}
+            for i in range(4)]  # fmt: skip
+    kept, refused = made(ReDial(list_size=12, truth=2, suggested=1), *rows, *late)
+    assert not refused
+    for i, row in enumerate(kept[4:]):
+        assert not [c for c in row["candidates"] if c.startswith(f"{i} ")]
+
+
 def test_original_dialogues_recommend_what_the_form_does_not_deny() -> None:
     kept, refused = made(SMALL, *(original(i) for i in range(2, 10)))
     assert not refused and len(kept) == 8
