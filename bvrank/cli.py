@@ -18,6 +18,7 @@ from bvrank.errors import ConfigError, did_you_mean
 COMMANDS = {
     "train": "train a policy with an objective, and measure what changed",
     "sample": "make preference pairs: sample responses to prompts, score them, pair them",
+    "evaluate": "measure a policy: tasks by name, every figure with its uncertainty",
     "doctor": "check machine, template and data, or prove that a run resumes",
     "inspect": "show rendered examples, their scored tokens, and what was refused",
     "convert": "turn files of public data sets into rows that train",

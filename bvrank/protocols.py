@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from bvrank.ranks import Ranks
 from bvrank.records import (
@@ -112,9 +112,18 @@ class Engine(Protocol):
 
 
 class Task(Protocol):
-    """An evaluation: measures a policy and returns figures with their uncertainty."""
+    """An evaluation: a frozen dataclass of data and settings; conf/task/<x>.yaml is its schema.
 
-    name: str
+    `version`: of its figures, which go up when a change moves them. `needs`: responses (of a policy
+    here, or of a server), policy (its likelihoods: weights are here) or nothing (files alone).
+    """
+
+    version: ClassVar[int]
+    needs: ClassVar[Literal["responses", "policy", "nothing"]]
+
+    def measure(self, desk: Any) -> Any:
+        """What bvrank.evaluation.desk.Desk gives, measured: a bvrank.evaluation.result.Measured.
+        Goes on where an earlier call stopped; ConfigError and DataError before anything is made."""
 
 
 class Tracker(Protocol):

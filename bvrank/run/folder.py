@@ -30,6 +30,7 @@ from bvrank.secrets import redact
 GO_ON = {
     "train": "The same command with resume=true goes on.",
     "sample": "The same command goes on.",  # it always does
+    "evaluate": "The same command goes on.",
 }
 
 

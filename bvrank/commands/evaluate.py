@@ -1,0 +1,223 @@
+"""`bvrank evaluate`: a policy and tasks -> figures with their uncertainty, and every sample."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from bvrank.commands.build import build, construct
+from bvrank.commands.origin import in_force
+from bvrank.commands.outcome import write_outcome
+from bvrank.commands.ranges import at_least
+from bvrank.commands.sections import Rendering
+from bvrank.commands.settings import SEEDS
+from bvrank.commands.subject import TINY, Subject, subject
+from bvrank.data.fingerprint import fingerprint
+from bvrank.errors import ConfigError
+from bvrank.evaluation.desk import Desk
+from bvrank.evaluation.result import RESULT, Result, read_result, write_result
+from bvrank.paths import store_dir
+from bvrank.run import RunFolder, open_run
+from bvrank.run.files import to_json
+from bvrank.run.folder import GO_ON, told
+from bvrank.run.identity import canonical
+from bvrank.run.record import is_run
+
+SHORT = 48  # new tokens of the tiny model's responses
+
+
+@dataclass(frozen=True)
+class Settings:
+    """conf/evaluate.yaml without its groups; the comments there say what each key means."""
+
+    run: str | None
+    checkpoint: int | Literal["final", "best"]
+    modes: list[Literal["thinking", "nothinking"]]
+    seed: int
+    n: int | None
+    limit: int | None
+    precision: Literal["fp32", "bf16"]
+    device: str
+    template: Rendering
+    force: bool
+    outputs: str
+    store: str | None
+    trusted: list[str]
+
+    def __post_init__(self) -> None:
+        at_least("seed", self.seed, 0)
+        at_least("n", self.n, 1)
+        at_least("limit", self.limit, 1)
+        if self.seed > SEEDS // 2:
+            raise ConfigError(f"must be at most {SEEDS // 2}, got {self.seed}", where="seed")
+        if not self.modes or len(set(self.modes)) < len(self.modes):
+            raise ConfigError("must name one or more, each once", where="modes")
+        if not self.outputs.strip():
+            raise ConfigError("must name a folder", where="outputs")
+
+
+GROUPS = ("model", "sampler", "task", "tasks", "optimizer")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The config, checked and built: what commands.policies.load takes too. `nodes`: of the tasks,
+    by name."""
+
+    config: dict[str, Any]
+    settings: Settings
+    subject: Subject
+    sampler: Any
+    model: Any
+    tasks: dict[str, Any]
+    nodes: dict[str, Any]
+    store: Path
+    prompts: Any = None
+
+    def kept(self, name: str) -> dict[str, Any]:
+        """The config of one task as its folder keeps it."""
+        local = self.model is not None
+        kept = in_force(self.config, local)
+        gone = ("task", "tasks", "optimizer", "run", "checkpoint", "model")
+        kept = {k: v for k, v in kept.items() if k not in gone} | {"task": self.nodes[name]}
+        if self.tasks[name].needs == "nothing":
+            kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
+        own = {"model": dict(self.subject.node)} if self.subject.node is not None else {}
+        return kept | own | {"version": self.tasks[name].version}
+
+    def folder(self, name: str) -> Path:
+        """Where a task's figures go: by content, below the run's own folder where there is one."""
+        kept = self.kept(name)
+        matters = {k: v for k, v in kept.items() if k not in ("force", "outputs", "store", "trusted")}
+        content = [canonical(matters), fingerprint(self.nodes[name]), self.subject.content]
+        digest = hashlib.sha256(to_json(content).encode()).hexdigest()[:8]
+        at, seed = self.subject, self.settings.seed
+        if at.run is not None:
+            return at.run / "evals" / f"{name}@{at.step:06d}-s{seed}-{digest}"
+        outputs = Path(self.settings.outputs).expanduser()
+        return outputs / f"{at.label}-{name}-s{seed}-{digest}"
+
+
+def main(config: dict[str, Any]) -> int:
+    """Measures every task, or goes on where the folder of this very config was left."""
+    from bvrank.commands.verdict import show
+
+    asked = request(config)
+    policy, folders, ran = None, {}, False
+    for name in asked.tasks:
+        folder = asked.folder(name)
+        if not _is_finished(folder) or asked.settings.force:
+            ran = True
+            policy = policy or _policy(asked)
+            _measure(asked, name, folder, policy)
+        else:
+            print(f"{folder}: finished before, nothing ran (force=true measures again)",
+                  file=sys.stderr)  # fmt: skip
+        folders[name] = folder
+    results = {name: read_result(folder) for name, folder in folders.items()}
+    show(results, folders)
+    last = next(iter(folders.values())) if len(folders) == 1 else None
+    write_outcome({"status": "done" if ran else "skipped", "headline": _headline(results),
+                   "folder": str(last or asked.subject.run or asked.settings.outputs)})  # fmt: skip
+    return 0
+
+
+def request(config: dict[str, Any]) -> Asked:
+    """Every part of the config, checked and built. ConfigError names the first misfit."""
+    settings: Settings = construct(
+        Settings, {k: v for k, v in config.items() if k not in GROUPS}, ""
+    )
+    trusted = settings.trusted
+    nodes = config["tasks"] or {_named(config["task"]): config["task"]}
+    tasks = {
+        name: build(node, f"tasks.{name}" if config["tasks"] else "task", trusted)
+        for name, node in nodes.items()
+    }
+    sampler = build(config["sampler"], "sampler", trusted)
+    weights = any(_loads(task, sampler) for task in tasks.values())
+    about = subject(config, weights)
+    if weights and about.run is not None and _is_short(config, about):
+        raise ConfigError(
+            f"{SHORT} is what the tiny model needs", where="sampler.max_new_tokens",
+            repair="Say how long a response may be, as sampler.max_new_tokens=8192, and how it is "
+            "drawn, as sampler.temperature=0.6 sampler.top_p=0.95 sampler.sequences=64.",
+        )  # fmt: skip
+    return Asked(config, settings, about, sampler, about.built(trusted), tasks, nodes,
+                 store_dir(settings.store))  # fmt: skip
+
+
+def _named(node: Any) -> str:
+    """The option that the task was chosen by, else its class."""
+    if not isinstance(node, Mapping):
+        raise ConfigError("names nothing to measure", where="task", repair="Choose an option.")
+    return str(node.get("name") or str(node.get("_target_")).rpartition(".")[2].lower())
+
+
+def _loads(task: Any, sampler: Any) -> bool:
+    return task.needs == "policy" or (task.needs == "responses" and sampler.needs_model)
+
+
+def _is_short(config: Mapping[str, Any], about: Subject) -> bool:
+    assert about.run is not None
+    from bvrank.run.record import read_config
+
+    tiny = read_config(about.run)["model"]["_target_"] == TINY
+    return not tiny and config["sampler"].get("max_new_tokens") == SHORT
+
+
+def _is_finished(folder: Path) -> bool:
+    return is_run(folder) and (folder / RESULT).is_file()
+
+
+def _policy(asked: Asked) -> Any:
+    from bvrank.commands.policies import load
+
+    return None if asked.model is None else load(asked)
+
+
+def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
+    there = is_run(folder) and not asked.settings.force
+    with told(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    run = open_run(
+        folder.parent, folder.name, asked.kept(name), resume=there, again=there,
+        force=asked.settings.force,
+    )  # fmt: skip
+    run.go_on = GO_ON["evaluate"]
+    for note in run.notes:
+        print(note, file=sys.stderr)
+    with run:
+        settings, task = asked.settings, asked.tasks[name]
+        desk = Desk(run.path, tuple(settings.modes), settings.seed, asked.sampler, policy,
+                    settings.limit, settings.n)  # fmt: skip
+        measured = task.measure(desk)
+        with told(run.path):
+            result = write_result(run.path, measured, _facts(asked, name), settings.seed)
+        _finish(run, result)
+
+
+def _facts(asked: Asked, name: str) -> dict[str, Any]:
+    kept = asked.kept(name)
+    settings = {k: kept[k] for k in ("sampler", "modes", "seed", "n", "limit") if k in kept}
+    return {"task": name, "version": asked.tasks[name].version, "step": asked.subject.step,
+            "model": asked.subject.label, "settings": settings}  # fmt: skip
+
+
+def _finish(run: RunFolder, result: Result) -> None:
+    run.finish({"final": {k: e.value for k, e in result.figures.items()}})
+
+
+def _headline(results: Mapping[str, Result]) -> dict[str, float]:
+    """The first figure of every task and mode."""
+    found: dict[str, float] = {}
+    for name, result in results.items():
+        for figure, e in result.figures.items():
+            mode, _, metric = figure.rpartition("/")
+            key = " ".join(filter(None, (name, mode)))
+            if not any(k.startswith(f"{key} ") for k in found):
+                found[f"{key} {metric}"] = e.value
+    return found

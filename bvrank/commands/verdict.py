@@ -1,0 +1,81 @@
+"""What `bvrank evaluate` shows: figures with intervals, counts beside them, and what n would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from bvrank.evaluation.result import Result, higher_is_better
+from bvrank.statistics import Estimate
+
+
+def show(results: Mapping[str, Result], folders: Mapping[str, Path]) -> None:
+    """A table for each task, with what its notes say and where the samples lie."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    for name, result in results.items():
+        at = "" if result.step is None else f" at step {result.step}"
+        table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
+                      title=f"{name}: {result.model}{at}")  # fmt: skip
+        modes, rows = grid(result)
+        for head in ("", *modes):
+            table.add_column(head, justify="right" if head else "left")
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+        for note in result.notes:
+            console.print(f"note: {note}", markup=False)
+        for line in power(result):
+            console.print(line, markup=False)
+        console.print(f"samples: {folders[name]}", markup=False, soft_wrap=True)
+
+
+def grid(result: Result) -> tuple[list[str], list[list[str]]]:
+    """Modes across, metrics down; "" is the mode of figures that have none."""
+    modes = list(dict.fromkeys(name.rpartition("/")[0] for name in result.figures))
+    metrics = list(dict.fromkeys(name.rpartition("/")[2] for name in result.figures))
+    found: dict[tuple[str, str], Any] = {
+        (name.rpartition("/")[0], name.rpartition("/")[2]): e for name, e in result.figures.items()
+    }
+    rows = [
+        [metric, *(figure(metric, found.get((mode, metric))) for mode in modes)]
+        for metric in metrics
+    ]
+    prompts = max((e.prompts for e in result.figures.values()), default=0)
+    return [mode or "value" for mode in modes], [*rows, ["n", *[f"{prompts:,}"] * len(modes)]]
+
+
+def figure(metric: str, e: Estimate | None) -> str:
+    """`34.5 [31.2, 37.9]`: shares in per cent."""
+    if e is None:
+        return ""
+    share = _is_share(metric)
+    scale, digits = (100.0, 1) if share else (1.0, 1 if abs(e.value) >= 10 else 3)
+    value = f"{scale * e.value:.{digits}f}"
+    if math.isnan(e.interval[0]):
+        return value
+    low, high = (f"{scale * v:.{digits}f}" for v in e.interval)
+    return f"{value} [{low}, {high}]"
+
+
+def power(result: Result) -> list[str]:
+    """How many prompts would show a gain of a point, for the headline."""
+    name = next(iter(result.figures), None)
+    if name is None or not _is_share(name.rpartition("/")[2]) or not higher_is_better(name):
+        return []
+    n = result.power(name)
+    if n is None:
+        return []
+    return [f"power: to see +1 point of {name} in four of five tries takes {n:,} prompts; paired "
+            "comparisons (bvrank report compare=[...]) take fewer"]  # fmt: skip
+
+
+def _is_share(metric: str) -> bool:
+    return metric not in ("tokens", "kl", "nats", "rounds")
