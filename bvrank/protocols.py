@@ -114,10 +114,11 @@ class Engine(Protocol):
 class Task(Protocol):
     """An evaluation: a frozen dataclass of data and settings; conf/task/<x>.yaml is its schema.
 
-    `version`: of its figures, which go up when a change moves them. `needs`: responses (of a policy
+    `version`: of its figures, raised when a change moves them. `needs`: responses (of a policy
     here, or of a server), policy (its likelihoods: weights are here) or nothing (files alone).
     """
 
+    name: str
     version: ClassVar[int]
     needs: ClassVar[Literal["responses", "policy", "nothing"]]
 

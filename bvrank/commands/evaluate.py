@@ -92,7 +92,9 @@ class Asked:
     def folder(self, name: str) -> Path:
         """Where a task's figures go: by content, below the run's own folder where there is one."""
         kept = self.kept(name)
-        matters = {k: v for k, v in kept.items() if k not in ("force", "outputs", "store", "trusted")}
+        matters = {
+            k: v for k, v in kept.items() if k not in ("force", "outputs", "store", "trusted")
+        }
         content = [canonical(matters), fingerprint(self.nodes[name]), self.subject.content]
         digest = hashlib.sha256(to_json(content).encode()).hexdigest()[:8]
         at, seed = self.subject, self.settings.seed
@@ -151,10 +153,9 @@ def request(config: dict[str, Any]) -> Asked:
 
 
 def _named(node: Any) -> str:
-    """The option that the task was chosen by, else its class."""
     if not isinstance(node, Mapping):
         raise ConfigError("names nothing to measure", where="task", repair="Choose an option.")
-    return str(node.get("name") or str(node.get("_target_")).rpartition(".")[2].lower())
+    return str(node.get("name", "task"))
 
 
 def _loads(task: Any, sampler: Any) -> bool:

@@ -21,7 +21,6 @@ from typing import Any, ClassVar, Literal
 from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import Measured
-from bvrank.protocols import Reward
 from bvrank.records import Message
 from bvrank.sampling.responses import Judged, Made, Prompt
 from bvrank.statistics import majority, pass_at
@@ -32,9 +31,10 @@ BOXED = re.compile(r"\\boxed\s*\{")
 @dataclass(frozen=True)
 class Answers:
     """`prompts`: a source of prompts with known answers; `reward`: the verifier. `n`: responses to
-    each in each mode. `pass_at`: each k of pass@k. `maj`: whether maj@n is told. `template`: what is
-    asked, with {prompt} in it, in place of the last user turn."""
+    each in each mode. `pass_at`: each k of pass@k. `maj`: whether maj@n is told. `template`: what
+    is asked, with {prompt} in it, in place of the last user turn."""
 
+    name: str
     prompts: Any
     reward: Any
     n: int = 1
