@@ -148,8 +148,11 @@ def request(config: dict[str, Any]) -> Asked:
             repair="Say how long a response may be, as sampler.max_new_tokens=8192, and how it is "
             "drawn, as sampler.temperature=0.6 sampler.top_p=0.95 sampler.sequences=64.",
         )  # fmt: skip
-    return Asked(config, settings, about, sampler, about.built(trusted), tasks, nodes,
-                 store_dir(settings.store))  # fmt: skip
+    model = about.built(trusted)
+    if hasattr(model, "vocabulary"):
+        raise ConfigError("has random weights: there is nothing to measure", where="model",
+                          repair="Name a run with run=..., or a model with model=hf.")  # fmt: skip
+    return Asked(config, settings, about, sampler, model, tasks, nodes, store_dir(settings.store))
 
 
 def _named(node: Any) -> str:
@@ -167,7 +170,7 @@ def _is_short(config: Mapping[str, Any], about: Subject) -> bool:
     from bvrank.run.record import read_config
 
     tiny = read_config(about.run)["model"]["_target_"] == TINY
-    return not tiny and config["sampler"].get("max_new_tokens") == SHORT
+    return not tiny and bool(config["sampler"].get("max_new_tokens") == SHORT)
 
 
 def _is_finished(folder: Path) -> bool:

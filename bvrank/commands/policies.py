@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from bvrank.commands import prepare
-from bvrank.commands.sampling import Request
 from bvrank.data.templates import Template
 from bvrank.engines.local import device
 from bvrank.models.corpus import Corpus
@@ -30,13 +30,27 @@ CHUNK = 1024  # scored tokens that pass the head at a time
 TEXTS = 100_000  # prompts that a tokenizer of model=scratch is trained on
 
 
+class Wanted(Protocol):
+    """What a command asks for: its settings (precision, seed, device, template), the model's, and
+    the prompts, on which the tokenizer of model=scratch is trained."""
+
+    @property
+    def settings(self) -> Any: ...
+    @property
+    def model(self) -> Any: ...
+    @property
+    def prompts(self) -> Any: ...
+    @property
+    def store(self) -> Path: ...
+
+
 @dataclass
 class Policy:
     """A model and what it takes to draw from it and to score with it; weights are loaded when they
     are first asked for. `path` and `revision`: the folder or hub id, None of a model that is made;
     `narrow`: weights and arithmetic in bf16."""
 
-    asked: Request
+    asked: Wanted
     tokenizer: Any
     template: Template
     device: torch.device
@@ -78,7 +92,7 @@ class Policy:
         return lambda batch: module(batch.to(self.device)).cpu()
 
 
-def load(asked: Request, ranks: Ranks = ALONE) -> Policy:
+def load(asked: Wanted, ranks: Ranks = ALONE) -> Policy:
     """The policy of the config, for this rank."""
     disable_progress_bar()  # type: ignore[no-untyped-call]
     where = device(asked.settings.device)
@@ -88,12 +102,12 @@ def load(asked: Request, ranks: Ranks = ALONE) -> Policy:
     return Policy(asked, tokenizer, asked.settings.template.template(tokenizer), where)
 
 
-def ready(asked: Request) -> None:
+def ready(asked: Wanted) -> None:
     """Leaves in the store what every process would otherwise make."""
     if isinstance(asked.model, Tiny) or hasattr(asked.model, "vocabulary"):
         load(asked).model.eval()
 
 
-def _texts(asked: Request) -> Iterator[str]:
+def _texts(asked: Wanted) -> Iterator[str]:
     found = (p for p in asked.prompts.prompts() if isinstance(p, Prompt))
     return (m.content for p in islice(found, TEXTS) for m in p.messages)

@@ -41,8 +41,10 @@ def subject(config: Mapping[str, Any], weights: bool) -> Subject:
     RunError for a run that has no such checkpoint."""
     if not weights:
         if config["run"] is not None:
-            raise ConfigError("has no effect: no policy is loaded here", where="run",
-                              repair="sampler.server.model names what the server holds.")  # fmt: skip
+            raise ConfigError(
+                "has no effect: no policy is loaded here", where="run",
+                repair="sampler.server.model names what the server holds.",
+            )  # fmt: skip
         server = config["sampler"].get("server") or {}
         return Subject(None, str(server.get("model") or "files"))
     if config["run"] is None:
