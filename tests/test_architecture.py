@@ -13,7 +13,7 @@ import yaml
 from tests.commands.line import ROOT
 
 FLOORS = (
-    {"records", "protocols", "errors", "paths", "answers", "hub", "ranks", "secrets"},
+    {"records", "protocols", "errors", "paths", "answers", "hub", "ranks", "secrets", "statistics"},
     {"objectives"},
     {"scoring", "data", "models", "run", "tracking"},
     {"engines", "sampling", "rewards", "evaluation", "checkpoint", "reports", "lab"},
@@ -22,15 +22,13 @@ FLOORS = (
 )
 NARROW = {
     "trainer": {"records", "protocols", "errors", "checkpoint"},
-    "reports": {"records", "errors", "paths", "run", "secrets"},
+    "reports": {"records", "errors", "paths", "run", "secrets", "statistics"},
 }
 ONE_FILE_EACH = ("deepspeed", "wandb", "vllm", "openai")  # and lazily
 SEVERAL = {"deepspeed": "zero", "mix": "mix_"}  # a file with more than one option in conf/
 FILES = sorted((ROOT / "bvrank").rglob("*.py"))
-BASES = {
-    "bvrank/objectives/base.py",
-    "bvrank/data/converters/choices.py",
-}  # what others of the room are made of
+# What others of the room are made of.
+BASES = {"bvrank/objectives/base.py", "bvrank/data/converters/choices.py"}
 # Room -> the methods, one of which makes a class of it something a config can name.
 MIRRORED = {"objectives": ("loss|__call__", "objective"), "data": ("rows", "data"),
             "engines": ("start", "engine"), "models": ("model", "model"),

@@ -162,7 +162,8 @@ def _named(node: Any) -> str:
 
 
 def _loads(task: Any, sampler: Any) -> bool:
-    return task.needs == "policy" or (task.needs == "responses" and sampler.needs_model)
+    drawn_here = task.needs == "responses" and sampler.needs_model
+    return bool(task.needs == "policy" or drawn_here)
 
 
 def _is_short(config: Mapping[str, Any], about: Subject) -> bool:

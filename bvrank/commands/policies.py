@@ -65,7 +65,7 @@ class Policy:
 
     @property
     def narrow(self) -> bool:
-        return self.asked.settings.precision == "bf16"
+        return bool(self.asked.settings.precision == "bf16")
 
     @cached_property
     def model(self) -> Any:
