@@ -17,6 +17,7 @@ bvrank {__version__}: preference optimisation of language models, exact, fast an
 Commands
   train     train a policy with an objective, and measure what changed
   sample    make preference pairs: sample responses to prompts, score them, pair them
+  evaluate  measure a policy: tasks by name, every figure with its uncertainty
   doctor    check machine, template and data, or prove that a run resumes
   inspect   show rendered examples, their scored tokens, and what was refused
   convert   turn files of public data sets into rows that train
@@ -73,7 +74,7 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (
             ["zzz"],
             "error: there is no command 'zzz'. "
-            "Known: bench, convert, doctor, inspect, report, sample, store, train.\n",
+            "Known: bench, convert, doctor, evaluate, inspect, report, sample, store, train.\n",
         ),
         (
             ["objective=bvpo"],

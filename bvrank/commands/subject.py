@@ -63,7 +63,7 @@ def _of_run(folder: Path, which: Any) -> Subject:
     policy, own = place / "policy", record.config["model"]
     step = int(place.name.removeprefix("step-"))
     if (policy / "adapter_config.json").is_file():
-        node = {**own, "lora": {**own["lora"], "path": str(policy), "r": 0}}
+        node = {**own, "lora": {"_target_": own["lora"]["_target_"], "path": str(policy)}}
     else:
         node = {"_target_": "bvrank.models.hf.HF", "path": str(policy)}
     return Subject(node, folder.name, folder, step)

@@ -1,0 +1,181 @@
+"""`bvrank evaluate`, from the command line to figures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bvrank.commands import evaluate, train
+from bvrank.commands.compose import composed, frozen
+from bvrank.errors import ConfigError
+from bvrank.evaluation.result import read_result
+from bvrank.run.record import read_manifest
+from tests.commands.fast import QUICK, TINY, pair_rows, write
+from tests.sampling.saying import saying, usual
+
+SMALL = ("model.teach.steps=0", "model.hidden_size=16", "model.heads=2", "model.layers=1",
+         "model.intermediate_size=16", "task.prompts.problems=6", "sampler.sequences=8",
+         "task.n=2", "task.pass_at=[2]")  # fmt: skip
+
+
+@pytest.fixture
+def words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, ...]:
+    saying(monkeypatch, usual)
+    return (*SMALL, f"outputs={tmp_path / 'out'}", f"store={tmp_path / 'store'}")
+
+
+def config(words: tuple[str, ...], *more: str) -> dict[str, Any]:
+    return frozen(composed("evaluate", (*words, *more)))
+
+
+def run(words: tuple[str, ...], *more: str) -> Path:
+    asked = config(words, *more)
+    assert evaluate.main(asked) == 0
+    made = evaluate.request(asked)
+    return made.folder(next(iter(made.tasks)))
+
+
+def test_figures_samples_and_what_is_shown(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(words)
+    found = read_result(folder)
+    assert {k: round(e.value, 6) for k, e in found.figures.items() if "tokens" not in k} == {
+        f"{mode}/{name}": value for mode in ("thinking", "nothinking") for name, value in
+        (("avg@2", 0.5), ("pass@2", 1.0), ("maj@2", 0.5), ("unclosed", 0), ("truncated", 0),
+         ("no_answer", 0))
+    }  # fmt: skip
+    assert (found.task, found.model, found.step) == ("arithmetic", "tiny", None)
+    assert len((folder / "samples.jsonl").read_text().splitlines()) == 24
+    assert folder.name.startswith("tiny-arithmetic-s0-")
+    assert read_manifest(folder)["status"] == "finished"
+    said = capsys.readouterr().out
+    for part in (
+        "arithmetic: tiny",
+        "avg@2",
+        "50.0 [",
+        "n ",
+        "power: to see +1 point",
+        str(folder),
+    ):
+        assert part in said
+
+
+def test_a_second_call_makes_nothing(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(words)
+    first = capsys.readouterr().out
+    monkeypatch.setattr("bvrank.commands.policies.load", None)
+    assert run(words) == folder
+    again = capsys.readouterr()
+    assert again.out == first and "finished before" in again.err
+
+
+def test_one_that_was_stopped_goes_on_to_the_same_figures(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = (run(words) / "result.json").read_bytes()
+
+    def stopping(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(BaseException, match="stopped") as stop:
+        patched.setattr("bvrank.rewards.arithmetic.Arithmetic.scores", stopping)
+        run(words, "force=true")
+    assert "The same command goes on." in str(stop.value)
+    monkeypatch.setattr("bvrank.sampling.local.sampled", None)
+    assert (run(words) / "result.json").read_bytes() == whole
+
+
+def test_force_measures_again(words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = run(words)
+    saying(monkeypatch, lambda answer, thinking, turn: usual(answer, thinking, 1))
+    assert run(words, "force=true") == folder
+    assert read_result(folder).figures["thinking/avg@2"].value == 1.0
+    assert len(list(folder.parent.iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    "word", ["seed=1", "n=1", "limit=3", "modes=[thinking]", "sampler.top_p=0.5", "task.maj=false",
+             "task.prompts.seed=1", "precision=bf16", "model.layers=2"],
+)  # fmt: skip
+def test_other_settings_are_another_folder(word: str, words: tuple[str, ...]) -> None:
+    more = ("task.pass_at=[]",) if word == "n=1" else ()
+    one, other = (evaluate.request(config(words, *more, *w)).folder("arithmetic")
+                  for w in ((), (word,)))  # fmt: skip
+    assert one != other
+
+
+@pytest.mark.parametrize("word", ["store=elsewhere", "force=true", "trusted=[x]"])
+def test_what_decides_nothing_is_the_same_folder(word: str, words: tuple[str, ...]) -> None:
+    one, other = (evaluate.request(config(words, *w)).folder("arithmetic") for w in ((), (word,)))
+    assert one == other
+
+
+def test_several_tasks_in_one_go(
+    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = "{_target_: bvrank.evaluation.answers.Answers, name: x, n: 2, prompts: " \
+        "{_target_: bvrank.sampling.prompts.Arithmetic, problems: 4, seed: %d}, reward: " \
+        "{_target_: bvrank.rewards.arithmetic.Arithmetic}}"  # fmt: skip
+    asked = config(words, f"+tasks.a={task % 0}", f"+tasks.b={task % 1}")
+    assert evaluate.main(asked) == 0
+    said = capsys.readouterr().out
+    assert "a: tiny" in said and "b: tiny" in said
+    made = evaluate.request(asked)
+    for name in "ab":
+        assert read_result(made.folder(name)).figures["thinking/avg@2"].prompts == 4
+
+
+def test_a_sweep_is_told_the_headlines(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BVRANK_OUTCOME", str(tmp_path / "outcome"))
+    for status in ("done", "skipped"):
+        folder = run(words)
+        assert json.loads((tmp_path / "outcome").read_text()) == {
+            "status": status, "folder": str(folder),
+            "headline": {"arithmetic thinking avg@2": 0.5, "arithmetic nothinking avg@2": 0.5},
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [("n=0", "n: must be at least 1"), ("limit=0", "limit: must be"), ("modes=[]", "modes: must"),
+     ("seed=-1", "seed: must be"), ("outputs=''", "outputs: must name"), ("modes=[plain]", "modes"),
+     ("task.n=0", "task.n: must be at least 1"), ("checkpoint=last", "checkpoint"),
+     ("run=nowhere", "nowhere: is not a run folder")],
+)  # fmt: skip
+def test_settings_that_cannot_be(words: tuple[str, ...], word: str, said: str) -> None:
+    with pytest.raises(Exception, match=said) as stop:
+        evaluate.main(config(words, word))
+    assert getattr(stop.value, "exit_code", None) == 2
+    assert not Path(config(words)["outputs"]).exists()
+
+
+def test_random_weights_are_not_measured(words: tuple[str, ...]) -> None:
+    bare = tuple(w for w in words if not w.startswith("model."))
+    with pytest.raises(ConfigError, match="model: has random weights"):
+        evaluate.main(config(bare, "model=scratch"))
+
+
+@pytest.mark.parametrize("adapter", [(), ("model.lora.r=2", "model.lora.dropout=0.1")])
+def test_the_policy_of_a_run_is_measured_in_its_folder(
+    adapter: tuple[str, ...], words: tuple[str, ...], tmp_path: Path
+) -> None:
+    rows = write(tmp_path / "pairs.jsonl", pair_rows())
+    asked = (*TINY, *QUICK, *adapter, "objective=dpo", "data=pairs", f"data.path={rows}",
+             "checkpoint.every=1", f"outputs={tmp_path / 'runs'}", *words[-1:])  # fmt: skip
+    assert train.main(frozen(composed("train", asked))) == 0
+    (place,) = (tmp_path / "runs").iterdir()
+    for which, step in (("final", 2), ("1", 1)):
+        folder = run(words, f"run={place}", f"checkpoint={which}")
+        assert folder.parent == place / "evals"
+        assert folder.name.startswith(f"arithmetic@{step:06d}-s0-")
+        assert read_result(folder).step == step
+    with pytest.raises(ConfigError, match=r"no checkpoint 7.*final and 1, 2"):
+        run(words, f"run={place}", "checkpoint=7")
