@@ -32,7 +32,8 @@ REASONS = {
     "no_answer": "no answer behind the thinking", "duplicate": "said before",
     "special_token": "text of a special token", "one_response": "fewer than two to compare",
     "tie": "equal scores", "margin": "scores too close", "unfinished": "an unfinished response",
-    "duplicate_prompt": "repeated", "same_text": "one text, two scores",
+    "duplicate_prompt": "repeated", "conflicting_gold": "repeated with another gold answer",
+    "same_text": "one text, two scores",
     "thought": "thought, though thinking was off",
 }  # fmt: skip
 

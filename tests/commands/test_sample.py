@@ -298,6 +298,21 @@ def test_prompts_that_cannot_be_answered_are_listed(words: tuple[str, ...], tmp_
     assert json.loads(refused)["where"] == "prompts.jsonl:6"
 
 
+def test_a_repeated_prompt_is_a_fault_where_its_gold_answer_is_another(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"{n}+1=?", "gold": str(n + 1)} for n in (0, 1, 2, 0)]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = (*[w for w in words if not w.startswith("prompts.")], "prompts=file",
+             f"prompts.path={path}", "prompts.gold_column=gold", "max_refused=0")  # fmt: skip
+    run(asked)
+    rows[-1]["gold"] = "7"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"25\.0% of .*conflicting_gold 1.*another gold answer"):
+        run(asked)
+
+
 def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
     rows = [{"prompt": f"q{n // 2}", "completion": f"<think>\nt{n}\n</think>\n\n{n}",
              "reward": n % 2} for n in range(8)]  # fmt: skip
