@@ -129,7 +129,7 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> ConfigErro
             repair="An objective that has another inside of it is bvpo: objective=bvpo "
             "objective@objective.loss=...",
         )  # fmt: skip
-    known = _known(command, [o for o in overrides if o.lstrip("+~").partition("=")[0] != key])
+    known = _known(command, overrides)
     repair = nearest(key, known)
     there = any(k.endswith(f".{key}") for k in known) or _misspelt(key, known)
     others = {} if there else holders(key, command)
