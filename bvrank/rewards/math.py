@@ -34,6 +34,7 @@ class Math:
 
     timeout: float = 5.0
     together: ClassVar[int | None] = None
+    needs_gold: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < float("inf"):
