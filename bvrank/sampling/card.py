@@ -126,8 +126,8 @@ def remarks(facts: Facts) -> Iterator[str]:
     wanted = facts.prompts * facts.n
     for mode, count in facts.counts.items():
         if count.responses < wanted:
-            yield (f"{wanted - count.responses:,} of {wanted:,} {NAMES[mode]} responses (n={facts.n} "
-                   "to each prompt) are not there.")  # fmt: skip
+            yield (f"{wanted - count.responses:,} of {wanted:,} {NAMES[mode]} responses "
+                   f"(n={facts.n} to each prompt) are not there.")  # fmt: skip
         lost = count.left_out["unfinished_thinking"] + count.left_out["unfinished_answer"]
         if count.responses and lost / count.responses > MUCH:
             yield (f"{_share(lost, count.responses)} of the {NAMES[mode]} responses ran out of "

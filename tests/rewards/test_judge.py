@@ -14,10 +14,13 @@ pytest.importorskip("openai")
 
 from bvrank.commands.build import build
 from bvrank.errors import ConfigError, RunError
+from bvrank.ranks import Ranks
 from bvrank.records import Asked, Message, Scored
 from bvrank.rewards.judge import Judge
+from bvrank.sampling import pipeline
 from bvrank.sampling.chat import Decoding, Failure, Reply, Request
 from bvrank.sampling.openai import Server
+from bvrank.sampling.responses import Log, Made, Prompt
 from tests.commands.line import ROOT
 from tests.servers import chatting, healthy
 
@@ -195,3 +198,26 @@ def test_every_key_of_the_server_stands_in_the_config() -> None:
     own = {"thinking_body", "nothinking_body"}  # a judge has one mode
     assert set(node["server"]) == set(Server.__dataclass_fields__) - own
     assert set(node["decoding"]) == set(Decoding.__dataclass_fields__)
+
+
+def test_the_limits_of_a_judges_server_are_those_of_all_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Server] = []
+
+    def complete(server: Server, requests: Any) -> Iterator[Any]:
+        list(requests)
+        seen.append(server)
+        yield from ()
+
+    class Two(Ranks):
+        def gather(self, value: Any) -> list[Any]:
+            return [value]
+
+    monkeypatch.setattr("bvrank.rewards.judge.complete", complete)
+    with Log(tmp_path / "responses-00000.jsonl") as log:
+        log.add([Made("thinking", 0, c, None, f"a{c}") for c in range(4)])
+    judge = Judge(Server("m", concurrency=9, requests_per_minute=30.0), "{prompt}{answer}", "(x)")
+    made = pipeline.responses_of(tmp_path)
+    pipeline.score(tmp_path, [Prompt(0, "w", ())], made, judge, Two(1, 2))
+    assert (seen[0].concurrency, seen[0].requests_per_minute) == (4, 15.0)
