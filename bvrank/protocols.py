@@ -58,11 +58,16 @@ class Reward(Protocol):
     together: ClassVar[int | None]
 
     @property
+    def needs_gold(self) -> bool:
+        """Whether it compares with the known answer: without one there is no score."""
+
+    @property
     def identity(self) -> str:
         """Everything its scores depend on, so that scores can be kept by content."""
 
     def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
-        """Every key exactly once, in any order; reads `asked` as it goes."""
+        """Every key exactly once, in any order; reads `asked` as it goes. RunError where it cannot
+        go on: what has not come has no score yet, and is asked for again by the next call."""
 
 
 class Batches(Protocol):

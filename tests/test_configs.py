@@ -87,6 +87,7 @@ def test_every_reward_is_built(option: str) -> None:
             pytest.skip(str(error))
         raise
     assert set(node) - {"_target_"} == {f.name for f in fields(reward)}
+    assert reward.needs_gold is (option in ("arithmetic", "math"))
 
 
 DEFECTS = {

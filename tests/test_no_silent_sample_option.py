@@ -108,6 +108,7 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "reward=judge": {
         **SERVED, "prompt": ("'{prompt} {answer}'",), "rating": ("'(\\d)$'",),
         "lowest": ("9.5",), "highest": ("1.5",), "samples": ("2",),
+        "max_failed": ("1.0", "reward.server.model=flaky"),
         "decoding.temperature": ("0.5",), "decoding.top_p": ("0.5",),
         "decoding.max_tokens": ("9",), "decoding.stop": ("[x]",), "decoding.seed": ("1",),
     },
@@ -240,7 +241,7 @@ def heard(patched: pytest.MonkeyPatch) -> None:
     def complete(server: Any, requests: Iterable[Request]) -> Iterator[Any]:
         for request in requests:
             CALLS[f"{server} {request}"] += 1
-            if (server.model, request.key) == ("flaky", "0:0"):
+            if server.model == "flaky" and request.key in ("0:0", "thinking:0:0#0"):
                 yield Failure(request.key, "timeout", "no reply", 1)
                 continue
             number = sum(map(ord, request.key)) + (request.decoding.seed or 0) % 7

@@ -92,9 +92,19 @@ def _misfit(value: Any, hint: Any, key: str) -> ConfigError:
     close = did_you_mean(value, map(str, options)) if isinstance(value, str) and options else ""
     if close.startswith("Known"):
         close = ""
+    if not isinstance(value, list | dict) and _fits([value], hint):
+        close = f"Write {key}=[{_literal(value)}]."
     if hint is str or (get_origin(hint) in _UNIONS and str in get_args(hint)):
         close = f"As text it is written {key}='\"{_literal(value)}\"'"
     return ConfigError(f"must be {described(hint)}, got {shown(value)}", where=key, repair=close)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    try:
+        fit(value, hint, "")
+    except ConfigError:
+        return False
+    return True
 
 
 def _evaluated(hint: Any, names: dict[str, Any]) -> Any:

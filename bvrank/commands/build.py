@@ -80,6 +80,9 @@ def locate(name: Any, key: str, trusted: Sequence[str] = ()) -> Callable[..., An
         target = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ConfigError(f"'{name}' cannot be imported ({error})", where=key) from error
+    except (Exception, SystemExit) as error:  # code of strangers: it may raise anything
+        what = f"'{name}' cannot be imported ({type(error).__name__}: {error})"
+        raise ConfigError(what, where=key) from error
     if not callable(target):
         raise ConfigError(f"'{name}' is not a class or function", where=key)
     if package == "bvrank" and not str(getattr(target, "__module__", "")).startswith("bvrank."):

@@ -40,7 +40,7 @@ def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Se
             lists=asked.settings.select.traces > 1, messages=not all(map(_is_text, prompts)),
         )  # fmt: skip
     reasons = Counter(r.reason for r in refused)
-    facts = Facts(len(prompts), reasons, counts, tally, found, _settings(asked))
+    facts = Facts(len(prompts), asked.settings.n, reasons, counts, tally, found, _settings(asked))
     if not any(count.pairs for count in counts.values()):
         for file in files:
             file.unlink()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shlex
+import sys
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,9 @@ Rows = list[dict[str, Any]]
 def main(config: dict[str, Any]) -> int:
     """Converts `path` with the converter `from` into `out`; whole or not at all.
 
-    With `test_fraction` a share of the rows goes into a second file beside it. RunError when a file
-    exists and `force` is false; DataError when too many rows are refused.
+    With `test_fraction` a share of the rows goes into a second file beside it; without, `force`
+    moves one aside that an earlier conversion left there. RunError when a file exists and `force`
+    is false; DataError when too many rows are refused.
     """
     fraction = _fraction(config["test_fraction"])
     seed = _seed(config["seed"])
@@ -42,7 +46,10 @@ def main(config: dict[str, Any]) -> int:
     tested = _rows(converter, held, [*train, *held], refused)
     _check([*kept, *tested], refused, config)
     _check_sides(kept, tested, test)
-    _write({out: kept} | ({test: tested} if test else {}))
+    stale = test_path(out) if config["force"] and not test else None
+    aside = _write({out: kept} | ({test: tested} if test else {}), stale)
+    if aside:
+        print(f"{stale}: not of this conversion, is now {aside.name}", file=sys.stderr)
     _tell(out, test, kept, tested, refused)
     print(f"next: {_next(converter.kind, out, test)}")
     return 0
@@ -142,8 +149,9 @@ def _target(value: Any, force: bool) -> Path:
     return out
 
 
-def _write(files: Mapping[Path, Rows]) -> None:
-    """Every file or none: where one cannot be written the others are put back."""
+def _write(files: Mapping[Path, Rows], stale: Path | None) -> Path | None:
+    """Every file or none: where one cannot be written the others are put back. `stale`, which would
+    look like the test rows of what is written, is moved, and its new place returned."""
     before: dict[Path, bytes | None] = {}
     try:
         for out, rows in files.items():
@@ -151,13 +159,23 @@ def _write(files: Mapping[Path, Rows]) -> None:
             old = out.read_bytes() if out.exists() else None
             write_atomic(out, _data(out, rows))
             before[out] = old
+        if stale and (out := stale).is_file():
+            return stale.rename(_free_name(stale))
     except BaseException as error:
         for written, old in before.items():
             written.unlink() if old is None else write_atomic(written, old)
         if isinstance(error, OSError):
-            what = f"cannot be written ({error.strerror or error})"
+            verb = "moved" if out == stale else "written"
+            what = f"cannot be {verb} ({error.strerror or error})"
             raise RunError(what, where=str(out)) from error
         raise
+    return None
+
+
+def _free_name(path: Path) -> Path:
+    """The first of `<name>.old-1`, `<name>.old-2` and so on that is not taken."""
+    names = (path.with_name(f"{path.name}.old-{n}") for n in count(1))
+    return next(name for name in names if not os.path.lexists(name))
 
 
 def _data(out: Path, rows: Iterable[Mapping[str, Any]]) -> bytes:

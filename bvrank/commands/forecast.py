@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
@@ -13,11 +14,17 @@ ID = 6  # bytes of a kept token id
 
 
 def forecast(asked: Request) -> int:
-    """Prints the forecast; the policy is loaded, and one batch is drawn for its speed."""
+    """Prints the forecast; the policy is loaded, and one batch is drawn for its speed. Where all is
+    there, nothing is."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
+    from bvrank.commands.sample import _is_finished
+
+    if _is_finished(asked):
+        print(f"{asked.folder}: already there, nothing would run (force=true samples again)")
+        return 0
     table = Table(box=box.SIMPLE, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name, value in lines(asked):
         table.add_row(name, value)
@@ -73,19 +80,27 @@ def _hours(asked: Request, work: Any, generator: Any, policy: Any) -> str:
         minutes = asked.sampler.minutes(work.total)
         return "not known: the server sets the pace" if minutes is None else _time(60 * minutes)
     how = asked.sampler
+    if not hasattr(generator, "pilot"):
+        return f"not known: {type(how).__name__} is not started for a forecast"
     steps = min(PILOT, how.max_new_tokens)
     started = time.perf_counter()
     seen = generator.pilot(work, steps)
     rate = seen / (time.perf_counter() - started)
     tokens = work.total * how.max_new_tokens / asked.launcher.world
     return f"at most {_time(tokens / rate)} at {rate:,.0f} tokens a second, as a pilot of " + (
-        f"{seen:,} tokens had them; short responses take less, long ones slow down"
+        f"{_some(seen, 'token')} had them; short responses take less, long ones slow down"
     )
 
 
 def _time(seconds: float) -> str:
+    if (whole := math.ceil(seconds)) < 60:
+        return _some(whole, "second")
     hours = seconds / 3600
     return f"{hours:.1f} hours" if hours >= 1 else f"{seconds / 60:.1f} minutes"
+
+
+def _some(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _size(count: float) -> str:

@@ -44,7 +44,7 @@ def comments(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
         config = composed(command, overrides, partial=True)
     except COMPOSING:  # of a broken command line: the meaning in the plain one
         config = composed(command, partial=True)
-    found = {key: text for path in _files(command) for key, text in _commented(path)}
+    found = {key: text for path in yaml_files(command) for key, text in _commented(path)}
     for group, chosen in _choices(config).items():
         folder, _, package = group.partition("@")
         files = [place / folder / f"{o}.yaml" for o in chosen for place in _places(config)]
@@ -54,12 +54,12 @@ def comments(command: str, overrides: Sequence[str] = ()) -> dict[str, str]:
     return found
 
 
-def _files(command: str) -> Iterator[Path]:
+def yaml_files(command: str) -> Iterator[Path]:
     """The command's YAML, behind those of commands whose keys it takes over."""
     path = conf_dir() / f"{command}.yaml"
     for name in yaml.safe_load(path.read_text(encoding="utf-8"))["defaults"]:
         if isinstance(name, str) and name != "_self_" and (conf_dir() / f"{name}.yaml").is_file():
-            yield from _files(name) if name != "hydra_defaults" else ()
+            yield from yaml_files(name) if name != "hydra_defaults" else ()
     yield path
 
 

@@ -6,6 +6,7 @@ import difflib
 import re
 import shlex
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -13,8 +14,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from bvrank.commands.compose import COMPOSING, composed, flat_keys, written
+from bvrank.commands.options import groups, holders, readers, told
 from bvrank.errors import BvrankError, ConfigError, did_you_mean
 from bvrank.paths import conf_dir
+
+LETTER = 0.8  # likeness of two short names that differ in a letter
 
 
 def explain(error: Exception, command: str, overrides: Sequence[str]) -> BvrankError:
@@ -22,7 +26,7 @@ def explain(error: Exception, command: str, overrides: Sequence[str]) -> BvrankE
     if isinstance(error, OverrideParseException):
         return _malformed(written(error.override), overrides)
     if isinstance(error, MissingConfigException) and error.options is not None:
-        return _missing_option(error)
+        return _missing_option(error, overrides)
     if isinstance(error, MissingMandatoryValue):
         return _needed(command, str(error.full_key), overrides)
     for pattern, tell in _TEXTS.items():
@@ -81,18 +85,30 @@ def _open_ends(text: str) -> int:
     return sum(text.count(c) for c in "[{(") - sum(text.count(c) for c in "]})")
 
 
-def _missing_option(error: MissingConfigException) -> ConfigError:
-    group, _, name = str(error.missing_cfg_file).rpartition("/")
-    options = sorted(error.options or ())
+def _missing_option(error: MissingConfigException, overrides: Sequence[str]) -> ConfigError:
+    missing, options = str(error.missing_cfg_file), sorted(error.options or ())
+    typed = [o.partition("=")[::2] for o in overrides]
+    # A value may hold slashes of its own.
+    group, name = next((t for t in typed if "/".join(t) == missing), missing.rpartition("/")[::2])
     if not options:
         return ConfigError("the group has no options here", where=group)
     known = f"Known: {', '.join(options)}."
-    hint = did_you_mean(name, options)
+    hint = _as_path(group, name) or did_you_mean(name, options)
     return ConfigError(
         f"there is no option '{name}'",
         where=group,
         repair=hint if hint == known else f"{hint} {known}",
     )
+
+
+def _as_path(group: str, name: str) -> str:
+    """The repair where a file, a folder or a hub id stands in place of the option that reads it;
+    empty where it is none, or nothing reads it."""
+    if "/" not in name and not Path(name).suffix and not Path(name).exists():
+        return ""
+    path = shlex.quote(f"{group}.path={name}")
+    forms = " or ".join(f"{group}={reader} {path}" for reader in readers(group))
+    return f"Write {forms}." if forms else ""
 
 
 def _needed(command: str, key: str, overrides: Sequence[str]) -> ConfigError:
@@ -113,9 +129,21 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> ConfigErro
             repair="An objective that has another inside of it is bvpo: objective=bvpo "
             "objective@objective.loss=...",
         )  # fmt: skip
-    return ConfigError(
-        "there is no such key", where=key, repair=nearest(key, _known(command, overrides))
-    )
+    known = _known(command, overrides)
+    repair = nearest(key, known)
+    there = any(k.endswith(f".{key}") for k in known) or _misspelt(key, known)
+    others = {} if there else holders(key, command)
+    if key in others:
+        repair = f"{told(others[key])}. {repair}"
+    elif others:
+        name, which = next(iter(others.items()))
+        repair = f"Did you mean '{name}'? {told(which)}."
+    return ConfigError("there is no such key", where=key, repair=repair)
+
+
+def _misspelt(key: str, known: Sequence[str]) -> bool:
+    """Whether a key without dots is one of the command's own but for a letter."""
+    return bool(difflib.get_close_matches(key, [k for k in known if "." not in k], 1, LETTER))
 
 
 def nearest(key: str, known: Sequence[str]) -> str:
@@ -124,12 +152,14 @@ def nearest(key: str, known: Sequence[str]) -> str:
     inside = f"{parent}." if any(k.startswith(f"{parent}.") for k in known) else ""
     below = [k.removeprefix(inside) for k in known if k.startswith(inside)]
     siblings = sorted(k for k in below if "." not in k and not k.startswith("_"))
-    close = difflib.get_close_matches(last, siblings, n=1, cutoff=0.6)
+    namesakes = [k for k in known if k.rpartition(".")[2] == last]
+    cutoff = LETTER if namesakes and not parent else 0.6
+    close = difflib.get_close_matches(last, siblings, n=1, cutoff=cutoff)
     if close and (inside or not parent):
         return f"Did you mean '{inside}{close[0]}'?"
     if inside:
         return f"Known below {parent}: {', '.join(siblings)}."
-    if namesakes := [k for k in known if k.rpartition(".")[2] == last]:
+    if namesakes:
         return did_you_mean(namesakes[0], namesakes)
     if close := difflib.get_close_matches(key, known, n=1, cutoff=0.75):
         return f"Did you mean '{close[0]}'?"
@@ -140,7 +170,8 @@ def _known(command: str, overrides: Sequence[str]) -> list[str]:
     """The flat keys of the config that the group choices of `overrides` give."""
     choices = [o for o in overrides if "." not in o.split("=")[0] or "searchpath" in o]
     keep = [o for o in choices if "=" in o and not o.startswith("-") and "," not in o]
-    for attempt in (keep, []):
+    chosen = [o for o in keep if o.partition("=")[0] in (*groups(command), "hydra.searchpath")]
+    for attempt in (keep, chosen, []):
         try:
             config = composed(command, attempt, partial=True)
         except COMPOSING:
@@ -169,11 +200,14 @@ def _absent(key: str, command: str, overrides: Sequence[str]) -> ConfigError:
 
 def _choose(group: str, command: str, overrides: Sequence[str]) -> ConfigError:
     options = sorted(p.stem for p in (conf_dir() / group).glob("*.yaml"))
-    return ConfigError(
-        f"choose one of {', '.join(options)}",
-        where=group,
-        repair=f"Write e.g. {group}={options[0]}",
-    )
+    repair = f"Write e.g. {group}={options[0]}"
+    known = _known(command, ())
+    for key in (o.partition("=")[0] for o in overrides):
+        # What is wrong besides, and would be told next.
+        which = [] if key in known else holders(key, command).get(f"{group}.{key}", [])
+        if which:
+            repair = f"Write e.g. {which[0]} {group}.{key}=...: {told(which)}."
+    return ConfigError(f"choose one of {', '.join(options)}", where=group, repair=repair)
 
 
 def _not_an_option(kind: str, command: str, overrides: Sequence[str]) -> ConfigError:

@@ -24,7 +24,7 @@ from bvrank.sampling.responses import Prompt
 # How a server is asked; the rest of its node decides what it answers.
 SERVER = ("concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "retries",
           "backoff", "api_key_env", "stream")  # fmt: skip
-HOW = ("sampler.max_failed",
+HOW = ("sampler.max_failed", "reward.max_failed",
        *(f"{group}.server.{key}" for group in ("sampler", "reward") for key in SERVER))  # fmt: skip
 # What only a policy in this process follows.
 POLICY = ("model", "template", "precision", "device", "check")

@@ -34,9 +34,10 @@ def main(config: dict[str, Any]) -> int:
         return forecast(asked)
     there = is_run(asked.folder) and read_run(asked.folder).status == "finished"
     code = work(config, ALONE) if asked.launcher.world == 1 else _launched(config, asked)
-    write_outcome({"status": "skipped" if there and not asked.settings.force else "done",
-                   "folder": str(asked.folder),
-                   "headline": read_run(asked.folder).summary["final"]})  # fmt: skip
+    if code == 0 and is_run(asked.folder):
+        status = "skipped" if there and not asked.settings.force else "done"
+        pairs = read_run(asked.folder).summary["final"]
+        write_outcome({"status": status, "folder": str(asked.folder), "headline": pairs})
     return code
 
 

@@ -116,6 +116,7 @@ def request(config: dict[str, Any]) -> Request:
     reward = build(config["reward"], "reward", trusted)
     launcher: Launcher = build(config["launcher"], "launcher")
     _check_pair(settings, sampler, reward)
+    _check_launcher(sampler, launcher)
     if not sampler.needs_model and (key := unheeded(config)):
         raise ConfigError("has no effect: no policy is loaded here", where=key,
                           repair="The sampler says where responses come from.")  # fmt: skip
@@ -145,6 +146,16 @@ def _check_pair(settings: Settings, sampler: Any, reward: Any) -> None:
     if isinstance(reward, Recorded) and getattr(sampler, "score_column", None) is None:
         raise ConfigError("wants responses that bring a score", where="reward",
                           repair="Write sampler=recorded sampler.score_column=...")  # fmt: skip
+
+
+def _check_launcher(sampler: Any, launcher: Launcher) -> None:
+    """ConfigError for several processes of a sampler that takes a machine for itself."""
+    if getattr(sampler, "one_process", False) and launcher.here > 1:
+        raise ConfigError(
+            f"is {launcher.here}, but vLLM shares the GPUs of a machine itself",
+            where="launcher.processes",
+            repair="Write launcher.processes=1 sampler.tensor_parallel=<GPUs>.",
+        )
 
 
 def _name(config: Mapping[str, Any], content: str) -> str:

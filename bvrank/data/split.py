@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bvrank.errors import DataError
-from bvrank.records import Example, Refused
+from bvrank.records import Example, Message, Refused
 
 Found = Example | Refused
 HASH = np.dtype([("high", ">u8"), ("low", ">u8")])  # ordered as its 16 bytes are
@@ -69,8 +69,17 @@ def _last_held_out(source: Any, fraction: float, seed: int) -> bytes | None:
 def prompt_key(example: Example) -> str:
     """What makes two prompts the same: who says what, but for case and white space. System
     turns do not count, since they often differ between files of one origin."""
-    turns = (m for m in example.prompt if m.role != "system")
-    return "\x1e".join(f"{m.role}\x1f{' '.join(m.content.split()).casefold()}" for m in turns)
+    return "\x1e".join(map(_turn_key, (m for m in example.prompt if m.role != "system")))
+
+
+def opening_key(example: Example) -> str:
+    """What makes two prompts the same dialogue, one perhaps further on than the other: the user's
+    first turn."""
+    return next(_turn_key(m) for m in example.prompt if m.role == "user")
+
+
+def _turn_key(turn: Message) -> str:
+    return f"{turn.role}\x1f{' '.join(turn.content.split()).casefold()}"
 
 
 def _own(row: Example, seed: int) -> bytes:

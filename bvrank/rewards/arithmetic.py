@@ -17,6 +17,7 @@ class Arithmetic:
     """The verifier of the arithmetic world. Unscored: `no_gold`."""
 
     together: ClassVar[int | None] = None
+    needs_gold: ClassVar[bool] = True
 
     @property
     def identity(self) -> str:

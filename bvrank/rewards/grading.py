@@ -5,7 +5,7 @@ signal interrupts. So it happens in a process that can be killed. Run by bvrank.
 `python -m bvrank.rewards.grading`; math-verify is imported here alone.
 
     {"gold": "#### 18", "answer": "It is \\\\boxed{18}."}   ->   {"right": true}
-    {"gold": "none", "answer": ...}                         ->   {"reason": "gold_unparsable"}
+    {"gold": "?", "answer": ...}                            ->   {"reason": "gold_unparsable"}
 """
 
 from __future__ import annotations
@@ -20,6 +20,12 @@ from collections.abc import Iterator
 from typing import Any
 
 MEMORY = 4 * 2**30  # bytes of address space; sympy and its parser need 0.3 of it
+_BRACES = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+# What may stand between boxes of one list: `\boxed{1}$ and $x=`.
+_LISTED = re.compile(
+    r"[\s$]*(?:\\[)\]])?\s*(?:,?\s*(?:and|or)|,)\s*(?:\\[(\[])?[\s$]*(?:\w+\s*=\s*)?"
+)
+_PERCENT = re.compile(r"\s*(?:\$|\\[)\]])\s*(?:\\?%|[Pp]ercent|[Pp]ct)")
 
 
 def main() -> None:
@@ -43,7 +49,7 @@ def verdict(gold: str, answer: str) -> dict[str, Any]:
         wanted = _gold(gold)
         if not wanted:
             return {"reason": "gold_unparsable"}
-        found = _parsed(_concluded(answer), "first_match")
+        found = _parsed(_boxed(_concluded(answer)))
         return {"right": bool(found) and verify(wanted, found, timeout_seconds=None)}
     except (MemoryError, RecursionError):
         return {"reason": "too_hard"}
@@ -58,7 +64,7 @@ def _gold(text: str) -> list[Any]:
 
 
 def _first(text: str) -> list[Any]:
-    found = (_parsed(form, "no_fallback") for form in _forms(text))
+    found = (_parsed(form) for form in _forms(text))
     return next(filter(None, found), [])
 
 
@@ -80,12 +86,40 @@ def _concluded(text: str) -> str:
     return last.lstrip("# ") if last.startswith("####") else text
 
 
-def _parsed(text: str, fallback: Any) -> list[Any]:
+def _boxed(text: str) -> str:
+    """The last `\\boxed{...}` alone, or the list that it ends; the text where there is none. The
+    library would add earlier boxes to it, and reads `the final answer is $3$. I hope` before it."""
+    boxes = _boxes(text)
+    if not boxes:
+        return text
+    first = len(boxes) - 1
+    while first and _LISTED.fullmatch(text, boxes[first - 1][1], boxes[first][0]):
+        first -= 1
+    told = ", ".join(text[start:end] for start, end in boxes[first:])
+    return f"${told}$%" if _PERCENT.match(text, boxes[-1][1]) else told
+
+
+def _boxes(text: str) -> list[tuple[int, int]]:
+    """Where each filled `\\boxed{...}` begins and ends; of nested ones the outermost."""
+    found: list[tuple[int, int]] = []
+    opened: list[int | None] = []  # where a box begins, None of any other brace
+    for token in _BRACES.finditer(text):
+        if token[0][-1] == "{" and token[0] != "\\{":
+            opened.append(token.start() if token[0] != "{" else None)
+        elif token[0] == "}" and opened and (start := opened.pop()) is not None:
+            while found and found[-1][0] > start:
+                found.pop()
+            if text[text.index("{", start) + 1 : token.start()].strip():
+                found.append((start, token.end()))
+    return found
+
+
+def _parsed(text: str) -> list[Any]:
     """The expressions in `text`; a boxed one comes before any other."""
     from math_verify import ExprExtractionConfig, LatexExtractionConfig, parse
 
     how = (LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig())
-    found: list[Any] = parse(text, how, fallback_mode=fallback, parsing_timeout=None)
+    found: list[Any] = parse(text, how, fallback_mode="no_fallback", parsing_timeout=None)
     return found
 
 

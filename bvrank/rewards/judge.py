@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, pstdev
 from typing import ClassVar
 
@@ -15,6 +15,7 @@ from bvrank.answers import split
 from bvrank.errors import ConfigError
 from bvrank.records import Asked, Message, Scored
 from bvrank.sampling.chat import Decoding, Failure, Reply, Request
+from bvrank.sampling.faults import OWN, too_many
 from bvrank.sampling.openai import Server, complete
 
 VERSION = 1  # of how verdicts are read; what an older version scored is scored again
@@ -28,8 +29,11 @@ class Judge:
     `prompt` is what it is asked, with {prompt}, {answer} and perhaps {gold} in it. `rating` is a
     regular expression with one group, the number; its last match counts, in the judge's answer
     alone (never in its thinking). A verdict without a rating in range, or one that was cut off,
-    does not count. Unscored: `verdict_unparsable` when none counts, `judge_<reason>` when none even
-    came (the reasons of bvrank.sampling.faults), `no_gold`.
+    does not count. `max_failed`: share of answers that the judge may stay away from when all
+    attempts are used up; with more of them the run stops, and the same command asks again.
+
+    Unscored: `verdict_unparsable` when none counts, `judge_<reason>` when none even came (the
+    reasons of bvrank.sampling.faults), `no_gold`.
     """
 
     server: Server
@@ -39,6 +43,7 @@ class Judge:
     highest: float = 10.0
     samples: int = 1
     decoding: Decoding = field(default_factory=Decoding)
+    max_failed: float = 0.01
     together: ClassVar[int | None] = None
 
     def __post_init__(self) -> None:
@@ -60,6 +65,8 @@ class Judge:
             )
         if self.samples < 1:
             raise ConfigError(f"must be at least 1, got {self.samples}", where="samples")
+        if not 0 <= self.max_failed <= 1:
+            raise ConfigError(f"must lie in [0, 1], got {self.max_failed}", where="max_failed")
 
     @property
     def identity(self) -> str:
@@ -71,27 +78,45 @@ class Judge:
                 "asked": hashlib.sha256(json.dumps(asked).encode()).hexdigest()[:16]}  # fmt: skip
         return json.dumps(told, sort_keys=True)
 
+    @property
+    def needs_gold(self) -> bool:
+        """Whether the judge is shown what is right."""
+        return "{gold}" in self.prompt
+
+    def shared(self, world: int) -> Judge:
+        """As one of `world` processes may ask, which keep to the limits of `server` together."""
+        return replace(self, server=self.server.shared(world))
+
     def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
-        """As verdicts arrive; `details` says how many counted and how far they lie apart."""
+        """As verdicts arrive; `details` says how many counted and how far they lie apart. Last come
+        the answers that the judge stayed away from, or RunError when they are too many."""
         hearings: dict[str, _Hearing] = {}
         unasked: list[Scored] = []
+        heard, away = 0, list[tuple[str, Failure]]()
         with closing(complete(self.server, self._requests(asked, hearings, unasked))) as results:
             for result in results:
                 yield from _taken(unasked)
                 hearing = hearings.pop(result.key)
                 hearing.left -= 1
                 self._hear(hearing, result)
-                if not hearing.left:
+                if hearing.left:
+                    continue
+                heard += 1
+                if hearing.away is None or hearing.ratings:
                     yield hearing.score()
+                else:
+                    away.append((hearing.key, hearing.away))
         yield from _taken(unasked)
+        if len(away) > self.max_failed * heard:
+            raise too_many([failure for _, failure in away], "verdict", "reward")
+        yield from (Scored(key, None, f"judge_{failure.reason}") for key, failure in away)
 
     def _requests(
         self, asked: Iterable[Asked], hearings: dict[str, _Hearing], unasked: list[Scored]
     ) -> Iterator[Request]:
         """`samples` for each answer; its hearing is filed under the key of each."""
-        golden = "{gold}" in self.prompt
         for a in asked:
-            if golden and a.gold is None:
+            if self.needs_gold and a.gold is None:
                 unasked.append(Scored(a.key, None, "no_gold"))
                 continue
             hearing = _Hearing(a.key, self.samples)
@@ -106,7 +131,9 @@ class Judge:
         return SLOTS.sub(lambda found: told[found[1]], self.prompt)
 
     def _hear(self, hearing: _Hearing, result: Reply | Failure) -> None:
-        if isinstance(result, Failure):
+        if isinstance(result, Failure) and result.reason not in OWN:
+            hearing.away = result
+        elif isinstance(result, Failure):
             hearing.reasons.append(f"judge_{result.reason}")
         elif (rating := self._rating(result)) is None:
             hearing.reasons.append("verdict_unparsable")
@@ -127,12 +154,14 @@ class Judge:
 
 @dataclass
 class _Hearing:
-    """The verdicts on one answer as they come in."""
+    """The verdicts on one answer as they come in; `away`: how one of them failed that another time
+    may come."""
 
     key: str
     left: int
     ratings: list[float] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    away: Failure | None = None
 
     def score(self) -> Scored:
         if not self.ratings:

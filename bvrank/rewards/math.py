@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from bvrank.errors import ConfigError, RunError
 from bvrank.records import Asked, Scored
 
-VERSION = 1  # of the verdicts; what an older version scored is scored again
+VERSION = 2  # of the verdicts; what an older version scored is scored again
 LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
 WORKER = (sys.executable, "-P", "-m", "bvrank.rewards.grading")
 START = 120.0  # seconds in which a grading process has to be ready
@@ -34,6 +34,7 @@ class Math:
 
     timeout: float = 5.0
     together: ClassVar[int | None] = None
+    needs_gold: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not 0 < self.timeout < float("inf"):

@@ -30,10 +30,20 @@ class Python:
     batch: int = 64
     version: str = ""
     together: ClassVar[int | None] = None
+    needs_gold: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"must be at least 1, got {self.batch}", where="batch")
+        try:
+            inspect.signature(self.function).bind([])
+        except ValueError:
+            return  # of a compiled function, which does not say
+        except TypeError as error:
+            raise ConfigError(
+                f"{self._name} cannot be called with a list of rows ({error})", where="function",
+                repair="It takes one argument and returns a number for each row.",
+            ) from error  # fmt: skip
 
     @property
     def identity(self) -> str:

@@ -39,6 +39,7 @@ class Reader:
     max_length: int | None = None
     batch_tokens: int = 16384
     together: ClassVar[int | None] = 512
+    needs_gold: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         Folder(self.path, self.revision)

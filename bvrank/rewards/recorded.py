@@ -14,6 +14,7 @@ class Recorded:
     """Unscored: `no_score`."""
 
     together: ClassVar[int | None] = None
+    needs_gold: ClassVar[bool] = False
 
     @property
     def identity(self) -> str:

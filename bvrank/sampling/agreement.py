@@ -35,8 +35,9 @@ class Agreement:
     def told(self) -> str:
         """As a sentence."""
         parts = [
-            f"{self.compared} responses are as likely in training as in sampling, to "
-            f"{self.gap:.1e} nats per token" if self.compared else "no response could be compared",
+            f"{self.compared} response{' is' if self.compared == 1 else 's are'} as likely in "
+            f"training as in sampling, to {self.gap:.1e} nats per token"
+            if self.compared else "no response could be compared",
         ]  # fmt: skip
         if self.respelled:
             parts.append(f"{self.respelled} come back as other tokens than were drawn, and train "

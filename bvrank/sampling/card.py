@@ -32,7 +32,8 @@ REASONS = {
     "no_answer": "no answer behind the thinking", "duplicate": "said before",
     "special_token": "text of a special token", "one_response": "fewer than two to compare",
     "tie": "equal scores", "margin": "scores too close", "unfinished": "an unfinished response",
-    "duplicate_prompt": "repeated", "same_text": "one text, two scores",
+    "duplicate_prompt": "repeated", "conflicting_gold": "repeated with another gold answer",
+    "same_text": "one text, two scores",
     "thought": "thought, though thinking was off",
 }  # fmt: skip
 
@@ -69,9 +70,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that a card tells."""
+    """Everything that a card tells. `n`: responses that were asked for, of each prompt and mode."""
 
     prompts: int
+    n: int
     refused: Counter[str]
     counts: Mapping[Mode, ModeCount]
     tally: Tally
@@ -121,7 +123,11 @@ def reason(name: str) -> str:
 
 def remarks(facts: Facts) -> Iterator[str]:
     """What a reader of the counts might overlook."""
+    wanted = facts.prompts * facts.n
     for mode, count in facts.counts.items():
+        if count.responses < wanted:
+            yield (f"{wanted - count.responses:,} of {wanted:,} {NAMES[mode]} responses "
+                   f"(n={facts.n} to each prompt) are not there.")  # fmt: skip
         lost = count.left_out["unfinished_thinking"] + count.left_out["unfinished_answer"]
         if count.responses and lost / count.responses > MUCH:
             yield (f"{_share(lost, count.responses)} of the {NAMES[mode]} responses ran out of "

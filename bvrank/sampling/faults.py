@@ -13,19 +13,22 @@ content_filter the server's filter took offence                             no
 not_found      404: the model or the path                                   no
 login          401, 403                                                     no
 quota          402, or 429 for want of credit                               no
+ended          a reply that ended for a reason that is none of a response   no
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bvrank.errors import BvrankError, ConfigError, RunError
+from bvrank.sampling.chat import Failure
 from bvrank.sampling.pacing import reset_after, retry_after
 
 _PASSING = (408, 409, 425)
 _SILENCE = ("connection", "timeout")
-_OWN = ("refused", "content_filter")  # a request's own fault
+OWN = ("refused", "content_filter")  # a request's own fault: it would fail again
 _TRIES = 3  # attempts of a request that nobody answered, before any was
 _REFUSALS = 5  # requests refused in a row, before any was answered
 _LOSSES = 10  # requests lost in a row, or as many as are in flight
@@ -61,6 +64,19 @@ def of_status(status: int, code: str, message: str, headers: Mapping[str, str]) 
     return Fault("content_filter" if code == "content_filter" else "refused", told, again=False)
 
 
+def too_many(failures: Sequence[Failure], what: str, where: str) -> RunError:
+    """For more of `what` (of one: "verdict") that stayed away than `where`.max_failed allows."""
+    counts = Counter(f.reason for f in failures).most_common()
+    told = ", ".join(f"{reason} {n:,}" for reason, n in counts)
+    count = f"{len(failures):,} {what}{'s' if len(failures) > 1 else ''}"
+    return RunError(
+        f"{count} did not come ({told}); the last: {failures[-1].message}",
+        where=where,
+        repair=f"The others are kept: the same command asks for these again. {where}.max_failed "
+        "is the share that may be missing.",
+    )
+
+
 def one_line(text: str, hidden: str) -> str:
     """A message without line breaks, of bearable length, with the secret `hidden` taken out."""
     line = " ".join((text.replace(hidden, "***") if hidden else text).split())
@@ -86,7 +102,7 @@ class Health:
     def fault(self, fault: Fault, tries: int, last: bool) -> BvrankError | None:
         """An attempt, the `tries`-th of its request, failed; `last`: there will be no other.
         The error to stop with, if any."""
-        own = fault.reason in _OWN
+        own = fault.reason in OWN
         self._heard = self._heard or fault.reason not in _SILENCE
         self._refusals += own
         self._losses += last and not own

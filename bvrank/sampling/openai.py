@@ -86,6 +86,18 @@ class Server:
             if value is not None and not 0 < value < float("inf"):
                 raise ConfigError(f"must be greater than 0, got {value}", where=name)
 
+    def shared(self, world: int) -> Server:
+        """What one of `world` processes that ask together may do: a part of each limit, and one
+        request at least."""
+        requests, tokens = (
+            None if limit is None else limit / world
+            for limit in (self.requests_per_minute, self.tokens_per_minute)
+        )
+        return replace(
+            self, concurrency=max(1, self.concurrency // world),
+            requests_per_minute=requests, tokens_per_minute=tokens,
+        )  # fmt: skip
+
 
 def complete(
     server: Server,

@@ -87,6 +87,8 @@ def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
     are scored once, in whatever mode: what a batch or a judge's mood adds is no preference."""
     known = scores_of(folder, reward)
     ranks.gather(None)
+    if hasattr(reward, "shared"):
+        reward = reward.shared(ranks.world)  # the limits of a server are those of all ranks
     by_row = {p.row: p for p in prompts}
     equals = _equals(made)
     size = reward.together or 1

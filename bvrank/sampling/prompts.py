@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
-from itertools import islice
+from itertools import accumulate, islice
 from typing import Any, Literal
 
 from bvrank.data.arithmetic import problems
@@ -29,7 +30,7 @@ class File:
     column: text or messages (a last answer is left off); None takes the first there is of prompt,
     instruction (with input, if any), question, problem, messages and conversations. gold_column:
     the known answer, for verifiers. system: a system prompt for rows that bring none. limit: the
-    first so many prompts. A prompt that stands there twice counts once.
+    first so many prompts. A prompt that stands there twice counts once, the first time.
     """
 
     path: str
@@ -44,8 +45,9 @@ class File:
             raise ConfigError(f"must be at least 1, got {self.limit}", where="limit")
 
     def prompts(self) -> Iterator[Prompt | Refused]:
-        """In file order; refused rows and repeated prompts (`duplicate_prompt`) among them."""
-        seen: set[tuple[Message, ...]] = set()
+        """In file order; refused rows and repeated prompts among them: `duplicate_prompt`, or
+        `conflicting_gold` where the known answer is another one."""
+        seen: dict[tuple[Message, ...], Prompt] = {}
         for where, row in read_rows(self.path, self.split):
             try:
                 turns = self.turns(row)
@@ -54,10 +56,10 @@ class File:
                 yield error.refused(where)
                 continue
             if turns in seen:
-                yield Refused(where, "duplicate_prompt", "stands in an earlier row")
+                yield _repeated(where, gold, seen[turns])
                 continue
-            seen.add(turns)
-            yield Prompt(len(seen) - 1, where, turns, gold)
+            seen[turns] = Prompt(len(seen), where, turns, gold)
+            yield seen[turns]
             if len(seen) == self.limit:
                 return
 
@@ -121,6 +123,30 @@ class Arithmetic:
         """One for each problem."""
         for row, p in enumerate(problems(self.problems, self.seed, self.split)):
             yield Prompt(row, f"problem:{row + 1}", (Message("user", p.question),), p.answer)
+
+
+def _repeated(where: str, gold: str | None, first: Prompt) -> Refused:
+    """Why a prompt that was `first` before is refused."""
+    if gold == first.gold or (gold and first.gold and _stated(gold) == _stated(first.gold)):
+        return Refused(where, "duplicate_prompt", f"stands in an earlier row, {first.where}")
+    return Refused(
+        where, "conflicting_gold", f"said before with another gold answer, {first.where}"
+    )
+
+
+def _stated(gold: str) -> Decimal | str:
+    """The answer that a gold text gives: two solutions may come to one. Behind `####` on the last
+    line, inside the last `\\boxed{}`, or all of it; a number by its value."""
+    text = gold.strip()
+    last = text.rpartition("\n")[2]
+    if last.startswith("####"):
+        text = last.lstrip("#")
+    elif boxed := text.rpartition("\\boxed{")[2] if "\\boxed{" in text else "":
+        depths = accumulate((c == "{") - (c == "}") for c in boxed)
+        text = boxed[: next((i for i, depth in enumerate(depths) if depth < 0), None)]
+    text = "".join(text.split()).strip("$")
+    number = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
+    return Decimal(number) if re.fullmatch(r"[-+]?\d*\.?\d+", number) else text
 
 
 def rendered(text: str) -> tuple[Message, ...] | None:

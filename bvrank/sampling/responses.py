@@ -84,6 +84,15 @@ class Judged(Logged):
     reason: str = ""
 
 
+def mended(text: str) -> str:
+    """Text that can be written: of half a surrogate pair, which JSON may hold, U+FFFD is left."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # UTF-16 also puts halves together that came one by one
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
 class Log:
     """An open log of one process; use it in a `with` block."""
 
@@ -93,7 +102,7 @@ class Log:
 
     def add(self, found: Sequence[Logged]) -> None:
         """Appends them; the disk has them when this returns."""
-        lines = "".join(to_json(_told(item)) + "\n" for item in found).encode()
+        lines = mended("".join(to_json(_told(item)) + "\n" for item in found)).encode()
         while lines:
             lines = lines[os.write(self._file, lines) :]
         os.fsync(self._file)

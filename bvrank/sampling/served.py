@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Container, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from bvrank.answers import split
-from bvrank.errors import ConfigError, RunError
+from bvrank.errors import ConfigError
 from bvrank.records import Mode
 from bvrank.sampling.chat import Decoding, Failure, Reply, Request
+from bvrank.sampling.faults import too_many
 from bvrank.sampling.local import Work, check_drawing
 from bvrank.sampling.openai import Server, complete
 from bvrank.sampling.responses import Made
 
-ENDS = {"stop": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop",
-        "length": "length", "content_filter": "content_filter"}  # fmt: skip
+End = Literal["stop", "length", "content_filter"]
+ENDS: dict[str, End] = {
+    "stop": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop",
+    "length": "length", "content_filter": "content_filter",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Served:
     """How a server is asked. `opened`: its template opens the think block and the server does not
     repeat it, so that a text without `</think>` is a thought that was cut off. `seeded`: each
-    request sends a seed of its own. `max_failed`: share of responses that may stay without an
-    answer when all attempts are used up; with more of them the run stops, and the same command
-    asks for these again.
+    request sends a seed of its own. `max_failed`: share of responses that may stay away when all
+    attempts are used up, or end in a way that is none of `ENDS`; with more of them the run stops,
+    and the same command asks for these again. Ranks share this and the limits of `server`.
     """
 
     server: Server
@@ -53,14 +56,14 @@ class Served:
         many."""
         failures: list[Failure] = []
         wanted = self._requests(work, mode, known, rank, world)
-        with closing(complete(self.server, wanted)) as results:
-            for result in results:
+        with closing(complete(self.server.shared(world), wanted)) as results:
+            for result in map(_ended, results):
                 if isinstance(result, Reply):
                     yield [self._made(mode, result)]
                 else:
                     failures.append(result)
-        if len(failures) > self.max_failed * len(work.prompts) * work.n:
-            raise _too_many(failures, mode)
+        if len(failures) > self.max_failed * len(work.prompts[rank::world]) * work.n:
+            raise too_many(failures, f"{mode} response", "sampler")
         yield [_failed(mode, failure) for failure in failures]
 
     def minutes(self, responses: int) -> float | None:
@@ -81,10 +84,16 @@ class Served:
 
     def _made(self, mode: Mode, reply: Reply) -> Made:
         found = split(reply.text, opened=self.opened and mode == "thinking")
-        end = ENDS.get(reply.finish_reason, "failed")
-        detail = "" if end != "failed" else f"finish_reason {reply.finish_reason}"
-        return Made(mode, *_key(reply.key), found.trace, found.answer, found.closed, end,  # type: ignore[arg-type]
-                    tokens=reply.completion_tokens, detail=detail)  # fmt: skip
+        return Made(mode, *_key(reply.key), found.trace, found.answer, found.closed,
+                    ENDS[reply.finish_reason], tokens=reply.completion_tokens)  # fmt: skip
+
+
+def _ended(result: Reply | Failure) -> Reply | Failure:
+    """A reply that stopped for tools, say, is no response."""
+    if isinstance(result, Failure) or result.finish_reason in ENDS:
+        return result
+    told = f"finish_reason {result.finish_reason}"
+    return Failure(result.key, "ended", told, result.attempts)
 
 
 def _failed(mode: Mode, failure: Failure) -> Made:
@@ -95,14 +104,3 @@ def _failed(mode: Mode, failure: Failure) -> Made:
 def _key(key: str) -> tuple[int, int]:
     row, copy = key.split(":")
     return int(row), int(copy)
-
-
-def _too_many(failures: list[Failure], mode: Mode) -> RunError:
-    counts = Counter(f.reason for f in failures).most_common()
-    told = ", ".join(f"{reason} {n:,}" for reason, n in counts)
-    return RunError(
-        f"{len(failures):,} {mode} responses did not come ({told}); the last: "
-        f"{failures[-1].message}", where="sampler",
-        repair="The others are kept: the same command asks for these again. sampler.max_failed is "
-        "the share that may be missing.",
-    )  # fmt: skip

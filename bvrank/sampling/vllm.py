@@ -11,7 +11,7 @@ import hashlib
 import importlib.util
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from bvrank.errors import ConfigError, ModelError
 from bvrank.records import Mode
@@ -35,6 +35,7 @@ class Vllm:
     tensor_parallel: int = 1
     memory: float = 0.9
     needs_model = True
+    one_process: ClassVar[bool] = True  # of a machine: tensor_parallel is how GPUs are shared
 
     def __post_init__(self) -> None:
         check_drawing(self.temperature, self.top_p, self.max_new_tokens)
@@ -50,10 +51,17 @@ class Vllm:
             )
 
     def generator(self, policy: Any) -> Engine:
-        """What draws from the policy's folder. ModelError when it has none."""
+        """What draws from the policy's folder. ModelError when it has none, ConfigError for an
+        adapter, which the folder does not hold."""
         if policy.path is None:
             raise ModelError("vLLM reads a model folder or hub id, and this model is none",
                              where="sampler", repair="Set model=hf model.path=...")  # fmt: skip
+        lora = getattr(policy.asked.model, "lora", None)
+        if lora is not None and lora.on:
+            raise ConfigError("vLLM would draw from the model without its adapter",
+                              where="model.lora",
+                              repair="Write sampler=transformers, or merge the adapter into a "
+                              "folder of its own.")  # fmt: skip
         return Engine(self, policy)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bvrank.sampling.chat import Request
+from bvrank.sampling.responses import mended
 
 OURS = ("model", "messages", "n", "stream", "temperature", "top_p", "max_tokens",
         "max_completion_tokens", "stop", "seed")  # fmt: skip
@@ -106,8 +107,8 @@ class Pieces:
         if self.finish_reason in _BROKEN:
             raise Unusable("cut", f"the reply ended with finish_reason={self.finish_reason}")
         return Said(
-            "".join(self.content),
-            "".join(self.reasoning) or None,
+            mended("".join(self.content)),
+            mended("".join(self.reasoning)) or None,
             self.finish_reason,
             _count(self.usage.get("prompt_tokens")),
             _count(self.usage.get("completion_tokens")),

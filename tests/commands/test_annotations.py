@@ -55,6 +55,21 @@ def test_a_bool_is_no_number_and_text_is_none_either(value: Any) -> None:
                 fit(value, hint, "k")
 
 
+@pytest.mark.parametrize(
+    ("value", "hint", "repair"),
+    [
+        ("a", list[str], "Write k=[a]."), ("a", list[Literal["a", "b"]], "Write k=[a]."),
+        (3, tuple[int, ...] | None, "Write k=[3]."), (True, list[bool], "Write k=[true]."),
+        ("a", list[int], ""), (["a"], list[list[str]], ""), ({}, list[dict[str, str]], ""),
+        ("a", int, ""),
+    ],
+)  # fmt: skip
+def test_what_lacks_its_brackets_is_told_with_them(value: Any, hint: Any, repair: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        fit(value, hint, "k")
+    assert caught.value.repair == repair
+
+
 def encodable(text: str) -> bool:
     """pydantic refuses half of a surrogate pair, which no file can hold either."""
     try:

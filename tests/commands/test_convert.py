@@ -151,6 +151,39 @@ def test_a_test_file_that_exists_is_kept_unless_forced(many: dict[str, Any]) -> 
     assert main(many) == 0 and test.read_text() == "mine"  # no share, no second file
 
 
+def test_no_test_file_of_an_earlier_conversion_looks_current(
+    many: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its rows are among the train rows now; it may be another's, so nothing is lost of it."""
+    test = convert.test_path(Path(many["out"]))
+    for number in (1, 2):
+        main({**many, "test_fraction": 0.5, "force": True})
+        before = test.read_bytes()
+        capsys.readouterr()
+        assert main({**many, "force": True}) == 0 and not test.exists()
+        aside = test.with_name(f"out.test.jsonl.old-{number}")
+        assert aside.read_bytes() == before
+        assert capsys.readouterr().err == f"{test}: not of this conversion, is now {aside.name}\n"
+    assert main({**many, "force": True}) == 0 and capsys.readouterr().err == ""
+
+
+def test_a_test_file_that_cannot_be_moved_leaves_all_as_it_was(
+    many: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main({**many, "test_fraction": 0.5})
+    folder = Path(many["out"]).parent
+    before = {p.name: p.read_bytes() for p in folder.iterdir()}
+
+    def full(path: Path, target: Path) -> None:
+        raise OSError(13, "Permission denied")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full)
+        with pytest.raises(RunError, match=r"out\.test\.jsonl: cannot be moved \(Permission"):
+            main({**many, "force": True})
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == before
+
+
 @pytest.mark.parametrize("older", [True, False])
 def test_both_files_are_written_or_none(
     many: dict[str, Any], older: bool, monkeypatch: pytest.MonkeyPatch

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,6 +34,7 @@ MISTAKES = {
     ("optimizer.zzz=1",): "optimizer.zzz: there is no such key. "
     "Known below optimizer: lr, name, options.",
     ("objective=dpo", "objective.alpha=1"): "objective.alpha: there is no such key. "
+    "objective=bvpo has it. "
     "Known below objective: beta, label_smoothing, pairs, sft_weight, view.",
     ("seed=1,2",): "seed: '1,2' names several values. Add -m to run each of them, or quote it if "
     "it is one text: 'seed=\"1,2\"'",
@@ -59,6 +61,61 @@ MISTAKES = {
     ("hydra.searchpath=[pkg://nolab]",): "hydra.searchpath: pkg://nolab cannot be found. Write "
     "file:///folder, or pkg://package.folder of a package that can be imported from here.",
 }
+
+MISPLACED = {
+    ("convert", "from=arc", "list_size=10"): "list_size: there is no such key. "
+    "Did you mean 'from.list_size'?",
+    ("convert", "list_size=10"): "Write e.g. from=arc from.list_size=...: from=arc, "
+    "from=commonsenseqa, from=hotpotqa and 4 others have it.",
+    ("convert", "from=hh", "list_size=10"): "list_size: there is no such key. "
+    "Did you mean 'from.list_size'? from=arc, from=commonsenseqa, from=hotpotqa and 4 others "
+    "have it.",
+    ("convert", "from=arc", "from.min_gap=2"): "from.min_gap: there is no such key. "
+    "from=argilla and from=ultrafeedback have it. Known below from: candidates_in_prompt, "
+    "distractors, list_size, option, seed, template.",
+    ("convert", "from=arc", "from.entities=2"): "from.entities: there is no such key. "
+    "from=redial has it. Known below from: candidates_in_prompt, "
+    "distractors, list_size, option, seed, template.",
+    ("convert", "from=arc", "from.positive=2"): "from.positive: there is no such key. "
+    "Known below from: candidates_in_prompt, distractors, list_size, option, seed, template.",
+    ("sample", "temperature=0.7"): "temperature: there is no such key. "
+    "Did you mean 'sampler.temperature'?",
+    ("sample", "completion_column=x"): "completion_column: there is no such key. "
+    "Did you mean 'sampler.completion_column'? sampler=recorded has it.",
+    ("sample", "sampler=recorded", "mode=x"): "mode: there is no such key. Did you mean 'modes'?",
+    ("sample", "tempalte=x"): "tempalte: there is no such key. Did you mean 'template'?",
+    ("train", "project=x"): "project: there is no such key. Did you mean 'tracker.wandb.project'? "
+    "tracker=wandb has it.",
+    ("sample", "prompts=p.jsonl"): "prompts: there is no option 'p.jsonl'. "
+    "Write prompts=file prompts.path=p.jsonl. Known: arithmetic, file.",
+    ("train", "data=a/my x.jsonl"): "data: there is no option 'a/my x.jsonl'. "
+    "Write data=lists 'data.path=a/my x.jsonl' or data=pairs 'data.path=a/my x.jsonl'. "
+    "Known: arithmetic, lists, mix, mix_arithmetic, pairs.",
+    ("train", "model=Qwen/Qwen3-0.6B"): "model: there is no option 'Qwen/Qwen3-0.6B'. "
+    "Write model=hf model.path=Qwen/Qwen3-0.6B. Known: hf, scratch, tiny.",
+    ("train", "engine=a.yaml"): "engine: there is no option 'a.yaml'. "
+    "Known: local, zero0, zero1, zero2, zero3.",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("args", MISPLACED, ids=" ".join)
+def test_what_stands_in_the_wrong_place_is_told_the_right_one(
+    bvrank: Line, args: tuple[str, ...]
+) -> None:
+    command, *words = args
+    more = ["path=a", "out=b.jsonl"] if command == "convert" else []
+    done = bvrank(command, *words, *more)
+    assert (done.code, done.out) == (2, "") and done.err.endswith(f"{MISPLACED[args]}\n")
+    assert done.err.count("\n") == 1
+
+
+def test_a_folder_that_is_there_is_a_path_whatever_its_name(
+    bvrank: Line, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "data.path=mine" not in bvrank("train", "data=mine").err
+    (tmp_path / "mine").mkdir()
+    assert "Write data=lists data.path=mine or data=pairs" in bvrank("train", "data=mine").err
 
 
 @pytest.mark.parametrize("args", MISTAKES, ids=" ".join)
@@ -125,5 +182,7 @@ def test_nearest_looks_beside_then_elsewhere_then_lists() -> None:
     assert nearest("c.size", known) == "Did you mean 'a.size'?"
     assert nearest("b.size", known) == "Known below b: width."
     assert nearest("width", known) == "Did you mean 'b.width'?"
+    assert nearest("rated", ["rates", "rate_of", "a.rated"]) == "Did you mean 'rates'?"
+    assert nearest("rated", ["retro", "a.rated"]) == "Did you mean 'a.rated'?"
     assert nearest("a.zzz", known) == "Known below a: rate, size."
     assert nearest("zzz", known) == "Known: a, b."

@@ -80,7 +80,8 @@ def test_how_a_server_is_asked_decides_nothing() -> None:
     how = {"concurrency", "requests_per_minute", "tokens_per_minute", "timeout", "retries",
            "api_key_env", "stream", "backoff.initial", "backoff.maximum",
            "backoff.patience"}  # fmt: skip
-    assert gone == {"sampler.max_failed", *(f"{g}.server.{k}" for g in ("sampler", "reward")
+    assert gone == {"sampler.max_failed", "reward.max_failed",
+                    *(f"{g}.server.{k}" for g in ("sampler", "reward")
                                             for k in how)}  # fmt: skip
     assert not {"model", "template", "precision", "device", "check"} & {*in_force(config(), False)}
     assert in_force(config(), True) == config()

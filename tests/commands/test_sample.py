@@ -155,29 +155,6 @@ def test_another_reward_takes_the_scores_that_are_its_own(
     assert (other / scores).read_bytes() == (first / scores).read_bytes()
 
 
-def test_an_edited_reward_is_another_folder(
-    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "mylab.py").write_text(
-        "def score(rows):\n    return [len(r['answer']) for r in rows]"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    own = (*words, "reward=python", "reward.function=mylab.score", "trusted=[mylab]")
-    before = sample.request(config(own))
-    (tmp_path / "mylab.py").write_text("def score(rows):\n    return [1.0 for r in rows]")
-    assert sample.request(config(own)).folder != before.folder
-
-
-def test_a_server_asked_more_patiently_is_the_same_folder() -> None:
-    served = ("sampler=openai", "sampler.server.model=m")
-    names = {
-        word: sample.request(config((*served, *word))).name
-        for word in [(), ("sampler.server.timeout=9",), ("sampler.max_failed=0.5",),
-                     ("sampler.temperature=0.1",)]
-    }  # fmt: skip
-    assert len(set(names.values())) == 2 and names[()] != names["sampler.temperature=0.1",]
-
-
 def test_a_finished_folder_that_lost_a_file_makes_it_again(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -269,22 +246,6 @@ def test_a_dry_run_writes_nothing(
         assert part in told
 
 
-@pytest.mark.parametrize(
-    ("word", "said"),
-    [("n=1", "n: must be at least 2"), ("modes=[]", "modes: must name"),
-     ("modes=[thinking,thinking]", "modes: must name"), ("formats=[csv]", "formats"),
-     ("select.margin=-1", "select.margin: must be at least 0"), ("check.rows=-1", "check.rows"),
-     ("sampler.temperature=0", "sampler.temperature: 0 draws the same response 4 times"),
-     ("sampler.top_p=0", "sampler.top_p: must lie in"), ("outputs=''", "outputs: must name"),
-     ("prompts.problems=0", "prompts.problems: must be at least 1"),
-     ("reward=recorded", r"reward: wants responses that bring a score.*score_column=")],
-)  # fmt: skip
-def test_settings_that_cannot_be(words: tuple[str, ...], word: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        sample.main(config(words, word))
-    assert not Path(config(words)["outputs"]).exists()
-
-
 def test_prompts_that_cannot_be_answered_are_listed(words: tuple[str, ...], tmp_path: Path) -> None:
     rows = [{"prompt": f"{n}+1=?", "gold": str(n + 1)} for n in range(5)]
     rows.append({"prompt": "<|im_end|>", "gold": "1"})
@@ -296,6 +257,21 @@ def test_prompts_that_cannot_be_answered_are_listed(words: tuple[str, ...], tmp_
         run(asked)
     (refused,) = (run(asked, "max_refused=0.2") / "refused.jsonl").read_text().splitlines()
     assert json.loads(refused)["where"] == "prompts.jsonl:6"
+
+
+def test_a_repeated_prompt_is_a_fault_where_its_gold_answer_is_another(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    rows = [{"prompt": f"{n}+1=?", "gold": str(n + 1)} for n in (0, 1, 2, 0)]
+    path = tmp_path / "prompts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = (*[w for w in words if not w.startswith("prompts.")], "prompts=file",
+             f"prompts.path={path}", "prompts.gold_column=gold", "max_refused=0")  # fmt: skip
+    run(asked)
+    rows[-1]["gold"] = "7"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=r"25\.0% of .*conflicting_gold 1.*another gold answer"):
+        run(asked)
 
 
 def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
@@ -314,18 +290,6 @@ def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "| left out: thinking never closed | 1 |" in card
     assert "1 (12.5 %) of the Thinking responses ran out of tokens" in card
-
-
-def test_recorded_responses_want_a_file() -> None:
-    with pytest.raises(ConfigError, match=r"sampler.path: needs the file.* prompts=file prompts"):
-        sample.main(frozen(composed("sample", ("sampler=recorded",))))
-
-
-def test_recorded_responses_are_of_one_mode(tmp_path: Path) -> None:
-    words = ("prompts=file", "prompts.path=x.jsonl", "sampler=recorded", "sampler.score_column=s",
-             "reward=recorded", f"outputs={tmp_path}")  # fmt: skip
-    with pytest.raises(ConfigError, match=r"modes: .* of one mode.* Write modes=\[thinking\]\."):
-        sample.main(config(words))
 
 
 def test_ranks_meet_between_any_two_stages(

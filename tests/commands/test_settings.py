@@ -90,7 +90,7 @@ def test_the_schema_is_the_file_and_the_file_is_the_schema() -> None:
         ),
         ("name=..", "name: must be one folder's name, got '..'. The folder above it is `outputs`."),
         ("outputs=''", "outputs: must name a folder"),
-        ("trusted=a", "trusted: must be a list (each text), got 'a'"),
+        ("trusted=a", "trusted: must be a list (each text), got 'a'. Write trusted=[a]."),
         ("~steps", "steps: needs a value. Add steps=... to the command."),
         ("micro_tokens=0", "micro_tokens: must be at least 1, got 0"),
         ("+micros=1", "micros: there is no such key. Did you mean 'micro' or 'micro_tokens'?"),

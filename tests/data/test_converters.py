@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from bvrank.data.pairs import Pairs
 from bvrank.errors import ConfigError
 from bvrank.records import Example, Refused
 from tests.commands.line import ROOT
-from tests.data.converters.raw import raw
+from tests.data.converters.raw import raw, talk
 
 NAMES = sorted(p.stem for p in (ROOT / "conf" / "from").glob("*.yaml"))
 LISTS = ("arc", "commonsenseqa", "hotpotqa", "musique", "inspired", "redial", "letor")
@@ -168,6 +169,37 @@ def test_test_rows_share_nothing_with_train_rows(name: str) -> None:
     again = Path("out.test.jsonl").read_text().splitlines()
     assert {json.loads(line)["prompt"] if isinstance(json.loads(line)["prompt"], str) else line
             for line in again} != {json.dumps(r) for r in sides[1]}  # fmt: skip
+
+
+def dialogue(name: str, number: int, turns: int) -> dict[str, Any]:
+    """A raw pair whose prompt is the beginning of dialogue `number`."""
+    told = talk(*[f"said {number} {i}" for i in range(turns)])
+    yes, no = ({"role": "assistant", "content": text} for text in ("yes", "no"))
+    text = "".join(
+        f"\n\n{'Human' if m['role'] == 'user' else 'Assistant'}: {m['content']}" for m in told
+    )
+    rows: dict[str, dict[str, Any]] = {
+        "hh": {"chosen": f"{text}\n\nAssistant: y", "rejected": f"{text}\n\nAssistant: n"},
+        "trl": {"chosen": [*told, yes], "rejected": [*told, no]},
+        "llamafactory": {"messages": told, "chosen": yes, "rejected": no},
+        "openai": {"input": {"messages": told}, "preferred_output": [yes],
+                   "non_preferred_output": [no]},
+        "argilla": {"chosen": [*told, yes], "rejected": [*told, no]},
+    }  # fmt: skip
+    return rows[name]
+
+
+@pytest.mark.parametrize("name", ["hh", "trl", "llamafactory", "openai", "argilla"])
+def test_a_dialogue_stands_on_one_side_however_far_a_row_goes(name: str) -> None:
+    rows = [dialogue(name, number, turns) for number in range(6) for turns in (1, 3, 5)]
+    for seed in range(4):
+        Path("raw.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        assert main(config(name) | {"test_fraction": 0.5, "seed": seed}) == 0
+        train, test = (
+            {re.findall(r"said \d", line)[0] for line in Path(p).read_text().splitlines()}
+            for p in ("out.jsonl", "out.test.jsonl")
+        )
+        assert len(train) == len(test) == 3 and not train & test
 
 
 JUNK = st.recursive(

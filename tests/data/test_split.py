@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bvrank.data.split import Found, _hash, divided, prompt_key
+from bvrank.data.split import Found, _hash, divided, opening_key, prompt_key
 from bvrank.errors import DataError
 from bvrank.records import Candidate, Example, Message, Refused
 
@@ -122,3 +122,15 @@ def test_what_is_held_out_by_a_file_comes_with_it() -> None:
 def test_nothing_is_held_out_unless_asked() -> None:
     rows = [row(0, "p"), row(1, "p")]
     assert held_out_split(rows, 0.0, 0) == (rows, [])
+
+
+def test_a_dialogue_has_one_opening_however_far_it_goes() -> None:
+    def opening(*turns: tuple[str, str]) -> str:
+        prompt = tuple(Message(role, said) for role, said in turns)  # type: ignore[arg-type]
+        return opening_key(Example("a:1", prompt, (Candidate("x"), Candidate("y"))))
+
+    first, answer = ("user", "Why  so?"), ("assistant", "b")
+    one = opening(first)
+    assert one == opening(("system", "s"), ("user", "why so?"), answer, ("user", "c"))
+    assert one == opening(answer, first) == opening(first, answer, ("user", "other"))
+    assert one != opening(("user", "c"), answer, first)

@@ -20,6 +20,7 @@ def test_right_is_one_and_wrong_is_zero() -> None:
 
 def test_without_a_gold_there_is_no_score() -> None:
     assert [*Arithmetic().scores([Asked("a", (), "1")])] == [Scored("a", None, "no_gold")]
+    assert Arithmetic().needs_gold
 
 
 def test_answers_are_read_one_by_one() -> None:

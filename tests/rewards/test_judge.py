@@ -13,11 +13,14 @@ import yaml
 pytest.importorskip("openai")
 
 from bvrank.commands.build import build
-from bvrank.errors import ConfigError
+from bvrank.errors import ConfigError, RunError
+from bvrank.ranks import Ranks
 from bvrank.records import Asked, Message, Scored
 from bvrank.rewards.judge import Judge
+from bvrank.sampling import pipeline
 from bvrank.sampling.chat import Decoding, Failure, Reply, Request
 from bvrank.sampling.openai import Server
+from bvrank.sampling.responses import Log, Made, Prompt
 from tests.commands.line import ROOT
 from tests.servers import chatting, healthy
 
@@ -81,10 +84,56 @@ def test_a_verdict_that_was_cut_off_does_not_count(said: dict[str, Any]) -> None
 def test_several_judgements_are_averaged_over_those_that_count(said: dict[str, Any]) -> None:
     said |= {"r0#0": "Rating: [[4]]", "r0#1": "Rating: [[8]]", "r0#2": "hm"}
     said |= {f"r1#{i}": Failure(f"r1#{i}", "timeout", "late", 3) for i in range(3)}
-    found = scores(judge(samples=3))
+    found = scores(judge(samples=3, max_failed=0.4))
     assert found["r0"].score == 6.0 and found["r0"].details == {"judgments": 2.0, "spread": 2.0}
     assert (found["r1"].score, found["r1"].reason) == (None, "judge_timeout")
     assert found["r2"].details["judgments"] == 3.0 and len(said["asked"]) == 9
+
+
+def lost(key: str, reason: str = "timeout") -> Failure:
+    return Failure(key, reason, "late", 3)
+
+
+def test_answers_that_nobody_judged_have_no_score_when_they_are_too_many(
+    said: dict[str, Any],
+) -> None:
+    """The others are told first, so that they are kept."""
+    said |= {"r0#0": lost("r0#0"), "r1#0": lost("r1#0", "server_error")}
+    found: list[Scored] = []
+    told = r"reward: 2 verdicts .*timeout 1, server_error 1.*late.*kept.*reward\.max_failed"
+    with pytest.raises(RunError, match=f"(?s){told}"):
+        for one in judge(max_failed=0.6).scores(ROWS):
+            found.append(one)
+    assert [(s.key, s.score) for s in found] == [("r2", 5.0)]
+    assert scores(judge(max_failed=0.7))["r1"].reason == "judge_server_error"
+
+
+def test_a_verdict_that_stayed_away_may_be_the_one_that_counts(said: dict[str, Any]) -> None:
+    """Beside an unreadable one it is asked for again; beside a rating it is not needed."""
+    said |= {"r0#0": "hm", "r0#1": lost("r0#1"), "r1#0": "Rating: [[4]]", "r1#1": lost("r1#1")}
+    with pytest.raises(RunError, match="1 verdict did not come"):
+        scores(judge(samples=2, max_failed=0.0))
+    assert scores(judge(samples=2, max_failed=0.5))["r1"].score == 4.0
+
+
+@pytest.mark.parametrize("reason", ["refused", "content_filter"])
+def test_what_the_judge_refuses_would_be_refused_again(said: dict[str, Any], reason: str) -> None:
+    said["r0#0"] = lost("r0#0", reason)
+    found = scores(judge(max_failed=0.0))
+    assert (found["r0"].score, found["r0"].reason) == (None, f"judge_{reason}")
+
+
+def test_one_of_several_processes_has_its_part_of_the_limits() -> None:
+    server = Server(model="m", concurrency=5, requests_per_minute=60.0)
+    whole = judge(server=server)
+    part = whole.shared(2)
+    assert (part.server.concurrency, part.server.requests_per_minute) == (2, 30.0)
+    assert part.server.tokens_per_minute is None and whole.shared(9).server.concurrency == 1
+    assert part.identity == whole.identity and whole.shared(1) == whole
+
+
+def test_it_needs_a_gold_that_it_is_shown() -> None:
+    assert judge(prompt="{prompt}{answer}{gold}").needs_gold and not judge().needs_gold
 
 
 def test_the_question_is_filled_in_once(said: dict[str, Any]) -> None:
@@ -108,6 +157,7 @@ def test_settings_that_cannot_be() -> None:
         ({"prompt": "{prompt}"}, r"prompt: has no \{answer\}"),
         ({"rating": "("}, "rating: is no regular expression"),
         ({"rating": r"\d"}, "rating: has 0 groups"), ({"samples": 0}, "samples: must be at least"),
+        ({"max_failed": 1.1}, r"max_failed: must lie in \[0, 1\]"),
         ({"lowest": 10.0}, "highest: must be greater than lowest"),
     ]  # fmt: skip
     for keys, message in wrong:
@@ -124,7 +174,7 @@ def test_the_identity_is_that_of_the_verdict_and_holds_no_secret() -> None:
     found = [judge(**k).identity for k in keys]
     assert len(set(found)) == len(keys) and not any("hidden" in i for i in found)
     keyed = Server(model="m", api_key_env="MY_KEY", concurrency=3)
-    assert judge(server=keyed).identity == found[0]
+    assert judge(server=keyed, max_failed=0.5).identity == found[0]
 
 
 def test_over_a_real_connection(monkeypatch: pytest.MonkeyPatch, capfd: Any) -> None:
@@ -148,3 +198,26 @@ def test_every_key_of_the_server_stands_in_the_config() -> None:
     own = {"thinking_body", "nothinking_body"}  # a judge has one mode
     assert set(node["server"]) == set(Server.__dataclass_fields__) - own
     assert set(node["decoding"]) == set(Decoding.__dataclass_fields__)
+
+
+def test_the_limits_of_a_judges_server_are_those_of_all_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Server] = []
+
+    def complete(server: Server, requests: Any) -> Iterator[Any]:
+        list(requests)
+        seen.append(server)
+        yield from ()
+
+    class Two(Ranks):
+        def gather(self, value: Any) -> list[Any]:
+            return [value]
+
+    monkeypatch.setattr("bvrank.rewards.judge.complete", complete)
+    with Log(tmp_path / "responses-00000.jsonl") as log:
+        log.add([Made("thinking", 0, c, None, f"a{c}") for c in range(4)])
+    judge = Judge(Server("m", concurrency=9, requests_per_minute=30.0), "{prompt}{answer}", "(x)")
+    made = pipeline.responses_of(tmp_path)
+    pipeline.score(tmp_path, [Prompt(0, "w", ())], made, judge, Two(1, 2))
+    assert (seen[0].concurrency, seen[0].requests_per_minute) == (4, 15.0)

@@ -102,6 +102,19 @@ def test_the_identity_follows_the_function(mylab: Path) -> None:
     assert Python(len).identity.startswith("python builtins.len ")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("function", [
+    lambda: [], lambda rows, more: [], lambda *, rows: [], object, Asked,
+])  # fmt: skip
+def test_what_cannot_take_rows_is_refused_before_it_is_called(function: Any) -> None:
+    with pytest.raises(ConfigError, match=r"^function: .* cannot be called with a list of rows"):
+        Python(function)
+
+
+def test_rows_may_be_all_that_it_needs() -> None:
+    for function in (lengths, len, lambda rows, scale=2: [], lambda *rows: [], list):
+        Python(function)  # type: ignore[arg-type]
+
+
 def test_a_batch_has_rows() -> None:
     with pytest.raises(ConfigError, match="batch: must be at least 1"):
         Python(lengths, batch=0)

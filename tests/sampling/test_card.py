@@ -23,7 +23,7 @@ def facts(**more: Any) -> Facts:
     bare = ModeCount(100, 0, 30, Counter(thought=2), Counter(), 2, Counter(tie=1), [5] * 99, [], 2)
     counts: dict[Mode, ModeCount] = {"thinking": thinking, "nothinking": bare}
     refused = Counter(too_long=2, duplicate_prompt=1)
-    given = {"prompts": 15, "refused": refused, "counts": counts, "tally": tally,
+    given = {"prompts": 15, "n": 6, "refused": refused, "counts": counts, "tally": tally,
              "agreement": Agreement(7, 1, 3, 2e-6),
              "settings": [("reward", "Model, path a|b")]}  # fmt: skip
     return Facts(**(given | more))
@@ -43,6 +43,13 @@ def test_every_count_has_a_line() -> None:
     assert lines["no pair: equal scores"] == ["10", "1"]
     assert lines["no pair: fewer than two to compare"] == ["3", "0"]
     assert lines["pairs"] == ["2", "2"]
+
+
+def test_responses_that_are_not_there_are_told() -> None:
+    told = list(remarks(facts(n=7)))
+    assert told[0] == "5 of 105 Thinking responses (n=7 to each prompt) are not there."
+    assert any("5 of 105 NoThinking responses" in line for line in told)
+    assert not any("are not there" in line for line in remarks(facts()))
 
 
 def test_what_biases_the_pairs_is_remarked_on() -> None:

@@ -61,6 +61,36 @@ def test_a_prompt_counts_once_and_the_rows_are_numbered_without_gaps(tmp_path: P
     assert len(said(File(path, limit=1))) == 1
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "reason"),
+    [
+        ("7", "8", "conflicting_gold"), ("7", "7", "duplicate_prompt"),
+        (7, "7.0", "duplicate_prompt"),
+        ("1,234", "1234", "duplicate_prompt"), ("1, 2", "12", "conflicting_gold"),
+        ("long way\n#### 18", "short\n#### 18", "duplicate_prompt"),
+        ("same\n#### 18", "same\n#### 81", "conflicting_gold"),
+        ("so \\boxed{\\frac{1}{2}}.", "or $\\boxed{\\frac{1}{2}}$", "duplicate_prompt"),
+        ("so \\boxed{\\frac{1}{2}}", "so \\boxed{\\frac{1}{3}}", "conflicting_gold"),
+        ("\\boxed{1", "\\boxed{2", "conflicting_gold"), ("Paris", "paris", "conflicting_gold"),
+    ],
+)  # fmt: skip
+def test_a_prompt_with_another_gold_answer_is_told_apart_from_one_that_is_repeated(
+    one: Any, other: Any, reason: str, tmp_path: Path
+) -> None:
+    rows = [{"prompt": "a", "x": x} for x in (one, other)]
+    found = list(File(file(tmp_path, *rows), gold_column="x").prompts())
+    first, second = found
+    assert isinstance(first, Prompt) and first.gold == str(one)
+    assert isinstance(second, Refused) and second.reason == reason
+    if reason == "conflicting_gold":
+        assert second.detail == "said before with another gold answer, prompts.jsonl:1"
+    else:
+        assert second.detail == "stands in an earlier row, prompts.jsonl:1"
+    assert [r.reason for r in File(file(tmp_path, *rows)).prompts() if isinstance(r, Refused)] == [
+        "duplicate_prompt"
+    ]  # where no column is gold there is nothing to contradict
+
+
 def test_a_system_prompt_is_put_before_rows_that_bring_none(tmp_path: Path) -> None:
     own = [{"role": "system", "content": "own"}, {"role": "user", "content": "b"}]
     path = file(tmp_path, {"prompt": "a"}, {"prompt": own})

@@ -27,6 +27,22 @@ def test_what_was_added_is_found_by_its_key(tmp_path: Path) -> None:
     assert len(shelf) == 3 and ("nothinking", 0, 0) not in shelf and given[2].key in shelf
 
 
+def test_half_a_surrogate_pair_is_replaced_and_lines_agree(tmp_path: Path) -> None:
+    """Text, reasons and what failed are read back as they were written, and only once replaced."""
+    path = tmp_path / "a.jsonl"
+    given = [Made("thinking", 0, 0, "\ud83d\ude00", "a\ud800b\udc00"), made(1, detail="\udfff"),
+             made(2)]  # fmt: skip
+    with Log(path) as log:
+        log.add(given)
+        log.add([made(3)])
+    found = list(Shelf([path], Made).get([*(g.key for g in given), made(3).key]))
+    assert (found[0].think, found[0].answer) == ("\U0001f600", "a\ufffdb\ufffd")
+    assert found[1].detail == "\ufffd" and found[2:] == [made(2), made(3)]
+    with Log(tmp_path / "b.jsonl") as log:
+        log.add(found)
+    assert (tmp_path / "b.jsonl").read_bytes() == path.read_bytes()
+
+
 def test_thinking_comes_before_nothinking(tmp_path: Path) -> None:
     with Log(tmp_path / "a.jsonl") as log:
         log.add([Made("nothinking", 0, 0), Made("thinking", 9, 0)])

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import random
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from bvrank.commands import sample
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import ConfigError, RunError
 from bvrank.records import Mode
+from bvrank.rewards.python import Python
 from bvrank.sampling import pipeline
+from bvrank.sampling.chat import Failure, Reply, Request
 from bvrank.sampling.local import Work
 from bvrank.sampling.openai import Server
 from bvrank.sampling.pacing import Backoff
@@ -130,7 +133,6 @@ def test_a_few_that_stay_away_are_counted(tmp_path: Path) -> None:
         ((None, "never closed", "length"), True, ("never closed", None, False, "length")),
         (("cut off", "", "length"), False, ("cut off", None, False, "length")),
         ((None, "b", "content_filter"), False, (None, "b", True, "content_filter")),
-        ((None, "b", "tool_calls"), False, (None, "b", True, "failed")),
     ],
 )  # fmt: skip
 def test_what_servers_make_of_thoughts(said: Any, opened: bool, expected: Any) -> None:
@@ -149,6 +151,65 @@ def heard(said: Any, opened: bool, mode: Mode) -> Any:
         server.said = lambda body: said
         ((m,), _) = served(server, opened=opened).responses(work, mode, (), 0, 1)
     return m.think, m.answer, m.closed, m.end
+
+
+@pytest.mark.parametrize(("finish", "reason"), [("tool_calls", "ended 1"), (None, "cut 1")])
+def test_an_end_that_is_none_of_a_response_is_no_response(
+    finish: Any, reason: str, tmp_path: Path
+) -> None:
+    """It is told, counts as one that stayed away, and is asked for again."""
+    odd = PROMPTS[0].messages[0].content
+    work = Work(PROMPTS, ("thinking",), 1, 0)
+    with chatting() as server:
+        server.said = lambda body: (
+            None, "b", finish if body["messages"][-1]["content"] == odd else "stop"
+        )  # fmt: skip
+        how = {"server": {"retries": 0}}
+        with pytest.raises(RunError, match=rf"1 thinking response did .*{reason}.*finish_reason"):
+            pipeline.generate(tmp_path, work, served(server, max_failed=0.09, **how))
+        assert [m.row for m in made(tmp_path)] == list(range(1, 10))
+        pipeline.generate(tmp_path, work, served(server, max_failed=0.1, **how))
+    assert (made(tmp_path)[0].end, made(tmp_path)[0].answer) == ("failed", None)
+    assert "finish_reason" in made(tmp_path)[0].detail
+
+
+def test_ranks_share_the_limits_and_what_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 10 prompts rank 0 of 3 has four, so 12 responses, of which a quarter may be missing."""
+    limits: list[Server] = []
+
+    def complete(server: Server, requests: Iterable[Request]) -> Iterator[Failure | Reply]:
+        limits.append(server)
+        for number, r in enumerate(requests):
+            yield (Failure(r.key, "cut", "gone", 1) if number < missing else
+                   Reply(r.key, "a", None, "stop", 1, 1, "m", None, 1, 0.1))  # fmt: skip
+
+    monkeypatch.setattr("bvrank.sampling.served.complete", complete)
+    server = Server("m", concurrency=8, requests_per_minute=60.0, tokens_per_minute=90.0)
+    how = Served(server, max_failed=0.25)
+    for rank, asked in ((0, 12), (1, 9), (2, 9)):
+        missing = asked // 4
+        found = list(how.responses(WORK, "thinking", (), rank, 3))
+        assert [len(found), len(found[-1])] == [asked - missing + 1, missing]
+        missing += 1
+        with pytest.raises(RunError, match=f"{missing} thinking responses did not come"):
+            list(how.responses(WORK, "thinking", (), rank, 3))
+    told = {(s.concurrency, s.requests_per_minute, s.tokens_per_minute) for s in limits}
+    assert told == {(2, 20.0, 30.0)}
+    missing = 0
+    list(how.responses(WORK, "thinking", (), 0, 1))
+    assert limits[-1] == server
+
+
+def test_half_a_surrogate_pair_ends_no_run_and_is_scored(tmp_path: Path) -> None:
+    work = Work(PROMPTS[:3], MODES, 2, 0)
+    with chatting() as server:
+        server.said = lambda body: ("t\ud800", "a\udc00", "stop")
+        pipeline.generate(tmp_path, work, served(server))
+    reward = Python(lambda rows: [float(r["answer"].strip() == "a\ufffd") for r in rows])
+    pipeline.score(tmp_path, work.prompts, pipeline.responses_of(tmp_path), reward)
+    scores = pipeline.scores_of(tmp_path, reward)
+    assert [m.think for m in made(tmp_path)] == ["t\ufffd"] * 12
+    assert [s.score for s in scores.get(scores.ordered())] == [1.0] * 12
 
 
 def test_limits_say_how_long_it_takes_at_least() -> None:

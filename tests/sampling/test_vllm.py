@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 import pytest
 
 from bvrank.errors import ConfigError, ModelError
+from bvrank.models.hf import HF
+from bvrank.models.lora import LoRA
 from bvrank.sampling.local import Work
 from bvrank.sampling.prompts import Arithmetic
 from bvrank.sampling.responses import MODES, Made, Prompt
@@ -19,7 +21,7 @@ from tests.sampling.saying import TEMPLATE, TOKENIZER
 
 PROMPTS = [p for p in Arithmetic(5, 0).prompts() if isinstance(p, Prompt)]
 POLICY = SimpleNamespace(path="some-model", revision=None, template=TEMPLATE, positions=1000,
-                         narrow=True)  # fmt: skip
+                         narrow=True, asked=SimpleNamespace(model=HF("some-model")))  # fmt: skip
 
 
 class Stand:
@@ -93,6 +95,14 @@ def test_what_is_known_is_not_asked_for_and_ranks_share(stand: type[Stand]) -> N
 def test_a_model_that_is_made_has_no_folder(stand: type[Stand]) -> None:
     with pytest.raises(ModelError, match="model=hf"):
         Vllm().generator(SimpleNamespace(path=None))
+
+
+def test_an_adapter_is_refused(stand: type[Stand]) -> None:
+    for lora in (LoRA(r=2), LoRA(r=1, alpha=2.0)):
+        policy = SimpleNamespace(path="p", asked=SimpleNamespace(model=HF("p", lora=lora)))
+        with pytest.raises(ConfigError, match=r"^model\.lora: .*without its adapter.*transformers"):
+            Vllm().generator(policy)
+    assert Vllm.one_process
 
 
 @pytest.mark.parametrize(("name", "value"), [("requests", 0), ("tensor_parallel", 0),

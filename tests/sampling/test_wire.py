@@ -46,6 +46,15 @@ def reply(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
     return {"choices": [{"message": message, "finish_reason": finish}], **more}
 
 
+def test_half_a_surrogate_pair_is_replaced_and_halves_in_two_chunks_are_one() -> None:
+    pieces = Pieces()
+    for part in ("a\ud83d", "\ude00b\ud800", "c"):
+        pieces.add({"choices": [{"delta": {"content": part, "reasoning": part}}]})
+    pieces.add({"choices": [{"delta": {}, "finish_reason": "stop"}]})
+    assert pieces.said().content == pieces.said().reasoning == "a\U0001f600b\ufffdc"
+    assert whole(reply({"content": "\udc00"})).content == "\ufffd"
+
+
 def test_a_whole_reply() -> None:
     said = whole(reply({"content": "42", "reasoning": "hm"}, model="m-1",
                        usage={"prompt_tokens": 3, "completion_tokens": 5}))  # fmt: skip

@@ -10,6 +10,7 @@ on real graded judgments; a language model learns to read the features, not to s
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from bvrank.records import Refused
 
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _LINE = re.compile(rf"^(-?\d+)\s+qid:(\S+)((?:\s+\d+:{_NUMBER})*)$")
+_QUERY = re.compile(r"\s*-?\d+\s+qid:([^\s#]+)")
 _DOCID = re.compile(r"docid\s*=\s*(\S+)")
 
 
@@ -54,23 +56,22 @@ class LETOR(Listwise):
         check_template("feature", self.feature, "{value}")
 
     def read(self, path: str | Path) -> Iterator[tuple[str, Any]]:
-        """Queries with their documents, each at the line where it begins."""
-        queries: dict[str, tuple[str, list[tuple[int, str, str]]]] = {}
+        """Queries with their documents, each at the line where it begins, as soon as its last line
+        is read: documents of one query need not stand together, but where they do no more than one
+        query is held."""
+        left = Counter(found[1] for _, line in read_lines(path) if (found := _QUERY.match(line)))
+        unread: dict[str, tuple[str, list[tuple[int, str, str]]]] = {}
         for where, line in read_lines(path):
             if line.lstrip().startswith("#"):
                 continue
-            body, _, comment = line.partition("#")
-            found = _LINE.match(body.strip())
-            if not found:
-                raise DataError(
-                    "is no libsvm row with a query", where=where,
-                    repair="A row is: grade qid:QUERY 1:VALUE 2:VALUE ... #comment",
-                )  # fmt: skip
-            docid = _DOCID.search(comment)
-            document = (int(found[1]), found[3], docid[1] if docid else "")
-            queries.setdefault(found[2], (where, []))[1].append(document)
-        for query, (where, documents) in queries.items():
-            yield where, {"query": query, "documents": documents}
+            query, document = _document(where, line)
+            unread.setdefault(query, (where, []))[1].append(document)
+            left[query] -= 1
+            if not left[query]:
+                begun, documents = unread.pop(query)
+                yield begun, {"query": query, "documents": documents}
+        if unread:
+            raise DataError("changed while it was read", where=str(path), repair="Read it again.")
 
     def convert(self, where: str, row: Mapping[str, Any]) -> list[Draft | Refused]:
         """The draft of one query. Documents that look the same are one, graded as the best is."""
@@ -101,6 +102,19 @@ class LETOR(Listwise):
                 shown.append(filled(self.feature, number=number, value=_short(value)))
         features = " ".join(shown)
         return filled(self.document, docid=docid, features=features).strip() or "-"
+
+
+def _document(where: str, line: str) -> tuple[str, tuple[int, str, str]]:
+    """The query of a line, and its document: grade, features and name."""
+    body, _, comment = line.partition("#")
+    found = _LINE.match(body.strip())
+    if not found:
+        raise DataError(
+            "is no libsvm row with a query", where=where,
+            repair="A row is: grade qid:QUERY 1:VALUE 2:VALUE ... #comment",
+        )  # fmt: skip
+    docid = _DOCID.search(comment)
+    return found[2], (int(found[1]), found[3], docid[1] if docid else "")
 
 
 def _short(value: str) -> str:

@@ -10,7 +10,7 @@ from bvrank.data.converters import Draft
 from bvrank.data.grouping import dice
 from bvrank.data.refusals import NO_PREFERENCE, WEAK, Unfit
 from bvrank.data.sides import Columns, Turns, read_pair
-from bvrank.data.split import prompt_key
+from bvrank.data.split import opening_key
 from bvrank.data.turns import HUMAN
 from bvrank.data.views import pair
 from bvrank.errors import ConfigError
@@ -21,11 +21,11 @@ PAIR = Columns()
 
 
 def drafted(where: str, prompt: Turns, chosen: Any, rejected: Any, group: str = "") -> Draft:
-    """The draft of a pair whose sides are texts, messages or {think, answer}. Unfit when it could
-    not be read again."""
+    """The draft of a pair whose sides are texts, messages or {think, answer}; all pairs of one
+    dialogue share a key. Unfit when it could not be read again."""
     row = {"prompt": written_prompt(prompt), "chosen": chosen, "rejected": rejected}
     example = pair(where, *read_pair(row, "prompt", PAIR), FULL)
-    keys = (f"text|{prompt_key(example)}",)
+    keys = (f"text|{opening_key(example)}",)
     if not group:
         return Draft(where, keys, row)
     return Draft(where, (*keys, f"group|{group}"), row | {"group": group})

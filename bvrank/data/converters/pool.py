@@ -82,14 +82,13 @@ class Pool:
                 yield bisect(self._upto, dice.random() * self._upto[-1])
             yield from sorted(range(len(self.keys)), key=lambda i: -self.counts[i])
         if how == "bm25":
-            yield from self._nearest(query)
+            yield from self._nearest(query, count + barred + 1)  # `draw` looks one further
         # Among this many different ones enough are neither barred nor drawn before.
         yield from dice.sample(range(len(self.keys)), min(len(self.keys), 2 * count + barred))
 
-    def _nearest(self, query: str) -> list[int]:
-        """The texts that share a word with the query, best first."""
+    def _nearest(self, query: str, count: int) -> list[int]:
+        """Up to `count` texts that share a word with the query, best first."""
         import bm25s
-        import numpy as np
 
         words = _words([query])[0]
         if self._index is None and self.keys:
@@ -99,9 +98,22 @@ class Pool:
                 self._index.index(documents, show_progress=False)
         if self._index is None or not words:
             return []
-        scores = self._index.get_scores(words)
-        best = np.argsort(-scores, kind="stable")
-        return [int(i) for i in best[: int((scores > 0).sum())]]
+        return best(self._index.get_scores(words), count)
+
+
+def best(scores: Any, count: int) -> list[int]:
+    """The places of the `count` (1 or more) highest scores above 0, falling; of equal ones the
+    first."""
+    import numpy as np
+
+    found = np.flatnonzero(scores > 0)
+    if len(found) > count:
+        # How a partition leaves equal scores is not said anywhere: only the value it finds counts.
+        least = np.partition(scores[found], -count)[-count]
+        above = found[scores[found] > least]
+        found = np.concatenate([above, found[scores[found] == least][: count - len(above)]])
+    order: list[int] = found[np.lexsort((found, -scores[found]))].tolist()
+    return order
 
 
 def _words(texts: list[str]) -> list[list[str]]:

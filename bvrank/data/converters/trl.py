@@ -22,6 +22,21 @@ from bvrank.data.refusals import Unfit
 from bvrank.data.turns import HUMAN, text
 from bvrank.records import Refused
 
+# Columns of others, and the converter that reads rows of them.
+OTHERS = (
+    (("instruction", "chosen", "rejected"), "llamafactory"),
+    (("conversations", "chosen", "rejected"), "llamafactory"),
+    (("question", "chosen", "rejected"), "argilla"),
+    (("input", "chosen", "rejected"), "argilla"),
+    (("chosen_response", "rejected_response"), "argilla"),
+    (("generations", "ratings"), "argilla"),
+    (("instruction", "completions"), "ultrafeedback"),
+    (("history", "human_ref_A", "human_ref_B"), "shp"),
+    (("preferred_output", "non_preferred_output"), "openai"),
+    (("summaries", "choice"), "openai"),
+    (("instruction", "answer"), "arc"),
+)
+
 
 @dataclass(frozen=True)
 class TRL:
@@ -42,7 +57,10 @@ class TRL:
 def _explicit(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
     """The row with a prompt of its own, if it can have one, and its form."""
     chosen, rejected = row.get("chosen"), row.get("rejected")
-    if row.get("prompt") is not None or chosen is None or rejected is None:
+    if row.get("prompt") is not None:
+        return row, "prompt"
+    if chosen is None or rejected is None:
+        _check_others(row, "missing")
         return row, "prompt"
     if isinstance(chosen, list) and isinstance(rejected, list):
         shared = _shared(chosen, rejected)
@@ -52,12 +70,24 @@ def _explicit(row: Mapping[str, Any]) -> tuple[Mapping[str, Any], str]:
         chosen, rejected = text(chosen, "chosen"), text(rejected, "rejected")
         if chosen.startswith(HUMAN) and rejected.startswith(HUMAN):
             return row, "implicit"
+        _check_others(row, "no_prompt")  # the sides' first words would pass for a prompt
         same = takewhile(lambda pair: pair[0] == pair[1], zip(chosen, rejected, strict=False))
         prompt = _whole_words("".join(letter for letter, _ in same))
         chosen, rejected = chosen[len(prompt) :], rejected[len(prompt) :]
     if not prompt:
+        _check_others(row, "no_prompt")
         raise Unfit("no_prompt", "there is no prompt, and the sides share no beginning")
     return {"prompt": prompt, "chosen": chosen, "rejected": rejected}, "prompt"
+
+
+def _check_others(row: Mapping[str, Any], reason: str) -> None:
+    """Unfit where the columns are those of another form, with the converter that reads it."""
+    given = {name for name, value in row.items() if value is not None}
+    for columns, name in OTHERS:
+        if given.issuperset(columns):
+            raise Unfit(reason, f"no row of TRL: from={name} reads {', '.join(columns)}")
+    if {"instruction", "output"} <= given:
+        raise Unfit(reason, "'output' is one answer, and a pair needs a rejected one beside it")
 
 
 def _shared(chosen: list[Any], rejected: list[Any]) -> int:

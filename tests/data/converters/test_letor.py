@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from bvrank.data.converters.letor import LETOR
+from bvrank.data.lines import read_lines
 from bvrank.errors import ConfigError, DataError
 from tests.data.converters.raw import letor, made, real
 
@@ -51,6 +54,44 @@ def test_rows_of_a_query_need_not_stand_together(file: Path) -> None:
     assert [r["candidates"] for r in together[0]] == [
         r["candidates"] for r in made(LETOR(), path=file)[0]
     ]
+
+
+@pytest.mark.parametrize("seed", range(9))
+def test_a_query_is_one_list_wherever_its_documents_stand(file: Path, seed: int) -> None:
+    lines = [line for q in range(6) for line in letor(q, [2, 0, 1, 0])]
+    Random(seed).shuffle(lines)
+    file.write_text("# qid:1 note\n" + "\n".join(lines))
+    found = [row for _, row in LETOR().read(file)]
+    assert sorted(row["query"] for row in found) == [*"012345"]
+    for row in found:
+        own = [line for line in lines if f"qid:{row['query']} " in line]
+        assert [docid for _, _, docid in row["documents"]] == [line.split()[7] for line in own]
+
+
+def test_a_query_is_told_at_its_last_line(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that no more is held than queries that are not whole."""
+    file.write_text("\n".join([*letor(7, [1, 0, 0]), *letor(8, [1, 0]), *letor(9, [1, 0])]))
+    seen: list[str] = []
+
+    def watched(path: Path) -> Iterator[tuple[str, str]]:
+        seen.clear()
+        for where, line in read_lines(path):
+            seen.append(where)
+            yield where, line
+
+    monkeypatch.setattr("bvrank.data.converters.letor.read_lines", watched)
+    told = [(where, len(seen)) for where, _ in LETOR().read(file)]
+    assert told == [("vali.txt:1", 3), ("vali.txt:4", 5), ("vali.txt:6", 7)]
+
+
+def test_a_file_that_grows_meanwhile_loses_nothing_silently(file: Path) -> None:
+    file.write_text("\n".join([*letor(7, [1, 0]), *letor(8, [1] * 2000)]) + "\n")
+    rows = LETOR().read(file)
+    next(rows)
+    with file.open("a") as grown:
+        grown.write("\n".join(letor(7, [1])))
+    with pytest.raises(DataError, match="changed while it was read"):
+        list(rows)
 
 
 @pytest.mark.parametrize("line", ["1 1:0.5", "x qid:1 1:0.5", "1 qid:1 1:x", "1 qid:1 1:1.2.3"])

@@ -3,9 +3,10 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
+import numpy as np
 import pytest
 
-from bvrank.data.converters.pool import How, Pool, plain_key, title_key
+from bvrank.data.converters.pool import How, Pool, best, plain_key, title_key
 
 TEXTS = ["a", "b", "b", "c", "c", "c", "c", "d"]
 
@@ -44,6 +45,28 @@ def test_bm25_finds_what_shares_words_and_fills_up_at_random() -> None:
     assert len(pool.draw("bm25", 4, (), Random(0), "nothing of that")) == 4
     assert Pool(["1", "2"], plain_key).draw("bm25", 1, (), Random(0), "1") in (["1"], ["2"])
     assert Pool([], plain_key).draw("bm25", 1, (), Random(0), "x") == []
+
+
+@pytest.mark.parametrize("kinds", [1, 2, 5, 400])
+def test_the_best_are_those_of_a_full_stable_sort(kinds: int) -> None:
+    for seed in range(40):
+        scores = np.random.default_rng(seed).integers(0, kinds + 1, 300).astype(np.float32) / 8
+        full = [i for i in np.argsort(-scores, kind="stable").tolist() if scores[i] > 0]
+        for count in (1, 2, 20, 150, 299, 300, 301):
+            assert best(scores, count) == full[:count]
+    assert best(np.zeros(3, np.float32), 2) == best(np.zeros(0, np.float32), 2) == []
+
+
+def test_texts_that_fit_a_query_equally_well_are_taken_in_their_order() -> None:
+    """Whatever is barred, and as many as are asked for."""
+    texts = [f"apple {i:03}" for i in range(200)] + [f"apple apple {i:03}" for i in range(5)]
+    pool = Pool(texts, plain_key)
+    ordered = pool.draw("bm25", len(texts), (), Random(0), "apple")
+    assert ordered == sorted(texts[200:]) + sorted(texts[:200])
+    for count in (1, 4, 7, 50):
+        barred = set(ordered[:count:2])
+        left = [t for t in ordered if t not in barred]
+        assert pool.draw("bm25", count, barred, Random(1), "apple") == left[:count]
 
 
 def test_the_order_of_a_corpus_does_not_matter() -> None:
