@@ -19,6 +19,7 @@ import pytest
 
 import bvrank.commands.app
 from bvrank.cli import COMMANDS, main
+from bvrank.commands import evaluate
 from bvrank.commands.build import build
 from bvrank.commands.sampling import request
 from bvrank.commands.settings import split_intake, train_settings
@@ -92,6 +93,8 @@ def check_bvrank(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             check_train(config)
         if command == "sample":
             request(config)
+        if command == "evaluate" and config["run"] is None:  # a run of one's own is not there
+            evaluate.request(config)
         return 0
 
     monkeypatch.setattr(bvrank.commands.app, "execute", dry)

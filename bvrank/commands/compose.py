@@ -23,7 +23,7 @@ from bvrank.commands.inert import inert_loading
 from bvrank.errors import ConfigError
 from bvrank.paths import conf_dir
 
-OPEN = ("schedule.", "optimizer.options.", "model.shape.", "engine.ds.", "shape.")
+OPEN = ("schedule.", "optimizer.options.", "model.shape.", "engine.ds.", "shape.", "tasks.")
 """Nodes without fixed keys: an override below them adds where there is nothing to override."""
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}

@@ -16,6 +16,7 @@ from bvrank.commands.ranges import at_least
 from bvrank.commands.sections import Rendering
 from bvrank.commands.settings import SEEDS
 from bvrank.commands.subject import TINY, Subject, subject
+from bvrank.commands.suites import task_nodes
 from bvrank.data.fingerprint import fingerprint
 from bvrank.errors import ConfigError
 from bvrank.evaluation.desk import Desk
@@ -60,7 +61,7 @@ class Settings:
             raise ConfigError("must name a folder", where="outputs")
 
 
-GROUPS = ("model", "sampler", "task", "tasks", "optimizer")
+GROUPS = ("model", "sampler", "task", "suite", "tasks", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Asked:
         """The config of one task as its folder keeps it."""
         local = self.model is not None
         kept = in_force(self.config, local)
-        gone = ("task", "tasks", "optimizer", "run", "checkpoint", "model")
+        gone = ("task", "suite", "tasks", "optimizer", "run", "checkpoint", "model")
         kept = {k: v for k, v in kept.items() if k not in gone} | {"task": self.nodes[name]}
         if self.tasks[name].needs == "nothing":
             kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
@@ -134,11 +135,9 @@ def request(config: dict[str, Any]) -> Asked:
         Settings, {k: v for k, v in config.items() if k not in GROUPS}, ""
     )
     trusted = settings.trusted
-    nodes = config["tasks"] or {_named(config["task"]): config["task"]}
-    tasks = {
-        name: build(node, f"tasks.{name}" if config["tasks"] else "task", trusted)
-        for name, node in nodes.items()
-    }
+    nodes = task_nodes(config)
+    at = "task" if config["suite"] is None else "tasks.{}"
+    tasks = {name: build(node, at.format(name), trusted) for name, node in nodes.items()}
     sampler = build(config["sampler"], "sampler", trusted)
     weights = any(_loads(task, sampler) for task in tasks.values())
     about = subject(config, weights)
@@ -153,12 +152,6 @@ def request(config: dict[str, Any]) -> Asked:
         raise ConfigError("has random weights: there is nothing to measure", where="model",
                           repair="Name a run with run=..., or a model with model=hf.")  # fmt: skip
     return Asked(config, settings, about, sampler, model, tasks, nodes, store_dir(settings.store))
-
-
-def _named(node: Any) -> str:
-    if not isinstance(node, Mapping):
-        raise ConfigError("names nothing to measure", where="task", repair="Choose an option.")
-    return str(node.get("name", "task"))
 
 
 def _loads(task: Any, sampler: Any) -> bool:

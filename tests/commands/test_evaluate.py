@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bvrank.commands import evaluate, train
-from bvrank.commands.compose import composed, frozen
+from bvrank.commands.compose import composed, frozen, opened
 from bvrank.errors import ConfigError
 from bvrank.evaluation.result import read_result
 from bvrank.run.record import read_manifest
@@ -117,18 +117,23 @@ def test_what_decides_nothing_is_the_same_folder(word: str, words: tuple[str, ..
 
 
 def test_several_tasks_in_one_go(
-    words: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    words: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    task = "{_target_: bvrank.evaluation.answers.Answers, name: x, n: 2, prompts: " \
-        "{_target_: bvrank.sampling.prompts.Arithmetic, problems: 4, seed: %d}, reward: " \
-        "{_target_: bvrank.rewards.arithmetic.Arithmetic}}"  # fmt: skip
-    asked = config(words, f"+tasks.a={task % 0}", f"+tasks.b={task % 1}")
+    path = write(tmp_path / "p.jsonl", [{"problem": "1+2=?", "answer": "3"}])
+    other = [f"tasks.aime24.{key}" for key in
+             (f"prompts.path={path}", "prompts.split=null", "n=2", "pass_at=[2]",
+              "template='{prompt}'")]  # fmt: skip
+    small = ["tasks.arithmetic.prompts.problems=4", "tasks.arithmetic.n=2",
+             "tasks.arithmetic.pass_at=[2]"]  # fmt: skip
+    own = tuple(w for w in words if not w.startswith("task."))
+    asked = config(own, "suite=[arithmetic,aime24]", *map(opened, other + small))
     assert evaluate.main(asked) == 0
     said = capsys.readouterr().out
-    assert "a: tiny" in said and "b: tiny" in said
+    assert said.index("arithmetic: tiny") < said.index("aime24: tiny")
     made = evaluate.request(asked)
-    for name in "ab":
-        assert read_result(made.folder(name)).figures["thinking/avg@2"].prompts == 4
+    found = {name: read_result(made.folder(name)).figures for name in made.tasks}
+    assert found["arithmetic"]["thinking/avg@2"].prompts == 4
+    assert found["aime24"]["thinking/avg@2"].prompts == 1
 
 
 def test_a_sweep_is_told_the_headlines(
@@ -145,7 +150,11 @@ def test_a_sweep_is_told_the_headlines(
 
 @pytest.mark.parametrize(
     ("word", "said"),
-    [("n=0", "n: must be at least 1"), ("limit=0", "limit: must be"), ("modes=[]", "modes: must"),
+    [("suite=maths", "suite: there is no suite 'maths'. Did you mean 'math'"),
+     ("suite=[aime23]", "suite: there is no task 'aime23'. Did you mean 'aime2"),
+     ("suite=[]", "suite: there is no task"), ("suite=[gsm8k,gsm8k]", "suite: names a task twice"),
+     ("++tasks.gsm8k.n=2", "tasks: has no effect without a suite"),
+     ("n=0", "n: must be at least 1"), ("limit=0", "limit: must be"), ("modes=[]", "modes: must"),
      ("seed=-1", "seed: must be"), ("outputs=''", "outputs: must name"), ("modes=[plain]", "modes"),
      ("task.n=0", "task.n: must be at least 1"), ("checkpoint=last", "checkpoint"),
      ("run=nowhere", "nowhere: is not a run folder")],

@@ -1,0 +1,64 @@
+"""Several tasks by one word: `suite=math`, `suite=[aime24,gsm8k]`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from bvrank.commands.compose import composed, frozen
+from bvrank.errors import ConfigError, did_you_mean
+from bvrank.paths import conf_dir
+
+
+def task_nodes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Name -> node of every task that is asked for: those of `suite`, each with what `tasks` says
+    of it, else `task` alone. ConfigError for a name that is none."""
+    suite, changes = config["suite"], config["tasks"]
+    if suite is None:
+        if changes:
+            raise ConfigError("has no effect without a suite", where="tasks",
+                              repair="Write task.<key>=... of a single task.")  # fmt: skip
+        return {str(config["task"].get("name", "task")): config["task"]}
+    names = _names(suite)
+    if odd := [name for name in changes if name not in names]:
+        raise ConfigError("is no task of this suite", where=f"tasks.{odd[0]}",
+                          repair=did_you_mean(odd[0], names))  # fmt: skip
+    return {name: _merged(_node(name, config), changes.get(name, {})) for name in names}
+
+
+def _names(suite: Any) -> list[str]:
+    known = sorted(p.stem for p in (conf_dir() / "suites").glob("*.yaml"))
+    if isinstance(suite, str):
+        if suite not in known:
+            raise ConfigError(f"there is no suite '{suite}'", where="suite",
+                              repair=did_you_mean(suite, known))  # fmt: skip
+        suite = yaml.safe_load((conf_dir() / "suites" / f"{suite}.yaml").read_text("utf-8"))
+    tasks = sorted(p.stem for p in (conf_dir() / "task").glob("*.yaml"))
+    for name in suite if isinstance(suite, list) and suite else [None]:
+        if name not in tasks:
+            raise ConfigError(f"there is no task {name!r}", where="suite",
+                              repair=did_you_mean(str(name), tasks))  # fmt: skip
+    if len(set(suite)) < len(suite):
+        raise ConfigError("names a task twice", where="suite")
+    return [str(name) for name in suite]
+
+
+def _node(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The node of a task as the command line would compose it, beside the rest of the config."""
+    found = composed("evaluate", [f"task={name}"])
+    for key in map(str, found):
+        if key in config and key != "task":
+            found[key] = config[key]
+    node: dict[str, Any] = frozen(found)["task"]
+    return node
+
+
+def _merged(node: Mapping[str, Any], changes: Any) -> dict[str, Any]:
+    """`node` with the values of `changes`, which are checked when it is built."""
+    found = dict(node)
+    for key, value in changes.items() if isinstance(changes, Mapping) else ():
+        inner = isinstance(value, Mapping) and isinstance(found.get(key), Mapping)
+        found[key] = _merged(found[key], value) if inner else value
+    return found

@@ -1,0 +1,30 @@
+"""Tasks by suite."""
+
+from __future__ import annotations
+
+import pytest
+
+from bvrank.commands.build import build
+from bvrank.commands.compose import composed, frozen
+from bvrank.commands.suites import task_nodes
+from bvrank.errors import ConfigError
+from tests.commands.line import ROOT
+
+
+def test_every_suite_is_of_tasks() -> None:
+    for path in (ROOT / "conf" / "suites").glob("*.yaml"):
+        nodes = task_nodes(frozen(composed("evaluate", [f"suite={path.stem}"])))
+        assert nodes and all(build(node, name).name == name for name, node in nodes.items())
+
+
+def test_what_is_said_of_a_task_of_a_suite_counts() -> None:
+    words = ["suite=math", "++tasks.aime24.prompts.path=x.jsonl", "++tasks.amc23.n=2"]
+    nodes = task_nodes(frozen(composed("evaluate", words)))
+    assert nodes["aime24"]["prompts"]["path"] == "x.jsonl" and nodes["aime24"]["n"] == 32
+    assert nodes["amc23"]["n"] == 2 and nodes["aime25"]["n"] == 32
+
+
+def test_a_task_that_is_not_in_the_suite_is_told() -> None:
+    config = frozen(composed("evaluate", ["suite=[gsm8k]", "++tasks.gsm8.n=2"]))
+    with pytest.raises(ConfigError, match=r"tasks\.gsm8: is no task .*mean 'gsm8k'"):
+        task_nodes(config)
