@@ -60,7 +60,7 @@ class Settings:
             raise ConfigError("must name a folder", where="outputs")
 
 
-GROUPS = ("model", "sampler", "task", "tasks", "optimizer")
+GROUPS = ("model", "sampler", "task", "tasks", "judge", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Asked:
         """The config of one task as its folder keeps it."""
         local = self.model is not None
         kept = in_force(self.config, local)
-        gone = ("task", "tasks", "optimizer", "run", "checkpoint", "model")
+        gone = ("task", "tasks", "judge", "optimizer", "run", "checkpoint", "model")
         kept = {k: v for k, v in kept.items() if k not in gone} | {"task": self.nodes[name]}
         if self.tasks[name].needs == "nothing":
             kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
@@ -198,7 +198,7 @@ def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
     with run:
         settings, task = asked.settings, asked.tasks[name]
         desk = Desk(run.path, tuple(settings.modes), settings.seed, asked.sampler, policy,
-                    settings.limit, settings.n)  # fmt: skip
+                    settings.limit, settings.n, asked.store, asked.subject.label)  # fmt: skip
         measured = task.measure(desk)
         with told(run.path):
             result = write_result(run.path, measured, _facts(asked, name), settings.seed)
