@@ -139,6 +139,8 @@ def request(config: dict[str, Any]) -> Asked:
         name: build(node, f"tasks.{name}" if config["tasks"] else "task", trusted)
         for name, node in nodes.items()
     }
+    if config.get("judge") and not any(hasattr(t, "judge") for t in tasks.values()):
+        raise ConfigError("has no effect: nothing here is judged", where="judge")
     sampler = build(config["sampler"], "sampler", trusted)
     weights = any(_loads(task, sampler) for task in tasks.values())
     about = subject(config, weights)

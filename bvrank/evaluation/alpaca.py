@@ -2,7 +2,8 @@
 
     win_rate      mean preference for the model's answer over the baseline's, in [0, 1]; equal
                   answers are a tie, 0.5
-    lc_win_rate   the same as if both were equally long: see lengths.py
+    lc_win_rate   the same as if both were equally long: see lengths.py; lc_win_rate_minimal where
+                  the difficulty of instructions is not known
 
 The judge sees both answers under the names m and M, in an order that the instruction decides, and
 says one of the names. Where its server gives log-probs (`weighted`) the preference is the share
@@ -18,84 +19,31 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from bvrank.data.files import read_rows
-from bvrank.data.refusals import Unfit
 from bvrank.errors import ConfigError, DataError
+from bvrank.evaluation.annotations import Baseline, Row, annotation, recorded
 from bvrank.evaluation.contest import Contest, Entrant, contest, digest, export, unjudged, wording
-from bvrank.evaluation.desk import TWICE, Desk
+from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.judging import OpenAI, Question, Replay, Verdict, judged
 from bvrank.evaluation.lengths import Gamed, controlled
 from bvrank.evaluation.result import Measured
-from bvrank.records import Message, Refused
+from bvrank.records import Message
 from bvrank.run.files import to_json
 from bvrank.sampling.chat import Decoding
 from bvrank.sampling.prompts import rendered
-from bvrank.sampling.responses import Prompt
 
 SLOTS = re.compile(r"\{(instruction|output_1|output_2)\}")
 ALTERNATIVES = 5  # first tokens whose log-probs are asked for
 FIRST, SECOND = "m", "M"
-
-
-@dataclass(frozen=True)
-class Row:
-    """A comparison: `output_1` is the baseline's, `output_2` the model's. `preference` in [0, 1] is
-    for the model; None where there is no verdict. `index` of the instruction among all."""
-
-    instruction: str
-    output_1: str
-    output_2: str
-    generator_1: str
-    generator_2: str
-    dataset: str
-    index: int
-    preference: float | None = None
-
-    @property
-    def key(self) -> str:
-        return digest(self.instruction)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """The official `model_outputs.json` of a baseline: what is asked, and what it answered."""
-
-    path: str
-
-    def prompts(self) -> Iterator[Prompt | Refused]:
-        """Every instruction once."""
-        for n, (instruction, row) in enumerate(self.rows.items()):
-            yield Prompt(n, row.key, (Message("user", instruction),))
-        yield from self._read[1]
-
-    @property
-    def rows(self) -> dict[str, Row]:
-        return self._read[0]
-
-    @cached_property
-    def _read(self) -> tuple[dict[str, Row], list[Refused]]:
-        found: dict[str, Row] = {}
-        refused = []
-        for n, (where, row) in enumerate(read_rows(self.path)):
-            try:
-                told = {name: _text(row, name) for name in ("instruction", "output")}
-            except Unfit as error:
-                refused.append(error.refused(where))
-                continue
-            if told["instruction"] in found:
-                refused.append(Refused(where, TWICE, "stands in an earlier row"))
-                continue
-            names = str(row.get("generator") or "baseline"), "", str(row.get("dataset") or "")
-            found[told["instruction"]] = Row(told["instruction"], told["output"], "", *names, n)
-        return found, refused
+SHORT = ("lc_win_rate_minimal knows no difficulty of instructions (the official package's "
+         "length_controlled_minimal) and is not the leaderboard's figure: task.difficulty_path "
+         "takes the official df_gamed.csv")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -138,10 +86,10 @@ class AlpacaEval:
         """Responses, verdicts, figures."""
         gamed = None if self.difficulty_path is None else Gamed.read(self.difficulty_path)
         if isinstance(self.judge, Replay):
-            rows, reasons = _recorded(self.judge.path, desk.limit)
+            rows, reasons = recorded(self.judge.path, desk.limit)
             cells, intervals, notes = _figures("", rows, gamed, desk.seed)
             notes = [*unjudged(reasons, "comparisons"), *notes]
-            return Measured(cells, map(_told, rows), reasons, notes, intervals)
+            return Measured(cells, map(annotation, rows), reasons, notes, intervals)
         baseline = Baseline(str(self.path))
         taking = contest(desk, baseline)
         rows_of, reasons, plain = self._judged(desk, taking, baseline)
@@ -221,14 +169,11 @@ def _figures(prefix: str, rows: Sequence[Row], gamed: Gamed | None, seed: int) -
     longer = np.array([float(len(r.output_1) - len(r.output_2)) for r, _ in known])
     length = controlled(wins, longer, [r.index for r, _ in known], gamed, seed)
     keys = [r.key for r, _ in known]
-    cells = {f"{prefix}lc_win_rate": dict(zip(keys, length.cells.tolist(), strict=True)),
+    name = f"{prefix}lc_win_rate" + ("" if gamed else "_minimal")
+    cells = {name: dict(zip(keys, length.cells.tolist(), strict=True)),
              f"{prefix}win_rate": dict(zip(keys, wins.tolist(), strict=True))}  # fmt: skip
-    sure = {f"{prefix}lc_win_rate": (length.value, length.stderr, *length.interval)}
-    notes = [] if gamed else [
-        "lc_win_rate is fitted without the difficulty of instructions (the official package's "
-        "length_controlled_minimal); task.difficulty_path takes its df_gamed.csv"
-    ]  # fmt: skip
-    return cells, sure, notes
+    cells = cells if gamed else dict(reversed(cells.items()))  # what can be compared comes first
+    return cells, {name: (length.value, length.stderr, *length.interval)}, [] if gamed else [SHORT]
 
 
 def _plainly(plain: Counter[bool]) -> list[str]:
@@ -236,41 +181,6 @@ def _plainly(plain: Counter[bool]) -> list[str]:
         return []
     return [f"{plain[False]:,} of {plain.total():,} verdicts came without log-probs of m and M: "
             "what was said counts, 0 or 1"]  # fmt: skip
-
-
-def _recorded(path: str, limit: int | None) -> tuple[list[Row], Counter[str]]:
-    """An official `annotations.json`."""
-    rows, reasons = [], Counter[str]()
-    for n, (where, row) in enumerate(islice(read_rows(path), limit)):
-        try:
-            told = {k: _text(row, k) for k in ("instruction", "output_1", "output_2")}
-        except Unfit as error:
-            raise DataError(error.detail, where=where) from None
-        told |= {k: str(row.get(k) or "") for k in ("generator_1", "generator_2", "dataset")}
-        known = _recorded_preference(row.get("preference"), where)
-        found = Row(**told, index=n, preference=known)
-        reasons["no_preference"] += found.preference is None
-        rows.append(found)
-    return rows, +reasons
-
-
-def _recorded_preference(value: Any, where: str) -> float | None:
-    """1..2 as 0..1; 0 was once a tie."""
-    try:
-        number = math.nan if value is None else float(value)
-    except (TypeError, ValueError):
-        raise DataError(f"preference {value!r} is no number", where=where) from None
-    if math.isnan(number):
-        return None
-    if number and not 1 <= number <= 2:
-        raise DataError(f"preference {value!r} does not lie in 1..2", where=where)
-    return number - 1 if number else 0.5
-
-
-def _text(row: Mapping[str, Any], name: str) -> str:
-    if not isinstance(row.get(name), str):
-        raise Unfit("no_text", f"'{name}' holds no text")
-    return str(row[name])
 
 
 def _with(row: Row, known: float) -> Row:
@@ -281,16 +191,9 @@ def _write(desk: Desk, mode: str, rows: Sequence[Row], judge: str) -> None:
     """Both official files of a mode."""
     outputs = [{"dataset": r.dataset, "instruction": r.instruction, "output": r.output_2,
                 "generator": r.generator_2} for r in rows]  # fmt: skip
-    told = [{**_told(r), "annotator": judge} for r in rows]
+    told = [{**annotation(r), "annotator": judge} for r in rows]
     export(desk.folder / f"model_outputs.{mode}.json", to_json(outputs, indent=2) + "\n")
     export(desk.folder / f"annotations.{mode}.json", to_json(told, indent=2) + "\n")
-
-
-def _told(row: Row) -> dict[str, Any]:
-    """An official annotation."""
-    names = ("instruction", "output_1", "generator_1", "dataset", "output_2", "generator_2")
-    known = None if row.preference is None else 1 + row.preference
-    return {**{name: getattr(row, name) for name in names}, "preference": known}
 
 
 def _sample(entrant: Entrant, row: Row) -> dict[str, Any]:

@@ -101,7 +101,8 @@ class ArenaHard:
             raise ConfigError("has no effect: the recorded file holds all", where="path")
         if (judge.answers_path is None) == self.style:
             raise ConfigError(
-                "the answers that were judged belong to control of style", where="judge.answers_path",
+                "the answers that were judged belong to control of style",
+                where="judge.answers_path",
                 repair="Name them, or say task.style=false." if self.style else "Leave it out.",
             )  # fmt: skip
 
