@@ -57,15 +57,15 @@ class Gamed:
         found = []
         for where, row in read_rows(path):
             try:
-                found.append([float(row[name]) for name in COLUMNS])
+                found.append([float(row[name] or "nan") for name in COLUMNS])
             except KeyError as error:
                 raise DataError(f"has no column {error}", where=path) from None
             except (TypeError, ValueError) as error:
                 raise DataError(f"is no row of numbers ({error})", where=where) from None
         table = np.array(found).reshape(-1, len(COLUMNS))
-        table = table[np.isfinite(table).all(axis=1)]
-        difficulty = {int(row[0]): float(row[3]) for row in table[::-1]}
-        return cls(difficulty, table[:, 1:])
+        known = table[np.isfinite(table[:, [0, 3]]).all(axis=1)]
+        difficulty = {int(row[0]): float(row[3]) for row in known[::-1]}
+        return cls(difficulty, table[np.isfinite(table).all(axis=1), 1:])
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def controlled(preferences: Array, longer: Array, indices: Sequence[int] | None 
     cells = own.influence(b, value)
     if b[-1]:
         error, low, high = spread(drawn, n, seed, DRAWS)
-    else:  # a penalty that leaves nothing of the model would leave nothing of the uncertainty either
+    else:  # a penalty that leaves nothing of the model is no certainty
         error, low, high = spread(lambda counts: float(counts @ cells / n), n, seed, DRAWS)
     return Controlled(value, error, (low, high), cells, b)
 
