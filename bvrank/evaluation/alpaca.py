@@ -28,7 +28,16 @@ import numpy as np
 
 from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation.annotations import Baseline, Row, annotation, recorded
-from bvrank.evaluation.contest import Contest, Entrant, contest, digest, export, unjudged, wording
+from bvrank.evaluation.contest import (
+    Contest,
+    Entrant,
+    contest,
+    digest,
+    export,
+    unjudged,
+    worded,
+    wording,
+)
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.judging import OpenAI, Question, Replay, Verdict, judged
 from bvrank.evaluation.lengths import Gamed, controlled
@@ -91,10 +100,13 @@ class AlpacaEval:
             notes = [*unjudged(reasons, "comparisons"), *notes]
             return Measured(cells, map(annotation, rows), reasons, notes, intervals)
         baseline = Baseline(str(self.path))
+        if gamed is not None:
+            gamed.of(row.index for row in baseline.rows.values())
         taking = contest(desk, baseline)
         rows_of, reasons, plain = self._judged(desk, taking, baseline)
         cells, intervals, notes = {}, {}, [*taking.notes, *unjudged(reasons, "comparisons")]
-        notes += _plainly(plain) if self.weighted and plain else []
+        notes += _plainly(plain) if self.weighted else []
+        notes += [] if self.prompt_file else [worded("task.prompt_file", "task.prompt")]
         for mode in desk.modes:
             rows = [rows_of[mode, e.prompt.row] for e in taking.of(mode)]
             _write(desk, mode, rows, self.judge.server.model)
@@ -107,7 +119,7 @@ class AlpacaEval:
 
     @cached_property
     def _turns(self) -> tuple[Message, ...]:
-        text = self.prompt if self.prompt_file is None else wording(self.prompt_file)
+        text = self.prompt if self.prompt_file is None else wording(self.prompt_file, "prompt_file")
         turns = rendered(text.lstrip()) or (Message("user", text),)
         return tuple(Message(m.role, m.content.strip()) for m in turns)
 

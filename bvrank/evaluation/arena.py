@@ -25,25 +25,34 @@ from typing import Any, ClassVar, Literal
 
 from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation.boards import (
-    LABELS,
     Answer,
     Judgment,
     Questions,
     answer_row,
     answers,
+    difference,
     judgments,
+    label_of,
 )
-from bvrank.evaluation.contest import Contest, Entrant, contest, digest, export, unjudged, wording
+from bvrank.evaluation.contest import (
+    Contest,
+    Entrant,
+    contest,
+    digest,
+    export,
+    unjudged,
+    worded,
+    wording,
+)
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.judging import Question, Replay, Verdict, judged
 from bvrank.evaluation.result import Measured
-from bvrank.evaluation.style import Battles, counted, relative, score, style_of
+from bvrank.evaluation.style import Battles, score, style_of
 from bvrank.records import Message
 from bvrank.run.files import to_json
 from bvrank.sampling.chat import Decoding
 
 SLOTS = re.compile(r"\{(question|answer_a|answer_b)\}")
-PATTERNS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))  # official
 LOST = ("A>>B", "B>>A")  # both games of a model that says nothing
 Games = dict[tuple[str, int, int], tuple[str, str]]  # mode, row, order -> label and what was said
 
@@ -60,7 +69,11 @@ class Rules:
     @property
     def words(self) -> str:
         """The system prompt."""
-        return self.system if self.system_file is None else wording(self.system_file).strip()
+        return (
+            self.system
+            if self.system_file is None
+            else wording(self.system_file, "task.rules.system_file").strip()
+        )
 
     @cached_property
     def baseline(self) -> dict[str, Answer]:
@@ -116,6 +129,7 @@ class ArenaHard:
         if isinstance(self.judge, Replay):
             return self._replayed(self.judge, desk)
         questions = Questions(str(self.path), self.categories)
+        official = self._read_rules(questions)
         taking = self._matched(contest(desk, questions), questions)
         games, reasons = self._heard(desk, taking, questions)
         cells: dict[str, dict[str, float]] = {}
@@ -128,6 +142,7 @@ class ArenaHard:
             cells |= own | taking.rates(mode)
             intervals |= sure
         notes = [*taking.notes, *unjudged(reasons, "questions with games")]
+        notes += [] if official else [worded("task.rules.system_file", "task.rules.system")]
         samples = (_sample(e, games) for e in taking.entrants)
         return Measured(cells, samples, taking.counts + reasons, notes, intervals)
 
@@ -149,12 +164,18 @@ class ArenaHard:
             for name, known in ((str(replay.answers_path), own), ("the baseline", base)):
                 if judgment.uid not in known:
                     raise DataError(f"has no answer to {judgment.uid}", where=name)
-            styles[judgment.uid] = _difference(own[judgment.uid], base[judgment.uid])
+            styles[judgment.uid] = difference(own[judgment.uid], base[judgment.uid])
         return styles
 
     def _rules(self, category: str) -> Rules:
         found: Rules = self.others.get(category, self.rules)
         return found
+
+    def _read_rules(self, questions: Questions) -> bool:
+        """Reads the files of all rules, before anything is made; whether all prompts are files."""
+        rules = [self._rules(c) for c in {a.category for a in questions.asked.values()}]
+        read = [(r.baseline, r.words) for r in rules]
+        return bool(read) and all(r.system_file is not None for r in rules)
 
     def _matched(self, taking: Contest, questions: Questions) -> Contest:
         """Those that the baseline answered as well."""
@@ -170,7 +191,7 @@ class ArenaHard:
 
     def _style(self, entrant: Entrant, questions: Questions) -> tuple[float, ...]:
         base = self._base(entrant, questions)
-        return _difference(Answer("", entrant.answer), Answer("", base.text if base else ""))
+        return difference(Answer("", entrant.answer), Answer("", base.text if base else ""))
 
     def _heard(self, desk: Desk, taking: Contest, questions: Questions
                ) -> tuple[Games, Counter[str]]:  # fmt: skip
@@ -246,28 +267,15 @@ class ArenaHard:
 
 
 def label(verdict: Verdict) -> tuple[str, str] | None:
-    """The last label, as official, and all that was said; None where there is none."""
-    text = verdict.answer or ""
-    for pattern in PATTERNS:
-        if found := pattern.findall(text.upper()):
-            return (found[-1], text) if found[-1] in LABELS else None
-    return None
+    """The label, and all that was said; None where there is none."""
+    found = label_of(verdict.answer or "")
+    return found and (found, verdict.answer or "")
 
 
 def _judgment(entrant: Entrant, games: Games, questions: Questions) -> Judgment:
     asked = questions.asked[entrant.prompt.where]
     first, second = (games.get((entrant.mode, entrant.prompt.row, n), (None,))[0] for n in range(2))
     return Judgment(asked.uid, asked.category, (first, second))
-
-
-def _difference(model: Answer, baseline: Answer) -> tuple[float, ...]:
-    told = (model.metadata, baseline.metadata)
-    if None not in told:
-        try:
-            return relative(*(counted(m or {}) for m in told))
-        except (KeyError, TypeError):
-            pass  # of another form: both are counted here
-    return relative(*(counted(style_of(a.text)) for a in (model, baseline)))
 
 
 def _sample(entrant: Entrant, games: Games) -> dict[str, Any]:

@@ -10,6 +10,7 @@ The first game shows the baseline as assistant A, the second the model. Files of
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,7 +21,7 @@ from bvrank.data.files import read_rows
 from bvrank.data.refusals import Unfit
 from bvrank.errors import DataError
 from bvrank.evaluation.desk import TWICE
-from bvrank.evaluation.style import STRONG
+from bvrank.evaluation.style import STRONG, counted, relative, style_of
 from bvrank.records import Message, Refused
 from bvrank.sampling.responses import Prompt
 
@@ -29,6 +30,7 @@ LABELS = {  # for assistant A
     "A<B": (0.0,), "A<<B": (0.0,) * STRONG, "B>A": (0.0,), "B>>A": (0.0,) * STRONG,
     "B<A": (1.0,), "B<<A": (1.0,) * STRONG,
 }  # fmt: skip
+PATTERNS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))  # official
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,25 @@ def judgments(path: str, limit: int | None = None) -> list[Judgment]:
         except Unfit as error:
             raise DataError(error.detail, where=where) from None
     return found
+
+
+def label_of(text: str) -> str | None:
+    """The last label of a judgment, as official; None where there is none."""
+    for pattern in PATTERNS:
+        if found := pattern.findall(text.upper()):
+            return str(found[-1]) if found[-1] in LABELS else None
+    return None
+
+
+def difference(model: Answer, baseline: Answer) -> tuple[float, ...]:
+    """Of style, by the metadata of both where both have it."""
+    told = (model.metadata, baseline.metadata)
+    if None not in told:
+        try:
+            return relative(*(counted(m or {}) for m in told))
+        except (KeyError, TypeError):
+            pass  # of another form: both are counted here
+    return relative(*(counted(style_of(a.text)) for a in (model, baseline)))
 
 
 def _uid(row: Mapping[str, Any]) -> str:

@@ -108,6 +108,12 @@ def _notes(refused: Sequence[Refused], unfit: Sequence[Refused], missing: int) -
     return notes
 
 
+def worded(key: str, own: str) -> str:
+    """The note on a judge that was not asked in the official words."""
+    return (f"the judge was asked in the words of {own}; published figures rest on the official "
+            f"ones, which {key} reads")  # fmt: skip
+
+
 def unjudged(reasons: Counter[str], what: str) -> list[str]:
     """The note on what has no verdict."""
     told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
@@ -120,12 +126,12 @@ def digest(*parts: str) -> str:
     return hashlib.sha256(text).hexdigest()[:12]
 
 
-def wording(path: str) -> str:
-    """The text of a file. ConfigError when there is none."""
+def wording(path: str, where: str) -> str:
+    """The text of a file. ConfigError when there is none; `where` is the key that names it."""
     try:
         return Path(path).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read ({error})", where="prompt_file") from None
+        raise ConfigError(f"{path} cannot be read ({error})", where=where) from None
 
 
 def export(path: Path, text: str) -> None:

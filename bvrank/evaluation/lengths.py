@@ -26,7 +26,7 @@ that of a sort which is not stable), and the fit is exact where liblinear stops 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,6 +67,15 @@ class Gamed:
         difficulty = {int(row[0]): float(row[3]) for row in known[::-1]}
         return cls(difficulty, table[np.isfinite(table).all(axis=1), 1:])
 
+    def of(self, indices: Iterable[int]) -> Array:
+        """Difficulties; DataError where one is not known."""
+        wanted = list(indices)
+        for index in wanted:
+            if index not in self.difficulty:
+                raise DataError(f"holds no difficulty of instruction {index}",
+                                where="task.difficulty_path")  # fmt: skip
+        return np.array([self.difficulty[i] for i in wanted])
+
 
 @dataclass(frozen=True)
 class Controlled:
@@ -81,7 +90,7 @@ class Controlled:
     coefficients: Array
 
 
-def controlled(preferences: Array, longer: Array, indices: Sequence[int] | None = None,
+def controlled(preferences: Array, longer: Array, indices: Sequence[int] = (),
                gamed: Gamed | None = None, seed: int = 0) -> Controlled:  # fmt: skip
     """`preferences` [N]: for the model, in [0, 1]. `longer` [N]: by how many characters the
     baseline's answers are. `indices` of the instructions among the official ones, with `gamed`."""
@@ -104,18 +113,14 @@ def controlled(preferences: Array, longer: Array, indices: Sequence[int] | None 
     return Controlled(value, error, (low, high), cells, b)
 
 
-def _features(longer: Array, indices: Sequence[int] | None, gamed: Gamed | None
+def _features(longer: Array, indices: Sequence[int], gamed: Gamed | None
               ) -> tuple[Array, Array]:  # fmt: skip
     """What is fitted [N,F], and the same at no difference of length."""
     deviation = longer.std(ddof=1) if len(longer) > 1 else 0.0
     length = np.tanh(longer / deviation) if deviation else np.zeros(len(longer))
     columns = [length, np.ones(len(longer))]
     if gamed is not None:
-        missing = [i for i in indices or () if i not in gamed.difficulty]
-        if missing or indices is None:
-            raise DataError(f"holds no difficulty of instruction {missing[0] if missing else 0}",
-                            where="task.difficulty_path")  # fmt: skip
-        columns.insert(1, np.array([gamed.difficulty[i] for i in indices]))
+        columns.insert(1, gamed.of(indices))
     x = np.stack(columns, axis=1)
     goal = x.copy()
     goal[:, 0] = 0.0

@@ -265,3 +265,14 @@ def test_the_config_has_every_key(name: str) -> None:
     words = [f"task={name}", "judge=replay", "judge.path=x"]
     words += ["judge.answers_path=y"] if name == "arena_hard_v2" else []
     assert build(frozen(composed("evaluate", words))["task"], "task").needs == "nothing"
+
+
+def test_what_does_not_fit_is_told_before_anything_is_made(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    path = tmp_path / "df_gamed.csv"
+    path.write_text("index,preference,std_delta_len,instruction_difficulty\n0,0.5,0,0\n")
+    place = desk(tmp_path / "a", some)
+    with pytest.raises(DataError, match="instruction 1"):
+        task(tmp_path, openai(server.url), difficulty_path=str(path)).measure(place)
+    assert not place.sampler.asked and not server.bodies

@@ -210,3 +210,22 @@ def test_settings_that_do_not_fit(server: ChatServer, tmp_path: Path) -> None:
         lone.measure(desk(tmp_path / "a", some))
     with pytest.raises(DataError, match="holds no prompt"):
         task(tmp_path, openai(server.url), categories=["none"]).measure(desk(tmp_path / "b", some))
+
+
+@pytest.mark.parametrize("rules", [Rules(None, "x"), Rules("none.jsonl", "x"), None])
+def test_what_does_not_fit_is_told_before_anything_is_made(
+    rules: Rules | None, server: ChatServer, tmp_path: Path
+) -> None:
+    rules = rules or Rules(baseline(tmp_path), "x", str(tmp_path / "none.txt"))
+    place = desk(tmp_path / "a", some)
+    with pytest.raises((ConfigError, DataError)):
+        task(tmp_path, openai(server.url), others={"hard": rules}).measure(place)
+    assert not place.sampler.asked and not server.bodies
+
+
+def test_the_note_on_the_words(server: ChatServer, tmp_path: Path) -> None:
+    (tmp_path / "words.txt").write_text("Be fair.")
+    for name in (None, str(tmp_path / "words.txt")):
+        rules = Rules(baseline(tmp_path), "Be fair.", name)
+        found = task(tmp_path, openai(server.url), rules=rules).measure(desk(tmp_path / "a", some))
+        assert any("official" in note for note in found.notes) == (name is None)

@@ -67,6 +67,7 @@ def test_one_answer_is_judged(tmp_path: Path) -> None:
 
 def test_a_file_of_words(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("words")
-    assert wording(str(tmp_path / "a")) == "words"
-    with pytest.raises(ConfigError, match="cannot be read"):
-        wording(str(tmp_path / "b"))
+    assert wording(str(tmp_path / "a"), "key") == "words"
+    with pytest.raises(ConfigError, match="cannot be read") as error:
+        wording(str(tmp_path / "b"), "key")
+    assert error.value.where == "key"
