@@ -269,7 +269,7 @@ class ArenaHard:
 def label(verdict: Verdict) -> tuple[str, str] | None:
     """The label, and all that was said; None where there is none."""
     found = label_of(verdict.answer or "")
-    return found and (found, verdict.answer or "")
+    return None if found is None else (found, verdict.answer or "")
 
 
 def _judgment(entrant: Entrant, games: Games, questions: Questions) -> Judgment:

@@ -29,10 +29,8 @@ def fit(x: Array, y: Array, weights: Array, l1: float = 0.0, l2: float = 0.0,
         p = sigmoid(x @ b)
         gradient = x.T @ (weights * (p - y)) + l2 * b
         curvature = (x.T * (weights * p * (1 - p))) @ x + l2 * np.eye(len(b))
-        if l1:
-            step = _descent(b, gradient, curvature, l1) - b
-        else:
-            step = -np.linalg.solve(curvature, gradient)
+        newton = -np.linalg.solve(curvature, gradient).astype(np.float64)
+        step = _descent(b, gradient, curvature, l1) - b if l1 else newton
         size = 1.0
         while (new := _value(x, y, weights, b + size * step, l1, l2)) > value and size > 1e-10:
             size /= 2

@@ -18,7 +18,7 @@ from bvrank.sampling.responses import Prompt
 from tests.evaluation.judges import desk
 
 SAID: dict[int, Any] = {
-    0: "an answer", 1: {"answer": None, "closed": False, "end": "length", "tokens": 9},
+    0: "an answer", 1: {"answer": "half a thought", "closed": False, "end": "length", "tokens": 9},
     2: {"answer": " \n"}, 3: {"end": "failed", "detail": "timeout"},
     4: {"answer": "cut off", "end": "length"},
 }  # fmt: skip
