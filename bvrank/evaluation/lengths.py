@@ -18,7 +18,7 @@ What the official package does beyond that, and so does this:
 
 Without the file of difficulties and gamed rows the length and the model's term alone are fitted:
 the package's `length_controlled_minimal`. That is another figure: of four published models it lies
-1 to 14 points above the leaderboard's, most where a model writes much shorter than the baseline.
+0.8 to 14.5 points above the leaderboard's, most where a model writes much shorter answers.
 
 What differs: folds are dealt in turn from the last instruction (the package's order among equals is
 that of a sort which is not stable), and the fit is exact where liblinear stops at 1e-4.
