@@ -78,4 +78,4 @@ def power(result: Result) -> list[str]:
 
 
 def _is_share(metric: str) -> bool:
-    return metric not in ("tokens", "kl", "nats", "rounds")
+    return metric not in ("tokens", "length", "kl", "nats", "rounds")
