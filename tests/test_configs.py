@@ -173,12 +173,15 @@ def test_every_file_begins_with_what_it_is(path: Path) -> None:
     assert title.startswith("# ") and len(title) > 10, title
 
 
+REPLAY = ("judge=replay", "judge.path=x")
+JUDGED = {"alpaca_eval": REPLAY, "arena_hard": REPLAY,
+          "arena_hard_v2": (*REPLAY, "judge.answers_path=y")}  # fmt: skip
+
+
 @pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "task").glob("*.yaml")))
 def test_every_task_is_built_under_its_own_name(option: str) -> None:
     """With every key of its constructor in the file."""
-    judged = ("judge=replay", "judge.path=x") if "judge" in (CONF / "task" / f"{option}.yaml"
-                                                            ).read_text() else ()  # fmt: skip
-    node: Any = frozen(composed("evaluate", [f"task={option}", *judged]))["task"]
+    node: Any = frozen(composed("evaluate", [f"task={option}", *JUDGED.get(option, ())]))["task"]
     task = build(node, "task")
     assert task.name == option and task.needs in ("responses", "policy", "nothing")
     assert set(node) - {"_target_"} == {f.name for f in fields(task)}

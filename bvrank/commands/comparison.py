@@ -89,7 +89,7 @@ def cells(row: Compared) -> list[str]:
     n = f"{e.prompts:,}" + (f" x {e.runs}" if e.runs > 1 else "")
     return [f"{row.task} {row.figure}", *(f"{v:.4f}" for v in row.values),
             f"{e.value:+.4f}{interval}", p, adjusted, n,
-            "" if row.needed is None else f"{row.needed:,}"]  # fmt: skip
+            "" if row.needed is None or row.adjusted is None else f"{row.needed:,}"]  # fmt: skip
 
 
 def reading(rows: Sequence[Compared]) -> list[str]:

@@ -1,0 +1,67 @@
+"""`bvrank report compare=...`: which evaluations are of an arm, and what is shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bvrank.commands import report
+from bvrank.commands.comparison import arm
+from bvrank.commands.compose import composed, frozen
+from bvrank.errors import BvrankError, RunError
+from bvrank.evaluation.result import Measured, write_result
+
+
+def evaluation(folder: Path, values: list[float], seed: int = 0, **more: Any) -> Path:
+    folder.mkdir(parents=True)
+    cells = {"thinking/avg@4": {f"p{i}": v for i, v in enumerate(values)},
+             "thinking/tokens": {f"p{i}": 7.0 for i in range(len(values))}}  # fmt: skip
+    told = {"task": "t", "version": 1, "step": 3, "model": "m", "settings": {"seed": seed} | more}
+    write_result(folder, Measured(cells), told)
+    return folder
+
+
+def shown(*arms: str) -> int:
+    return report.main(frozen(composed("report", [f"compare=[{','.join(arms)}]"])))
+
+
+def test_better_and_worse_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base = [0.01 * (i % 10) for i in range(40)]
+    for name, shift in (("a", 0.0), ("b", 0.4), ("c", 0.0)):
+        evaluation(tmp_path / name, [x + shift for x in base])
+    assert shown(*(str(tmp_path / name) for name in "abc")) == 0
+    said = capsys.readouterr().out
+    for part in ("t thinking/avg@4", "0.4450", "+0.4000 [+0.4000, +0.4000]", "0.0002", "40",
+                 "note: t thinking/avg@4: the second is better",
+                 "note: none of the 1 tested figures differs at 0.05"):  # fmt: skip
+        assert part in said
+    assert shown(str(tmp_path / "b"), str(tmp_path / "a")) == 0
+    assert "the second is worse" in capsys.readouterr().out
+
+
+def test_an_arm_is_a_folder_a_pattern_or_a_run_at_its_last_step(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    evaluation(run / "evals" / "t@000002-s0-aa", [0.0, 1.0])
+    evaluation(run / "evals" / "t@000004-s0-bb", [1.0, 1.0])
+    evaluation(run / "evals" / "t@000004-s1-cc", [1.0, 0.0], seed=1)
+    (run / "evals" / "t@000009-s0-dd").mkdir()  # not finished
+    found = arm(str(run))["t"]
+    assert [r.figures["thinking/avg@4"].value for r in found] == [1.0, 0.5]
+    assert len(arm(str(run / "evals" / "*s0-*"))["t"]) == 2
+    assert len(arm(str(run / "evals" / "t@000002-s0-aa"))["t"]) == 1
+
+
+def test_one_arm_is_measured_in_one_way(tmp_path: Path) -> None:
+    evaluation(tmp_path / "a", [0.0, 1.0])
+    evaluation(tmp_path / "b", [0.0, 1.0], n=8)
+    with pytest.raises(RunError, match="t was measured in several ways"):
+        arm(str(tmp_path / "*"))
+
+
+@pytest.mark.parametrize("arms", [(), ("a",), ("nowhere", "nowhere")])
+def test_what_is_no_comparison(arms: tuple[str, ...]) -> None:
+    with pytest.raises(BvrankError, match=r"two or more|no finished evaluation") as stop:
+        shown(*arms)
+    assert stop.value.exit_code == 2

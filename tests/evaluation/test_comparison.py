@@ -1,0 +1,87 @@
+"""Arms compared prompt by prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bvrank.errors import RunError
+from bvrank.evaluation.comparison import compared
+from bvrank.evaluation.result import Result
+from bvrank.statistics import Estimate, difference, needed
+
+NAMES = ("a", "b")
+
+
+def result(cells: Mapping[str, list[float]], seed: int = 0, **fields: Any) -> Result:
+    figures = {k: Estimate(float(np.mean(v)), 0.1, (0, 1), len(v), 1) for k, v in cells.items()}
+    given = {
+        "task": "t", "version": 1, "step": None, "model": "m", "counts": {}, "notes": [],
+        "settings": {"seed": seed, "n": 4}, "figures": figures,
+        "cells": {k: {f"p{i}": x for i, x in enumerate(v)} for k, v in cells.items()},
+    }  # fmt: skip
+    return Result(**(given | fields))
+
+
+def draws(seed: int, shift: float = 0.0) -> list[float]:
+    return list(np.random.default_rng(seed).random(30) + shift)
+
+
+def test_differences_are_paired_by_prompt_whatever_their_order() -> None:
+    a, b = draws(0), draws(1)
+    other = result({"x/avg@4": b})
+    turned = {"x/avg@4": dict(reversed(other.cells["x/avg@4"].items()))}
+    second = replace(other, cells=turned)
+    rows, notes = compared({"t": [result({"x/avg@4": a})]}, {"t": [second]}, NAMES)
+    (row,) = rows
+    assert row.found == difference(np.array(a), np.array(b)) and not notes
+    assert row.values == (pytest.approx(np.mean(a)), pytest.approx(np.mean(b)))
+    assert row.needed == needed(np.array(b) - np.array(a), 0.01)
+
+
+def test_runs_pair_by_seed() -> None:
+    a, b = ([result({"y": draws(s + d)}, s) for s in (0, 1)] for d in (0, 10))
+    ((row,), notes) = compared({"t": a}, {"t": b}, NAMES)
+    cells = [np.array([[*r.cells["y"].values()] for r in arm]).T.copy() for arm in (a, b)]
+    assert row.found == difference(*cells) and row.found.estimate.runs == 2 and not notes
+
+
+def test_the_first_figure_of_each_mode_is_tested_and_adjusted() -> None:
+    names = ("x/avg@4", "x/tokens", "y/avg@4", "y/tokens")
+    a = result({name: draws(n) for n, name in enumerate(names)})
+    b = result({name: draws(n + 9, 0.1) for n, name in enumerate(names)})
+    rows, _ = compared({"t": [a]}, {"t": [b]}, NAMES)
+    tested = {row.figure: row for row in rows if row.adjusted is not None}
+    assert [*tested] == ["x/avg@4", "y/avg@4"]
+    low, high = sorted(tested.values(), key=lambda row: row.found.p)
+    assert low.adjusted == pytest.approx(min(1, 2 * low.found.p))
+    assert high.adjusted == pytest.approx(max(low.adjusted or 0, high.found.p))
+
+
+def test_a_fitted_figure_is_not_compared_by_its_cells() -> None:
+    fitted = {"lc": Estimate(0.9, 0.1, (0, 1), 30, 1)}
+    a, b = result({"lc": draws(0)}, figures=fitted), result({"lc": draws(1)})
+    assert compared({"t": [a]}, {"t": [b]}, NAMES) == ([], [])
+
+
+def test_settings_that_differ_and_runs_that_do_not_pair_are_told() -> None:
+    a = [result({"x": draws(s)}, s) for s in (0, 1)]
+    b = [result({"x": draws(7)}, 5, settings={"seed": 5, "n": 8})]
+    _, notes = compared({"t": a}, {"t": b}, NAMES)
+    assert notes[0] == "t: n is 4 there and 8 here" and "2 runs against 1" in notes[1]
+    assert len(notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [({"u": [result({"x": draws(0)})]}, "a and b: have no task in common. There are t and u"),
+     ({"t": [result({"x": draws(0)}, version=2)]}, "t was measured by its versions 1 and 2"),
+     ({"t": [result({"x": draws(0)[:28]})]}, "b: t, x: 2 prompts are not in both, as p28, p29")],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused(other: Any, said: str) -> None:
+    with pytest.raises(RunError, match=said):
+        compared({"t": [result({"x": draws(0)})]}, other, NAMES)
