@@ -174,14 +174,15 @@ def test_every_file_begins_with_what_it_is(path: Path) -> None:
 
 
 REPLAY = ("judge=replay", "judge.path=x")
-JUDGED = {"alpaca_eval": REPLAY, "arena_hard": REPLAY,
-          "arena_hard_v2": (*REPLAY, "judge.answers_path=y")}  # fmt: skip
+CHOSEN = {"alpaca_eval": REPLAY, "arena_hard": REPLAY,
+          "arena_hard_v2": (*REPLAY, "judge.answers_path=y"),
+          "ranking_run": ("task.run_file=x", "task.qrels=y")}  # fmt: skip
 
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "task").glob("*.yaml")))
 def test_every_task_is_built_under_its_own_name(option: str) -> None:
     """With every key of its constructor in the file."""
-    node: Any = frozen(composed("evaluate", [f"task={option}", *JUDGED.get(option, ())]))["task"]
+    node: Any = frozen(composed("evaluate", [f"task={option}", *CHOSEN.get(option, ())]))["task"]
     task = build(node, "task")
     assert task.name == option and task.needs in ("responses", "policy", "nothing")
     assert set(node) - {"_target_"} == {f.name for f in fields(task)}
