@@ -173,10 +173,14 @@ def test_every_file_begins_with_what_it_is(path: Path) -> None:
     assert title.startswith("# ") and len(title) > 10, title
 
 
+TASKS = {"preference": ["task.pairs.path=pairs.jsonl"]}  # what a user has to add
+
+
 @pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "task").glob("*.yaml")))
 def test_every_task_is_built_under_its_own_name(option: str) -> None:
     """With every key of its constructor in the file."""
-    node: Any = frozen(composed("evaluate", [f"task={option}"]))["task"]
+    words = [f"task={option}", *TASKS.get(option, [])]
+    node: Any = frozen(composed("evaluate", words))["task"]
     task = build(node, "task")
     assert task.name == option and task.needs in ("responses", "policy", "nothing")
     assert set(node) - {"_target_"} == {f.name for f in fields(task)}
