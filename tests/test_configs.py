@@ -180,6 +180,8 @@ TASKS = {"preference": ["task.pairs.path=pairs.jsonl"]}  # what a user has to ad
 def test_every_task_is_built_under_its_own_name(option: str) -> None:
     """With every key of its constructor in the file."""
     words = [f"task={option}", *TASKS.get(option, [])]
+    if "judge" in (CONF / "task" / f"{option}.yaml").read_text():
+        words += ["judge=replay", "judge.path=x"]
     node: Any = frozen(composed("evaluate", words))["task"]
     task = build(node, "task")
     assert task.name == option and task.needs in ("responses", "policy", "nothing")

@@ -61,7 +61,7 @@ class Settings:
             raise ConfigError("must name a folder", where="outputs")
 
 
-GROUPS = ("model", "sampler", "task", "suite", "tasks", "optimizer")
+GROUPS = ("model", "sampler", "task", "suite", "tasks", "judge", "optimizer")
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Asked:
         """The config of one task as its folder keeps it."""
         local = self.model is not None
         kept = in_force(self.config, local)
-        gone = ("task", "suite", "tasks", "optimizer", "run", "checkpoint", "model")
+        gone = ("task", "suite", "tasks", "judge", "optimizer", "run", "checkpoint", "model")
         kept = {k: v for k, v in kept.items() if k not in gone} | {"task": self.nodes[name]}
         if self.tasks[name].needs == "nothing":
             kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
@@ -138,6 +138,8 @@ def request(config: dict[str, Any]) -> Asked:
     nodes = task_nodes(config)
     at = "task" if config["suite"] is None else "tasks.{}"
     tasks = {name: build(node, at.format(name), trusted) for name, node in nodes.items()}
+    if config.get("judge") and not any(hasattr(t, "judge") for t in tasks.values()):
+        raise ConfigError("has no effect: nothing here is judged", where="judge")
     sampler = build(config["sampler"], "sampler", trusted)
     weights = any(_loads(task, sampler) for task in tasks.values())
     about = subject(config, weights)
@@ -191,7 +193,7 @@ def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
     with run:
         settings, task = asked.settings, asked.tasks[name]
         desk = Desk(run.path, tuple(settings.modes), settings.seed, asked.sampler, policy,
-                    settings.limit, settings.n)  # fmt: skip
+                    settings.limit, settings.n, asked.store, asked.subject.label)  # fmt: skip
         measured = task.measure(desk)
         with told(run.path):
             result = write_result(run.path, measured, _facts(asked, name), settings.seed)

@@ -19,6 +19,10 @@ def main(config: dict[str, Any]) -> int:
     """
     from rich.console import Console
 
+    if config["compare"] is not None:
+        from bvrank.commands import comparison
+
+        return comparison.main(config["compare"])
     records = collect(_patterns(config["runs"]))
     out = _folder(config["out"])
     shown = tables(records)

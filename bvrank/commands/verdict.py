@@ -79,4 +79,4 @@ def power(result: Result) -> list[str]:
 
 def _is_share(metric: str) -> bool:
     nats = metric.endswith("_displacement") or metric in ("kl", "kl_modes", "margin", "nats")
-    return not nats and metric not in ("tokens", "rounds", "brier")
+    return not nats and metric not in ("tokens", "length", "rounds", "brier")

@@ -24,7 +24,8 @@ TWICE = "duplicate_prompt"
 class Desk:
     """`folder`: of this task alone. `policy`: weights, template, scorer and collator (see
     commands.policies.Policy), None of a server. `sampler`: how responses are drawn. `limit`: the
-    first so many prompts (None: all); `n`: responses to each, in place of the task's own."""
+    first so many prompts (None: all); `n`: responses to each, in place of the task's own. `store`:
+    where artifacts are shared, None for nowhere. `label`: what the model is called."""
 
     folder: Path
     modes: tuple[Mode, ...]
@@ -33,6 +34,8 @@ class Desk:
     policy: Any = None
     limit: int | None = None
     n: int | None = None
+    store: Path | None = None
+    label: str = "model"
     ranks: Ranks = ALONE
 
     def prompts(self, source: Any) -> tuple[list[Prompt], list[Refused]]:

@@ -21,6 +21,7 @@ KINDS = {
     "accuracy": "accuracy of a policy on test problems",
     "tokenizers": "tokenizers trained on a file",
     "rows": "encoded rows of a file",
+    "verdicts": "verdicts of a judge",
     "reference": "reference log-probs",
 }
 OPEN = "reference"  # the kind whose entries grow file by file and have no seal

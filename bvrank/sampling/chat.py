@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bvrank.answers import CLOSE, OPEN, join, split
@@ -64,7 +65,8 @@ class Reply:
 
     `finish_reason` is the server's: stop, length, content_filter, ... Tokens are None where the
     server does not count them. `seconds` is the time of the last attempt of `attempts`; `model`
-    is the name that the server answered with.
+    is the name that the server answered with. `first`: log-probs of what could have been the first
+    token, where they were asked for.
     """
 
     key: str
@@ -77,6 +79,7 @@ class Reply:
     seed: int | None
     attempts: int
     seconds: float
+    first: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True)

@@ -217,4 +217,5 @@ def _reply(request: Request, said: Said, tries: int, seconds: float) -> Reply:
         seed=request.seed,
         attempts=tries,
         seconds=seconds,
+        first=said.first,
     )

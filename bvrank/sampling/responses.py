@@ -100,8 +100,8 @@ class Log:
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
         _cut(self._file)
 
-    def add(self, found: Sequence[Logged]) -> None:
-        """Appends them; the disk has them when this returns."""
+    def add(self, found: Sequence[Any]) -> None:
+        """Appends them, dataclasses all; the disk has them when this returns."""
         lines = mended("".join(to_json(_told(item)) + "\n" for item in found)).encode()
         while lines:
             lines = lines[os.write(self._file, lines) :]
@@ -178,7 +178,7 @@ def _parsed(line: bytes, kind: type[T]) -> T | None:
         return None
 
 
-def _told(item: Logged) -> Mapping[str, Any]:
+def _told(item: Any) -> Mapping[str, Any]:
     """Its fields, less those that say nothing."""
     empty = {"detail": "", "reason": ""}
     return {k: v for k, v in asdict(item).items() if v is not None and empty.get(k) != v}

@@ -35,6 +35,7 @@ class Said:
     prompt_tokens: int | None
     completion_tokens: int | None
     model: str
+    first: Mapping[str, float] | None = None  # log-probs of what could have been the first token
 
 
 def body_of(request: Request, fixed: Mapping[str, Any], added: Mapping[str, Any],
@@ -79,6 +80,7 @@ class Pieces:
     usage: Mapping[str, Any] = field(default_factory=dict)
     model: str = ""
     seen: bool = False
+    first: Mapping[str, float] | None = None
 
     def add(self, raw: object, part: str = "delta") -> None:
         """One chunk; Unusable when it is none."""
@@ -94,6 +96,7 @@ class Pieces:
         choice = _mapping(choices[0])
         said = _mapping(choice.get(part))
         self.seen = self.seen or bool(said)
+        self.first = self.first or _alternatives(choice.get("logprobs"))
         self.content.append(_text(said.get("content")))
         self.reasoning.append(_text(said.get("reasoning_content") or said.get("reasoning")))
         self.finish_reason = _text(choice.get("finish_reason")) or self.finish_reason
@@ -113,7 +116,17 @@ class Pieces:
             _count(self.usage.get("prompt_tokens")),
             _count(self.usage.get("completion_tokens")),
             self.model,
+            self.first,
         )
+
+
+def _alternatives(logprobs: object) -> dict[str, float] | None:
+    """Token -> log-prob, of the first token that `logprobs` tells of."""
+    content = _mapping(logprobs).get("content")
+    told = _mapping(content[0]).get("top_logprobs") if isinstance(content, list) and content else ()
+    found = map(_mapping, told if isinstance(told, list) else ())
+    return {str(t["token"]): float(t["logprob"]) for t in found
+            if "token" in t and isinstance(t.get("logprob"), int | float)} or None  # fmt: skip
 
 
 def _error(error: object) -> tuple[str, int | None]:

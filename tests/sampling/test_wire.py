@@ -109,3 +109,27 @@ def test_chunks_of_odd_shapes_are_put_together() -> None:
     said = pieces.said()
     assert (said.content, said.reasoning, said.finish_reason) == ("c", "ab", "stop")
     assert (said.prompt_tokens, said.completion_tokens) == (None, 4)
+
+
+def test_alternatives_to_the_first_token_are_kept() -> None:
+    first, second = ([{"token": t, "logprob": p} for t, p in told] for told in (
+        [("M", -0.1), ("m", -2), ("?", None)], [("x", -0.5)],
+    ))  # fmt: skip
+    told = {"content": [{"token": "M", "top_logprobs": first}, {"top_logprobs": second}]}
+    choice = {"message": {"content": "Mx"}, "finish_reason": "stop", "logprobs": told}
+    assert whole({"choices": [choice]}).first == {"M": -0.1, "m": -2.0}
+    pieces = Pieces()
+    for place in (first, second):
+        piece = {"delta": {"content": "M"}, "logprobs": {"content": [{"top_logprobs": place}]}}
+        pieces.add({"choices": [{**piece, "finish_reason": "stop"}]})
+    assert pieces.said().first == {"M": -0.1, "m": -2.0}
+
+
+@pytest.mark.parametrize(
+    "told",
+    [None, "x", {}, {"content": []}, {"content": [None]}, {"content": [{"top_logprobs": "x"}]},
+     {"content": [{"top_logprobs": [1, {"token": "M"}]}]}],
+)  # fmt: skip
+def test_other_shapes_hold_no_alternatives(told: Any) -> None:
+    choice = {"message": {"content": "M"}, "finish_reason": "stop", "logprobs": told}
+    assert whole({"choices": [choice]}).first is None

@@ -1,0 +1,103 @@
+"""`bvrank report compare=[a,b]`: evaluations of two arms or more, the first against each other."""
+
+from __future__ import annotations
+
+import glob
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from bvrank.errors import ConfigError, RunError
+from bvrank.evaluation.comparison import Compared, compared
+from bvrank.evaluation.result import RESULT, Result, higher_is_better, read_result
+
+HEADS = ("figure", "first", "second", "difference [95 %]", "p", "adjusted", "n", "n for 1 point")
+
+
+def main(arms: Any) -> int:
+    """Prints a table for each comparison. ConfigError for fewer than two arms; RunError for one
+    without evaluations."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    if not isinstance(arms, list) or len(arms) < 2 or not all(isinstance(a, str) for a in arms):
+        raise ConfigError("must name two or more", where="compare",
+                          repair="As in compare=[outputs/a,outputs/b].")  # fmt: skip
+    read = [(name, arm(name)) for name in arms]
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=160)
+    first, before = read[0]
+    for name, other in read[1:]:
+        rows, notes = compared(before, other, (first, name))
+        table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
+                      title=f"{name} (second) against {first} (first)")  # fmt: skip
+        for head in HEADS:
+            table.add_column(head, justify="left" if head == "figure" else "right")
+        for row in rows:
+            table.add_row(*cells(row))
+        console.print(table)
+        for note in (*notes, *reading(rows)):
+            console.print(f"note: {note}", markup=False)
+    return 0
+
+
+def arm(pattern: str) -> dict[str, list[Result]]:
+    """Task -> the results below every folder that matches: evaluations themselves, or runs, of
+    which those of the newest step count."""
+    found: dict[str, list[Result]] = {}
+    places = sorted(Path(p) for p in glob.glob(str(Path(pattern).expanduser())))
+    for place in places:
+        inside = [place] if (place / RESULT).is_file() else _newest(place)
+        for folder in inside:
+            result = read_result(folder)
+            found.setdefault(result.task, []).append(result)
+    if not found:
+        raise RunError("holds no finished evaluation", where=pattern,
+                       repair="bvrank evaluate run=... makes one.")  # fmt: skip
+    for task, results in found.items():
+        _check_seeds(pattern, task, results)
+    return found
+
+
+def _newest(run: Path) -> list[Path]:
+    """The finished evaluations of a run, of each task those of the last step that it has."""
+    folders = sorted(p.parent for p in (run / "evals").glob(f"*/{RESULT}"))
+    last: dict[str, str] = {}
+    for folder in folders:
+        task, _, rest = folder.name.partition("@")
+        last[task] = max(last.get(task, ""), rest[:6])
+    return [f for f in folders if last[f.name.partition("@")[0]] == f.name.partition("@")[2][:6]]
+
+
+def _check_seeds(pattern: str, task: str, results: Sequence[Result]) -> None:
+    """Results of one arm may differ in policy (seeds of training) and in the seed of draws."""
+    settings = [{k: v for k, v in r.settings.items() if k != "seed"} for r in results]
+    if any(s != settings[0] for s in settings):
+        raise RunError(f"{task} was measured in several ways", where=pattern,
+                       repair="Name the folders of one way, with a pattern.")  # fmt: skip
+
+
+def cells(row: Compared) -> list[str]:
+    """A line of the table."""
+    e = row.found.estimate
+    interval = "" if math.isnan(e.interval[0]) else f" [{e.interval[0]:+.4f}, {e.interval[1]:+.4f}]"
+    p = "" if row.adjusted is None else f"{row.found.p:.4f}"
+    adjusted = "" if row.adjusted is None else f"{row.adjusted:.4f}"
+    n = f"{e.prompts:,}" + (f" x {e.runs}" if e.runs > 1 else "")
+    return [f"{row.task} {row.figure}", *(f"{v:.4f}" for v in row.values),
+            f"{e.value:+.4f}{interval}", p, adjusted, n,
+            "" if row.needed is None else f"{row.needed:,}"]  # fmt: skip
+
+
+def reading(rows: Sequence[Compared]) -> list[str]:
+    """What the tested rows say in words."""
+    said = []
+    for row in rows:
+        if row.adjusted is not None and row.adjusted < 0.05:
+            better = (row.found.estimate.value > 0) == higher_is_better(row.figure)
+            said.append(f"{row.task} {row.figure}: the second is {'better' if better else 'worse'}")
+    tested = sum(row.adjusted is not None for row in rows)
+    return said or [f"none of the {tested} tested figures differs at 0.05, adjusted by Holm"]

@@ -1,0 +1,197 @@
+"""The official files of Arena-Hard: questions, answers and judgments, read and written.
+
+    questions   {uid, category, cluster | subcategory, prompt}
+    answers     {uid, ans_id, model, messages: [.., {role, content: {answer}}], tstamp, metadata}
+    judgments   {uid, category, judge, model, baseline, games: [{score, judgment, prompt}, ...]}
+
+The first game shows the baseline as assistant A, the second the model. Files of 2024 call uid
+`question_id`, and hold `turns` and `choices`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from bvrank.data.files import read_rows
+from bvrank.data.refusals import Unfit
+from bvrank.errors import DataError
+from bvrank.evaluation.desk import TWICE
+from bvrank.evaluation.style import STRONG, counted, relative, style_of
+from bvrank.records import Message, Refused
+from bvrank.sampling.responses import Prompt
+
+LABELS = {  # for assistant A
+    "A>B": (1.0,), "A>>B": (1.0,) * STRONG, "A=B": (0.5,), "B=A": (0.5,),
+    "A<B": (0.0,), "A<<B": (0.0,) * STRONG, "B>A": (0.0,), "B>>A": (0.0,) * STRONG,
+    "B<A": (1.0,), "B<<A": (1.0,) * STRONG,
+}  # fmt: skip
+PATTERNS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))  # official
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of the benchmark."""
+
+    uid: str
+    prompt: str
+    category: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model answered; `metadata` is its style as the official files count it."""
+
+    model: str
+    text: str
+    metadata: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Judgment:
+    """Both games of a question: labels, None where the judge gave none."""
+
+    uid: str
+    category: str
+    labels: tuple[str | None, str | None]
+
+    @property
+    def outcomes(self) -> tuple[float, ...] | None:
+        """For the model, strong verdicts three times; None where one of the games has no verdict
+        (official: the question is left out)."""
+        as_b, as_a = self.labels
+        if as_b is None or as_a is None:
+            return None
+        return *LABELS[as_a], *(1 - s for s in LABELS[as_b])
+
+
+@dataclass(frozen=True)
+class Questions:
+    """`question.jsonl`; of the `categories` alone, where they are given."""
+
+    path: str
+    categories: Sequence[str] | None = None
+
+    def prompts(self) -> Iterator[Prompt | Refused]:
+        """Every question once."""
+        for n, asked in enumerate(self.asked.values()):
+            yield Prompt(n, asked.uid, (Message("user", asked.prompt),))
+        yield from self._read[1]
+
+    @property
+    def asked(self) -> dict[str, Asked]:
+        return self._read[0]
+
+    @cached_property
+    def _read(self) -> tuple[dict[str, Asked], list[Refused]]:
+        found: dict[str, Asked] = {}
+        refused = []
+        for where, row in read_rows(self.path):
+            try:
+                asked = Asked(_uid(row), _prompt(row), str(row.get("category") or ""))
+            except Unfit as error:
+                refused.append(error.refused(where))
+                continue
+            if asked.uid in found:
+                refused.append(Refused(where, TWICE, f"uid {asked.uid} stands in an earlier row"))
+            elif self.categories is None or asked.category in self.categories:
+                found[asked.uid] = asked
+        return found, refused
+
+
+def answers(path: str) -> dict[str, Answer]:
+    """A file of answers, by uid. DataError for a row that holds none."""
+    found: dict[str, Answer] = {}
+    for where, row in read_rows(path):
+        try:
+            found[_uid(row)] = _answer(row)
+        except Unfit as error:
+            raise DataError(error.detail, where=where) from None
+    return found
+
+
+def judgments(path: str, limit: int | None = None) -> list[Judgment]:
+    """A file of judgments. DataError for a row that holds no two games, or an unknown label."""
+    found = []
+    for where, row in islice(read_rows(path), limit):
+        try:
+            games = row.get("games")
+            if not isinstance(games, list) or len(games) != 2:
+                raise Unfit("no_games", "'games' does not hold both orders")
+            labels = (_label(games[0]), _label(games[1]))
+            found.append(Judgment(_uid(row), str(row.get("category") or ""), labels))
+        except Unfit as error:
+            raise DataError(error.detail, where=where) from None
+    return found
+
+
+def label_of(text: str) -> str | None:
+    """The last label of a judgment, as official; None where there is none."""
+    for pattern in PATTERNS:
+        if found := pattern.findall(text.upper()):
+            return str(found[-1]) if found[-1] in LABELS else None
+    return None
+
+
+def difference(model: Answer, baseline: Answer) -> tuple[float, ...]:
+    """Of style, by the metadata of both where both have it."""
+    told = (model.metadata, baseline.metadata)
+    if None not in told:
+        try:
+            return relative(*(counted(m or {}) for m in told))
+        except (KeyError, TypeError):
+            pass  # of another form: both are counted here
+    return relative(*(counted(style_of(a.text)) for a in (model, baseline)))
+
+
+def _uid(row: Mapping[str, Any]) -> str:
+    uid = row.get("uid") or row.get("question_id")
+    if not isinstance(uid, str):
+        raise Unfit("no_uid", "has no uid")
+    return uid
+
+
+def _prompt(row: Mapping[str, Any]) -> str:
+    text = row.get("prompt")
+    turns = row.get("turns")
+    if text is None and isinstance(turns, list) and len(turns) == 1:
+        text = turns[0].get("content") if isinstance(turns[0], Mapping) else turns[0]
+    if not isinstance(text, str) or not text.strip():
+        raise Unfit("no_text", "holds no prompt of one turn")
+    return text
+
+
+def _answer(row: Mapping[str, Any]) -> Answer:
+    try:
+        if "messages" in row:
+            content = row["messages"][-1]["content"]
+            text = content["answer"] if isinstance(content, Mapping) else content
+        else:
+            text = row["choices"][0]["turns"][0]["content"]
+        style = row.get("metadata") or row.get("conv_metadata")
+        model = row.get("model") or row.get("model_id")
+    except (KeyError, IndexError, TypeError) as error:
+        raise Unfit("no_text", f"holds no answer ({error!r})") from None
+    if not isinstance(text, str):
+        raise Unfit("no_text", "holds no answer")
+    return Answer(str(model), text, style if isinstance(style, Mapping) else None)
+
+
+def _label(game: Any) -> str | None:
+    label = game.get("score") if isinstance(game, Mapping) else None
+    if label is not None and label not in LABELS:
+        raise Unfit("no_label", f"score {label!r} is no verdict")
+    return label
+
+
+def answer_row(uid: str, asked: Sequence[Message], model: str, text: str, name: str,
+               style: Mapping[str, Any], when: float) -> dict[str, Any]:  # fmt: skip
+    """A line of a file of answers."""
+    turns: list[dict[str, Any]] = [{"role": m.role, "content": m.content} for m in asked]
+    turns.append({"role": "assistant", "content": {"answer": text}})
+    return {"uid": uid, "ans_id": name, "model": model, "messages": turns, "tstamp": when,
+            "metadata": dict(style)}  # fmt: skip
