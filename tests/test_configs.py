@@ -176,6 +176,7 @@ def test_every_file_begins_with_what_it_is(path: Path) -> None:
 REPLAY = ("judge=replay", "judge.path=x")
 CHOSEN = {"alpaca_eval": REPLAY, "arena_hard": REPLAY,
           "arena_hard_v2": (*REPLAY, "judge.answers_path=y"),
+          "preference": ("task.pairs.path=pairs.jsonl",),
           "ranking_run": ("task.run_file=x", "task.qrels=y")}  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -14,12 +14,15 @@ from torch import Tensor
 from transformers.utils.logging import disable_progress_bar
 
 from bvrank.commands import prepare
+from bvrank.commands.build import build
 from bvrank.data.templates import Template
 from bvrank.engines.local import device
+from bvrank.errors import ConfigError
 from bvrank.models.corpus import Corpus
 from bvrank.models.tiny import Tiny
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import TokenBatch
+from bvrank.run.record import read_config
 from bvrank.sampling.local import positions
 from bvrank.sampling.responses import Prompt
 from bvrank.scoring.collate import Collator
@@ -81,6 +84,24 @@ class Policy:
     def positions(self) -> int:
         """How many tokens the model's positions reach; known without its weights."""
         return positions(self.asked.model.skeleton())
+
+    def other(self, model: Any) -> Policy:
+        """Another model's weights behind the same template. ConfigError where its tokens differ."""
+        asked: Any = self.asked
+        tokenizer = model.tokenizer(Corpus(lambda: _texts(asked), asked.store))
+        if tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise ConfigError("has other tokens than the model that is measured: their likelihoods "
+                              "cannot be compared", where="task.reference")  # fmt: skip
+        return replace(self, asked=replace(asked, model=model))
+
+    def start(self) -> Policy:
+        """What the run that is measured was trained from."""
+        asked: Any = self.asked
+        if asked.subject.run is None:
+            raise ConfigError("start is that of a run", where="task.reference",
+                              repair="Name a run with run=..., or a model's folder.")  # fmt: skip
+        node = read_config(asked.subject.run)["model"]
+        return self.other(build(node, "model", asked.settings.trusted))
 
     def collator(self, layout: Layout = "forest") -> Collator:
         """Rows as training lays them out."""

@@ -78,4 +78,5 @@ def power(result: Result) -> list[str]:
 
 
 def _is_share(metric: str) -> bool:
-    return metric not in ("tokens", "length", "kl", "nats", "rounds")
+    nats = metric.endswith("_displacement") or metric in ("kl", "kl_modes", "margin", "nats")
+    return not nats and metric not in ("tokens", "length", "rounds", "brier")

@@ -10,11 +10,12 @@ from typing import Any
 
 MARKS = ("dataset_info.json", "state.json", "dataset_dict.json", "config.json",
          "adapter_config.json")  # fmt: skip
+FILES = ("path", "file", "reference")  # ends of the keys that may name one
 SETTLED = 2_000_000_000  # nanoseconds after the last write to a file
 
 
 def fingerprint(node: Mapping[str, Any]) -> str:
-    """Hash of every local file that a node names under a key `path`, `*_path` or `file`; files of a
+    """Hash of every local file that a node names under a key of FILES or `*_path`; files of a
     folder count by name and content. Hub ids, missing files and what is no file (a pipe, a device)
     add nothing."""
     digest = hashlib.sha256()
@@ -55,7 +56,7 @@ def all_local(node: Mapping[str, Any]) -> bool:
     for key, value in node.items():
         if isinstance(value, Mapping) and not all_local(value):
             return False
-        if key.endswith(("path", "file")) and isinstance(value, str) and not _there(value):
+        if key.endswith(FILES) and isinstance(value, str) and not _there(value):
             return False
     return True
 
@@ -70,7 +71,7 @@ def _paths(node: Mapping[str, Any]) -> Iterator[Path]:
     for key, value in node.items():
         if isinstance(value, Mapping):
             yield from _paths(value)
-        elif key.endswith(("path", "file")) and isinstance(value, str) and _there(value):
+        elif key.endswith(FILES) and isinstance(value, str) and _there(value):
             yield Path(value).expanduser()
 
 

@@ -57,15 +57,17 @@ class Desk:
             )
         return kept, refused
 
-    def respond(self, prompts: Sequence[Prompt], n: int) -> tuple[Shelf, list[Refused]]:
-        """`n` responses (or as many as were asked for) to each prompt in each mode, and the prompts
-        that the model has no room for. What the folder holds is not made again."""
+    def respond(self, prompts: Sequence[Prompt], n: int, ids: bool = False
+                ) -> tuple[Shelf, list[Refused]]:  # fmt: skip
+        """`n` responses (or as many as were asked for) to each prompt in each mode, with the `ids`
+        that were drawn or without, and the prompts that the model has no room for. What the folder
+        holds is not made again."""
         generator = self.sampler.generator(self.policy)
         refused: list[Refused] = []
         if hasattr(generator, "fitting"):
             prompts, refused = generator.fitting(list(prompts), self.modes)
         if prompts:
-            work = Work(prompts, self.modes, self.n or n, self.seed)
+            work = Work(prompts, self.modes, self.n or n, self.seed, ids=ids)
             generate(self.folder, work, generator, self.ranks)
         if hasattr(generator, "close"):
             generator.close()

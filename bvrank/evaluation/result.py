@@ -22,7 +22,7 @@ from bvrank.statistics import Estimate, estimate, needed
 
 RESULT, SAMPLES = "result.json", "samples.jsonl"
 LOWER = ("unclosed", "truncated", "no_answer", "unscored", "kl", "calibration_error", "invented",
-         "missing", "repeated")  # fmt: skip
+         "missing", "repeated", "brier", "accuracy_drop", "kl_modes")  # fmt: skip
 POINT = 0.01  # of the power line
 
 

@@ -45,13 +45,14 @@ class Transformers:
 @dataclass(frozen=True)
 class Work:
     """What is to be made: `n` responses to every prompt in every mode. Of the prompts `checked`
-    (rows) the first response keeps its ids."""
+    (rows) the first response keeps its ids, with `ids` every response does."""
 
     prompts: Sequence[Prompt]
     modes: tuple[Mode, ...]
     n: int
     seed: int
     checked: Container[int] = ()
+    ids: bool = False
 
     def stream(self, mode: Mode) -> int:
         """The seed of a mode's draws: its own, whichever modes there are."""
@@ -192,7 +193,8 @@ def check_drawing(temperature: float, top_p: float, max_new_tokens: int) -> None
 
 def made_of(work: Work, mode: Mode, prompt: Prompt, copy: int, drawn: Drawn) -> Made:
     """The response as it is kept; ids and likelihood only where they will be compared."""
-    r, sample, checked = drawn.response, drawn.sample, prompt.row in work.checked and copy == 0
+    r, sample = drawn.response, drawn.sample
+    checked = work.ids or (prompt.row in work.checked and copy == 0)
     return Made(
         mode, prompt.row, copy, r.trace, r.answer, r.closed,
         "stop" if sample.finished else "length", len(sample.ids), drawn.trace_tokens,
