@@ -21,33 +21,55 @@ def test_of_one_run_the_error_is_that_of_a_mean() -> None:
     assert (found.prompts, found.runs) == (80, 1)
 
 
+def test_of_few_prompts_the_interval_is_students() -> None:
+    low, high = estimate(np.array([1.0, 2.0, 4.0])).interval
+    error = np.std([1, 2, 4], ddof=1) / math.sqrt(3)
+    assert (low, high) == pytest.approx((7 / 3 - 4.302653 * error, 7 / 3 + 4.302653 * error))
+
+
 @pytest.mark.parametrize("runs", [2, 3, 5])
-def test_the_variance_over_runs_is_unbiased_however_few(runs: int) -> None:
-    """Cells that are all the run's: the mean's variance is s^2 / R, and no prompt adds to it."""
+def test_where_only_runs_differ_they_alone_count(runs: int) -> None:
+    """The mean's variance is s^2 / R, with R - 1 degrees of freedom: no prompt adds to them."""
     level = np.random.default_rng(runs).normal(size=runs)
-    cells = np.tile(level, (50, 1))
-    assert estimate(cells).stderr == pytest.approx(level.std(ddof=1) / math.sqrt(runs), rel=0.03)
+    found = estimate(np.tile(level, (50, 1)))
+    error = level.std(ddof=1) / math.sqrt(runs)
+    quantile = {2: 12.706205, 3: 4.302653, 5: 2.776445}[runs]
+    assert found.stderr == pytest.approx(error)
+    assert found.interval[1] - found.value == pytest.approx(quantile * error)
 
 
 def test_the_variance_of_both_adds_up() -> None:
     generator = np.random.default_rng(1)
     prompt, run = generator.normal(size=(60, 1)), generator.normal(size=(1, 4))
-    cells = prompt + run
     wanted = prompt.var(ddof=1) / 60 + run.var(ddof=1) / 4
-    assert estimate(cells).stderr ** 2 == pytest.approx(wanted, rel=0.05)
+    assert estimate(prompt + run).stderr ** 2 == pytest.approx(wanted)
 
 
-def test_intervals_cover() -> None:
+def test_what_is_left_counts_once() -> None:
+    """Cells that have nothing in common: the variance of a mean of all of them, and what components
+    that are never less than 0 add."""
+    generator = np.random.default_rng(8)
+    found = [estimate(generator.normal(size=(40, 3))).stderr ** 2 * 120 for _ in range(200)]
+    assert 1 <= np.mean(found) <= 1.6
+
+
+@pytest.mark.parametrize(
+    ("prompts", "runs", "least"), [(5, 1, 0.92), (60, 1, 0.9), (40, 3, 0.88), (10, 5, 0.9)]
+)
+def test_intervals_cover(prompts: int, runs: int, least: float) -> None:
+    """Prompts and, of several, runs that differ; the truth is 0."""
     generator = np.random.default_rng(2)
     hits = 0
-    for n in range(300):
-        low, high = estimate(generator.binomial(1, 0.3, 60), seed=n, draws=1000).interval
-        hits += low <= 0.3 <= high
-    assert 0.90 <= hits / 300 <= 0.98
+    for n in range(400):
+        cells = generator.normal(size=(prompts, 1)) + generator.normal(size=(prompts, runs))
+        cells += generator.normal(size=(1, runs)) * (runs > 1)
+        low, high = estimate(cells, seed=n, draws=500).interval
+        hits += low <= 0 <= high
+    assert least <= hits / 400 <= 0.985
 
 
 def test_the_same_seed_gives_the_same_interval() -> None:
-    cells = np.random.default_rng(3).random((30, 2))
+    cells = np.random.default_rng(3).random((30, 1))
     assert estimate(cells, 5) == estimate(cells, 5) != estimate(cells, 6)
 
 
@@ -61,13 +83,32 @@ def test_a_paired_difference_does_not_see_how_hard_prompts_are() -> None:
     assert difference(b, a).estimate.value == pytest.approx(-found.estimate.value)
 
 
-def test_no_difference_is_found_as_often_as_the_level_says() -> None:
+@pytest.mark.parametrize(
+    ("prompts", "first", "second", "most"), [(40, 1, 1, 0.09), (5, 1, 1, 0.09), (40, 3, 3, 0.11),
+                                             (40, 3, 2, 0.09), (8, 4, 4, 0.11)],
+)  # fmt: skip
+def test_no_difference_is_found_as_often_as_the_level_says(
+    prompts: int, first: int, second: int, most: float
+) -> None:
     generator = np.random.default_rng(5)
-    found = [
-        difference(generator.random(40), generator.random(40), seed=n, draws=500).p < 0.05
-        for n in range(400)
-    ]
-    assert 0.02 <= np.mean(found) <= 0.09
+    found = []
+    for n in range(400):
+        hard = generator.normal(size=(prompts, 1))
+        arms = [
+            hard + generator.normal(size=(prompts, runs))
+            + generator.normal(size=(1, runs)) * (max(first, second) > 1)
+            for runs in (first, second)
+        ]  # fmt: skip
+        found.append(difference(*arms, seed=n, draws=500).p < 0.05)
+    assert np.mean(found) <= most
+
+
+def test_the_p_value_is_that_of_students_t() -> None:
+    cells = np.array([0.1, 0.3, -0.1, 0.4, 0.2])
+    t = cells.mean() / (cells.std(ddof=1) / math.sqrt(5))
+    assert t == pytest.approx(2.092457, abs=1e-6)
+    assert difference(np.zeros(5), cells).p == pytest.approx(0.104573, abs=1e-4)
+    assert difference(np.zeros(5), np.ones(5)).p == 0 and difference(cells, cells).p == 1
 
 
 def test_other_prompts_cannot_be_compared() -> None:
@@ -75,9 +116,13 @@ def test_other_prompts_cannot_be_compared() -> None:
         difference(np.zeros(3), np.zeros(4))
 
 
-def test_runs_of_another_number_are_compared_by_their_means() -> None:
-    found = difference(np.zeros((5, 2)), np.ones((5, 3)))
-    assert (found.estimate.value, found.estimate.runs) == (1.0, 1)
+def test_runs_of_another_number_keep_what_runs_add() -> None:
+    """No prompt differs: each arm's runs add their variance of a mean."""
+    a, b = np.tile([0.0, 1.0], (5, 1)), np.tile([1.0, 2.0, 4.0], (5, 1))
+    found = difference(a, b).estimate
+    wanted = np.var([0, 1], ddof=1) / 2 + np.var([1, 2, 4], ddof=1) / 3
+    assert found.value == pytest.approx(7 / 3 - 0.5) and found.runs == 2
+    assert found.stderr == pytest.approx(math.sqrt(wanted))
 
 
 @pytest.mark.parametrize("cells", [np.zeros((0, 1)), [1.0, math.nan], [math.inf]])

@@ -26,7 +26,7 @@ from bvrank.run import RunFolder, open_run
 from bvrank.run.files import to_json
 from bvrank.run.folder import GO_ON, told
 from bvrank.run.identity import canonical
-from bvrank.run.record import is_run
+from bvrank.run.record import is_run, read_manifest
 
 SHORT = 48  # new tokens of the tiny model's responses
 
@@ -170,7 +170,9 @@ def _is_short(config: Mapping[str, Any], about: Subject) -> bool:
 
 
 def _is_finished(folder: Path) -> bool:
-    return is_run(folder) and (folder / RESULT).is_file()
+    if not is_run(folder) or not (folder / RESULT).is_file():
+        return False
+    return bool(read_manifest(folder).get("status") == "finished")
 
 
 def _policy(asked: Asked) -> Any:

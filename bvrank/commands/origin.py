@@ -66,6 +66,8 @@ def unheeded(config: Mapping[str, Any]) -> str | None:
 def origin(config: Mapping[str, Any], prompts: Iterable[Prompt]) -> Origin:
     """Of the prompts that are answered, by a config that is `in_force`."""
     node = {k: config[k] for k in DRAWN if k in config}
+    if "check" in config:  # which responses keep what is compared
+        node["check"] = config["check"]["rows"]
     parts = [VERSION if "model" in node else 0, canonical(node), fingerprint(node)]
     responses, golds = hashlib.sha256(to_json(parts).encode()), hashlib.sha256()
     for prompt in prompts:
@@ -88,13 +90,19 @@ def adopt(folder: Path, asked: Origin) -> Path | None:
             best, most, golds = other, size, manifest.get("golds")
     if best is None:
         return None
-    # Scores first: of a folder that is being written, each is then of a response that comes too.
-    for kind in ("scores-*.jsonl", "responses-*.jsonl")[golds != asked.golds :]:
-        for log in sorted(best.glob(kind)):
-            part = folder / f".{log.name}.part"
-            shutil.copyfile(log, part)
-            part.rename(folder / log.name)
+    # Scores are read first: of a folder that is being written, each is then of a response that is
+    # read too. They are put into place last: without its response a score would be of another one.
+    kinds = ("scores-*.jsonl", "responses-*.jsonl")[golds != asked.golds :]
+    parts = [_copied(log, folder) for kind in kinds for log in sorted(best.glob(kind))]
+    for part in reversed(parts):
+        part.rename(folder / part.name.removeprefix(".").removesuffix(".part"))
     return best
+
+
+def _copied(log: Path, folder: Path) -> Path:
+    part = folder / f".{log.name}.part"
+    shutil.copyfile(log, part)
+    return part
 
 
 def _less(node: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Refused
 from bvrank.run import Follower, RunFolder, open_run
 from bvrank.run.folder import GO_ON
-from bvrank.run.record import is_run, read_manifest, read_run
+from bvrank.run.record import SUMMARY, is_run, read_manifest, read_run
 from bvrank.sampling.meeting import Meeting
 from bvrank.sampling.responses import Prompt
 from bvrank.sampling.writing import SUMS, damaged
@@ -79,6 +79,8 @@ def _is_finished(asked: Request) -> bool:
     if read_manifest(folder).get("status") != "finished":
         return False
     lost = damaged(folder)
+    if not (folder / SUMMARY).is_file():
+        lost.append(SUMMARY)
     logs = [name for name in lost if name.startswith(("responses-", "scores-"))]
     if logs:
         raise RunError(f"{', '.join(logs)}: gone, or not what SHA256SUMS says", where=str(folder),
@@ -120,7 +122,8 @@ def _begin(asked: Request, run: RunFolder, made: _Work) -> None:
             repair="force=true moves the folder aside and samples again.",
         )  # fmt: skip
     run.update(**asdict(own), prompts=len(made.prompts), processes=made.ranks.world)
-    if not (run.resumed or asked.settings.force) and (other := adopt(run.path, own)) is not None:
+    begun = any(run.path.glob("responses-*.jsonl"))
+    if not (begun or asked.settings.force) and (other := adopt(run.path, own)) is not None:
         print(f"responses: those of {other}", file=sys.stderr)
 
 

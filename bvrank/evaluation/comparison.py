@@ -117,8 +117,10 @@ def _notes(task: str, first: Sequence[Result], second: Sequence[Result]) -> list
         if key != "seed"
     ]  # fmt: skip
     if len(first) != len(second):
-        notes.append(f"{task}: {len(first)} runs against {len(second)}: by the mean of each, so "
-                     "that the interval says nothing of other seeds")  # fmt: skip
+        alone = (
+            "; a single one says nothing of other seeds" if 1 in map(len, (first, second)) else ""
+        )
+        notes.append(f"{task}: {len(first)} runs against {len(second)}, which do not pair{alone}")
     return notes
 
 

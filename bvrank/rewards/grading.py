@@ -49,8 +49,8 @@ def verdict(gold: str, answer: str) -> dict[str, Any]:
         wanted = _gold(gold)
         if not wanted:
             return {"reason": "gold_unparsable"}
-        found = _parsed(_boxed(_concluded(answer)))
-        return {"right": bool(found) and verify(wanted, found, timeout_seconds=None)}
+        found = filter(None, map(_parsed, _boxed(_concluded(answer))))
+        return {"right": any(verify(wanted, f, timeout_seconds=None) for f in found)}
     except (MemoryError, RecursionError):
         return {"reason": "too_hard"}
 
@@ -86,17 +86,20 @@ def _concluded(text: str) -> str:
     return last.lstrip("# ") if last.startswith("####") else text
 
 
-def _boxed(text: str) -> str:
+def _boxed(text: str) -> list[str]:
     """The last `\\boxed{...}` alone, or the list that it ends; the text where there is none. The
-    library would add earlier boxes to it, and reads `the final answer is $3$. I hope` before it."""
+    library would add earlier boxes to it, and reads `the final answer is $3$. I hope` before it. Of
+    62.5% both 0.625 and 62.5 are said, as of a gold text."""
     boxes = _boxes(text)
     if not boxes:
-        return text
+        return [text]
     first = len(boxes) - 1
     while first and _LISTED.fullmatch(text, boxes[first - 1][1], boxes[first][0]):
         first -= 1
     told = ", ".join(text[start:end] for start, end in boxes[first:])
-    return f"${told}$%" if _PERCENT.match(text, boxes[-1][1]) else told
+    bare = re.sub(r"\s*\\?%\s*\}$", "}", told)  # the library reads nothing of a sign in a box
+    percent = bare != told or _PERCENT.match(text, boxes[-1][1])
+    return [f"${bare}$%", bare] if percent else [told]
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:

@@ -18,7 +18,7 @@ from typing import Any, ClassVar
 from bvrank.errors import ConfigError, RunError
 from bvrank.records import Asked, Scored
 
-VERSION = 2  # of the verdicts; what an older version scored is scored again
+VERSION = 3  # of the verdicts; what an older version scored is scored again
 LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
 WORKER = (sys.executable, "-P", "-m", "bvrank.rewards.grading")
 START = 120.0  # seconds in which a grading process has to be ready

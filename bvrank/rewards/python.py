@@ -35,6 +35,11 @@ class Python:
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise ConfigError(f"must be at least 1, got {self.batch}", where="batch")
+        if self._is_object and not self.version:
+            raise ConfigError(
+                f"{self._name} is an object, whose settings decide its scores", where="version",
+                repair="Name a function, or give reward.version another value for each of them.",
+            )  # fmt: skip
         try:
             inspect.signature(self.function).bind([])
         except ValueError:
@@ -48,8 +53,10 @@ class Python:
     @property
     def identity(self) -> str:
         """The function's name, the text of its file, and `version`."""
+        named = inspect.unwrap(self.function)
+        source: Any = type(named) if self._is_object else named
         try:
-            text = Path(inspect.getsourcefile(inspect.unwrap(self.function)) or "").read_bytes()
+            text = Path(inspect.getsourcefile(source) or "").read_bytes()
         except (TypeError, OSError):  # a compiled function has no text
             text = b""
         return f"python {self._name} {sha256(text).hexdigest()[:24]} {self.version}".rstrip()
@@ -59,6 +66,11 @@ class Python:
         left = iter(asked)
         while part := list(islice(left, self.batch)):
             yield from map(self._scored, part, self._called(part))
+
+    @property
+    def _is_object(self) -> bool:
+        named = inspect.unwrap(self.function)
+        return not (inspect.isroutine(named) or inspect.isclass(named))
 
     @property
     def _name(self) -> str:

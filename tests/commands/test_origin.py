@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,14 @@ def of(*words: str, prompts: list[Prompt] = PROMPTS) -> Origin:
 @pytest.mark.parametrize(
     "word",
     ["seed=1", "n=5", "modes=[thinking]", "sampler.top_p=0.5", "model.layers=4", "precision=bf16",
-     "template.empty_block='<think></think>'"],
+     "template.empty_block='<think></think>'", "check.rows=3"],
 )  # fmt: skip
 def test_what_is_drawn_depends_on(word: str) -> None:
     assert of(word).responses != of().responses and of(word).golds == of().golds
 
 
 @pytest.mark.parametrize(
-    "word", ["select.rule=random", "check.rows=3", "formats=[jsonl]", "reward=math", "name=x",
+    "word", ["select.rule=random", "check.tolerance=3", "formats=[jsonl]", "reward=math", "name=x",
              "prompts.problems=20", "max_refused=0.5", "device=cpu"],
 )  # fmt: skip
 def test_what_is_drawn_does_not_depend_on(word: str) -> None:
@@ -135,6 +136,28 @@ def test_other_responses_are_left_where_they_are(other: dict[str, str], tmp_path
     folder(tmp_path / "d", SAME, responses="")
     (new := tmp_path / "new").mkdir()
     assert adopt(new, ASKED) is None and not list(new.iterdir())
+
+
+def test_no_score_stands_without_its_response(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the step at which the process dies, and whatever the other folder writes."""
+    folder(tmp_path / "a", SAME, responses="1\n", scores="s\n")
+    real, seen = Path.rename, []
+
+    def rename(self: Path, target: Path) -> Path:
+        seen.append(Path(target).name.partition("-")[0])
+        return real(self, target)
+
+    monkeypatch.setattr(Path, "rename", rename)
+    copies: list[str] = []
+    copyfile = shutil.copyfile
+    monkeypatch.setattr(
+        shutil, "copyfile", lambda a, b: (copies.append(Path(a).name[:6]), copyfile(a, b))
+    )
+    (new := tmp_path / "new").mkdir()
+    adopt(new, ASKED)
+    assert copies == ["scores", "respon"] and seen == ["responses", "scores"]
 
 
 def test_scores_by_other_answers_stay(tmp_path: Path) -> None:

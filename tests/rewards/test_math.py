@@ -167,3 +167,14 @@ def test_rewards_recorded_with_real_rollouts_are_ours() -> None:
     ]
     assert len(answered) == 31
     assert differ == [(1, 1.0, 0.0, False), (1, 1.0, 0.0, False), (5, 1.0, 0.0, False)]
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "right"),
+    [("50%", r"\boxed{50\%}", 1), ("50", r"\boxed{50 \%}", 1), ("0.5", r"\boxed{50\%}", 1),
+     ("62.5", r"\boxed{62.5}$ percent", 1), ("62.5", r"\boxed{62.5\%}", 1),
+     ("0.625", r"\boxed{62.5\%}", 1), ("50", r"\boxed{51\%}", 0), ("5", r"\boxed{50\%}", 0)],
+)  # fmt: skip
+def test_a_sign_inside_the_box_or_behind_it_is_one(gold: str, answer: str, right: float) -> None:
+    (found,) = Math().scores([Asked("a", (), answer, gold)])
+    assert found.score == right

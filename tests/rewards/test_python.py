@@ -115,6 +115,24 @@ def test_rows_may_be_all_that_it_needs() -> None:
         Python(function)  # type: ignore[arg-type]
 
 
+class Scorer:
+    """A reward with settings of its own."""
+
+    def __init__(self, sign: float) -> None:
+        self.sign = sign
+
+    def __call__(self, rows: Any) -> list[float]:
+        return [self.sign * len(row["answer"]) for row in rows]
+
+
+def test_an_object_wants_a_version_and_is_known_by_the_file_of_its_class() -> None:
+    with pytest.raises(ConfigError, match="version: .*Scorer is an object, whose settings"):
+        Python(Scorer(1.0))
+    found = Python(Scorer(1.0), version="up")
+    assert found.identity != Python(Scorer(-1.0), version="down").identity
+    assert Python(len, version="up").identity.split()[2] != found.identity.split()[2]  # type: ignore[arg-type]
+
+
 def test_a_batch_has_rows() -> None:
     with pytest.raises(ConfigError, match="batch: must be at least 1"):
         Python(lengths, batch=0)
