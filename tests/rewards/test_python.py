@@ -126,7 +126,7 @@ class Scorer:
 
 
 def test_an_object_wants_a_version_and_is_known_by_the_file_of_its_class() -> None:
-    with pytest.raises(ConfigError, match="version: .*Scorer is an object, whose settings"):
+    with pytest.raises(ConfigError, match=r"version: .*Scorer is an object, whose settings"):
         Python(Scorer(1.0))
     found = Python(Scorer(1.0), version="up")
     assert found.identity != Python(Scorer(-1.0), version="down").identity
