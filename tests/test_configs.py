@@ -173,7 +173,10 @@ def test_every_file_begins_with_what_it_is(path: Path) -> None:
     assert title.startswith("# ") and len(title) > 10, title
 
 
-TASKS = {"preference": ["task.pairs.path=pairs.jsonl"]}  # what a user has to add
+TASKS = {
+    "preference": ["task.pairs.path=pairs.jsonl"],
+    "lists": ["task.lists.path=lists.jsonl"],
+}  # what a user has to add
 
 
 @pytest.mark.parametrize("option", sorted(p.stem for p in (CONF / "task").glob("*.yaml")))
