@@ -186,6 +186,11 @@ def test_every_task_is_built_under_its_own_name(option: str) -> None:
     if "judge" in (CONF / "task" / f"{option}.yaml").read_text():
         words += ["judge=replay", "judge.path=x"]
     node: Any = frozen(composed("evaluate", words))["task"]
-    task = build(node, "task")
+    try:
+        task = build(node, "task")
+    except ConfigError as error:
+        if "is not installed" in str(error):
+            pytest.skip(str(error))
+        raise
     assert task.name == option and task.needs in ("responses", "policy", "nothing")
     assert set(node) - {"_target_"} == {f.name for f in fields(task)}
