@@ -75,7 +75,8 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (
             ["zzz"],
             "error: there is no command 'zzz'. "
-            "Known: bench, convert, doctor, evaluate, inspect, report, sample, store, train.\n",
+            "Known: bench, convert, doctor, evaluate, inspect, report, reproduce, sample, store, "
+            "train.\n",
         ),
         (
             ["objective=bvpo"],

@@ -84,7 +84,7 @@ def _measured(paper: Paper, settings: Settings, words: Sequence[str] | None, see
     if words is None:
         about = [*model, f"outputs={settings.outputs}/base"]
     else:
-        asked = frozen(composed("train", [*model, *paper.train, *words, *common,
+        asked = frozen(composed("train", [*model, *paper.train, *words, *common, "resume=true",
                                           f"outputs={settings.outputs}"]))  # fmt: skip
         train.main(asked)
         about = [f"run={Path(settings.outputs).expanduser() / train.request(asked).name}"]
