@@ -13,11 +13,11 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint format docs sizes trials wheel clean
+.PHONY: help setup demo test unit lint format docs sizes trials reproduce-bvpo reproduce-irpo wheel clean
 
 help: ## this list
 	@echo "usage: make <target>"; echo
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: .venv/ready ## make .venv with bvrank and everything it needs
 
@@ -55,6 +55,12 @@ sizes: setup ## print lines of code and tests, length of functions and files
 
 trials: setup ## tables of what the real command did: engines, kills, ranks, faults (TRIALS="kill seed=1")
 	$(BIN)/python -m tests.trials $(TRIALS)
+
+reproduce-bvpo: setup ## smoke tier: DPO against BVPO on the tiny model, beside the paper's figures
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/reproduce_bvpo.sh
+
+reproduce-irpo: setup ## smoke tier: S-DPO against IRPO on the tiny model, beside the paper's figures
+	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/reproduce_irpo.sh
 
 wheel: setup ## build dist/*.whl
 	$(BIN)/python -m build --no-isolation --wheel

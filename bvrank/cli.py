@@ -23,6 +23,7 @@ COMMANDS = {
     "inspect": "show rendered examples, their scored tokens, and what was refused",
     "convert": "turn files of public data sets into rows that train",
     "report": "make one page of run folders: tables, curves, examples",
+    "reproduce": "train a paper's arms in a small size, its figures beside ours",
     "bench": "measure what a step costs, arm by arm",
     "store": "list, verify or clean up what runs keep for each other",
 }

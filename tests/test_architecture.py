@@ -24,7 +24,7 @@ NARROW = {
     "trainer": {"records", "protocols", "errors", "checkpoint"},
     "reports": {"records", "errors", "paths", "run", "secrets", "statistics"},
 }
-ONE_FILE_EACH = ("deepspeed", "wandb", "vllm", "openai")  # and lazily
+ONE_FILE_EACH = ("deepspeed", "wandb", "vllm", "openai", "lm_eval")  # and lazily
 SEVERAL = {"deepspeed": "zero", "mix": "mix_"}  # a file with more than one option in conf/
 FILES = sorted((ROOT / "bvrank").rglob("*.py"))
 # What others of the room are made of.

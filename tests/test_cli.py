@@ -22,6 +22,7 @@ Commands
   inspect   show rendered examples, their scored tokens, and what was refused
   convert   turn files of public data sets into rows that train
   report    make one page of run folders: tables, curves, examples
+  reproduce train a paper's arms in a small size, its figures beside ours
   bench     measure what a step costs, arm by arm
   store     list, verify or clean up what runs keep for each other
 
@@ -74,7 +75,8 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (
             ["zzz"],
             "error: there is no command 'zzz'. "
-            "Known: bench, convert, doctor, evaluate, inspect, report, sample, store, train.\n",
+            "Known: bench, convert, doctor, evaluate, inspect, report, reproduce, sample, store, "
+            "train.\n",
         ),
         (
             ["objective=bvpo"],

@@ -79,7 +79,7 @@ def check(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def check_make(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([\w-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for word in words:
         assert "=" in word or word in targets, word
     subprocess.run(["make", "-n", *words], cwd=ROOT, check=True, capture_output=True)

@@ -97,8 +97,10 @@ def _is_mean(result: Result, figure: str) -> bool:
     """Whether the figure is the mean of its cells: a fitted one cannot be compared by them."""
     values = [*result.cells[figure].values()]
     told = result.figures.get(figure)
-    return told is not None and math.isclose(
-        sum(values) / len(values), told.value, rel_tol=CLOSE, abs_tol=CLOSE
+    return (
+        bool(values)
+        and told is not None
+        and math.isclose(sum(values) / len(values), told.value, rel_tol=CLOSE, abs_tol=CLOSE)
     )
 
 

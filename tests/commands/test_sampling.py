@@ -34,13 +34,13 @@ def test_settings_that_cannot_be(words: tuple[str, ...], word: str, said: str) -
 def test_an_edited_reward_is_another_folder(
     words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "mylab.py").write_text(
+    (tmp_path / "ownreward.py").write_text(
         "def score(rows):\n    return [len(r['answer']) for r in rows]"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    own = (*words, "reward=python", "reward.function=mylab.score", "trusted=[mylab]")
+    own = (*words, "reward=python", "reward.function=ownreward.score", "trusted=[ownreward]")
     before = sample.request(config(own))
-    (tmp_path / "mylab.py").write_text("def score(rows):\n    return [1.0 for r in rows]")
+    (tmp_path / "ownreward.py").write_text("def score(rows):\n    return [1.0 for r in rows]")
     assert sample.request(config(own)).folder != before.folder
 
 

@@ -1,0 +1,1 @@
+bvrank reproduce paper=irpo
