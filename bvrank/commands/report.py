@@ -19,7 +19,7 @@ def main(config: dict[str, Any]) -> int:
     """
     from rich.console import Console
 
-    if config["compare"] is not None:
+    if config.get("compare") is not None:
         from bvrank.commands import comparison
 
         return comparison.main(config["compare"])
