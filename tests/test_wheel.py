@@ -85,8 +85,8 @@ def test_what_the_wheel_says_of_itself(site: Path) -> None:
 
 
 def test_constraints_pin_what_the_project_needs() -> None:
-    """All but vllm, which brings a torch of its own and wants CUDA, and the harness of lm_eval, which
-    the tests do not install."""
+    """All but vllm, which brings a torch of its own and wants CUDA, and the harness of lm_eval,
+    which no test installs."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = [r for name, group in project["optional-dependencies"].items() for r in group
               if name not in ("vllm", "lm-eval")]  # fmt: skip
