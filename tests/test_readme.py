@@ -101,19 +101,22 @@ def check_bvrank(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(bvrank.commands.app, "execute", dry)
     if any("mylab" in word for word in words):
-        monkeypatch.chdir(outside_objective())
+        monkeypatch.chdir(outside_code())
     if "-m" in words or "--multirun" in words:  # the sweep's first point
         words = [re.sub(r"=(.*?),.*", r"=\1", w) for w in words if w not in ("-m", "--multirun")]
     assert not words or words[0].startswith("-") or words[0] in COMMANDS
     assert main(words) == 0
 
 
-def outside_objective() -> Path:
-    """A folder as CONTRIBUTING describes it: an objective of one's own in mylab/."""
+def outside_code() -> Path:
+    """A folder with an objective of one's own in mylab/, as CONTRIBUTING describes it, a reward and
+    prompts."""
     folder = Path(tempfile.mkdtemp())
     (folder / "mylab" / "conf" / "objective").mkdir(parents=True)
     code = "from bvrank.objectives.dpo import DPO as Mine\n"
     (folder / "mylab" / "objective.py").write_text(code)
+    (folder / "mylab" / "rewards.py").write_text("def score(rows):\n    return [0.0] * len(rows)\n")
+    (folder / "prompts.jsonl").write_text('{"prompt": "1+1=?"}\n')
     yaml = "_target_: mylab.objective.Mine\nbeta: 0.2\n"
     (folder / "mylab" / "conf" / "objective" / "mine.yaml").write_text(yaml)
     return folder

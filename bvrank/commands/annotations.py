@@ -88,13 +88,19 @@ def shown(value: Any) -> str:
 
 
 def _misfit(value: Any, hint: Any, key: str) -> ConfigError:
+    if isinstance(value, list) and get_origin(hint) is list:
+        (inner,) = get_args(hint)
+        number = next((n for n, v in enumerate(value) if not _fits(v, inner)), None)
+        if number is not None:
+            return _misfit(value[number], inner, f"{key}[{number}]")
     options = [v for h in (hint, *get_args(hint)) if get_origin(h) is Literal for v in get_args(h)]
     close = did_you_mean(value, map(str, options)) if isinstance(value, str) and options else ""
     if close.startswith("Known"):
         close = ""
-    if not isinstance(value, list | dict) and _fits([value], hint):
+    inside = "[" in key  # of a list: no key that can be written
+    if not isinstance(value, list | dict) and not inside and _fits([value], hint):
         close = f"Write {key}=[{_literal(value)}]."
-    if hint is str or (get_origin(hint) in _UNIONS and str in get_args(hint)):
+    if not inside and (hint is str or (get_origin(hint) in _UNIONS and str in get_args(hint))):
         close = f"As text it is written {key}='\"{_literal(value)}\"'"
     return ConfigError(f"must be {described(hint)}, got {shown(value)}", where=key, repair=close)
 

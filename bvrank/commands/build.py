@@ -79,7 +79,11 @@ def locate(name: Any, key: str, trusted: Sequence[str] = ()) -> Callable[..., An
     try:
         target = getattr(importlib.import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"'{name}' cannot be imported ({error})", where=key) from error
+        raise ConfigError(
+            f"'{name}' cannot be imported ({error})",
+            where=key,
+            repair=_importing(module, attribute),
+        ) from error
     except (Exception, SystemExit) as error:  # code of strangers: it may raise anything
         what = f"'{name}' cannot be imported ({type(error).__name__}: {error})"
         raise ConfigError(what, where=key) from error
@@ -92,6 +96,15 @@ def locate(name: Any, key: str, trusted: Sequence[str] = ()) -> Callable[..., An
         raise ConfigError(f"'{name}' is nothing that a config builds", where=key)
     found: Callable[..., Any] = target
     return found
+
+
+def _importing(module: str, attribute: str) -> str:
+    """What helps where a name cannot be imported."""
+    try:
+        names = [n for n in vars(importlib.import_module(module)) if not n.startswith("_")]
+    except Exception:  # code of strangers
+        return "Install its package, or put the folder it lies in on PYTHONPATH."
+    return did_you_mean(attribute, names[:30])
 
 
 def _argument(value: Any, hint: Any, key: str, trusted: Sequence[str]) -> Any:

@@ -32,15 +32,17 @@ def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Se
     counts: dict[Mode, ModeCount] = {mode: ModeCount() for mode in asked.settings.modes}
     tally = Tally()
     fits: Fits = getattr(generator, "fits", lambda made: None)
-    rows = select(prompts, made, scores_of(run.path, asked.reward), asked.settings.select, fits,
-                  asked.settings.seed, counts)  # fmt: skip
+    scores = scores_of(run.path, asked.reward)
+    rows = select(prompts, made, scores, asked.settings.select, fits, asked.settings.seed, counts)
     with told(run.path):
         files = write_pairs(
             run.path, _tallied(rows, tally), asked.settings.formats,
             lists=asked.settings.select.traces > 1, messages=not all(map(_is_text, prompts)),
         )  # fmt: skip
     reasons = Counter(r.reason for r in refused)
-    facts = Facts(len(prompts), asked.settings.n, reasons, counts, tally, found, _settings(asked))
+    limit = "sampler.max_new_tokens" if hasattr(asked.sampler, "max_new_tokens") else None
+    facts = Facts(len(prompts), asked.settings.n, reasons, counts, tally, found, _settings(asked),
+                  limit)  # fmt: skip
     if not any(count.pairs for count in counts.values()):
         for file in files:
             file.unlink()
@@ -54,6 +56,7 @@ def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Se
                  "objective": _objective(counts)}  # fmt: skip
         (run.path / TOLD).write_text(json.dumps(lines, indent=1), encoding="utf-8")
         write_sums(run.path)
+    run.update(away={"sampler": _away(made), "reward": _away(scores)})
     run.finish({"final": {f"{m}/pairs": c.pairs for m, c in counts.items()}})
 
 
@@ -83,6 +86,13 @@ def show(folder: Path) -> int:
     console.print(f"next: bvrank train objective={lines['objective']} data=pairs data.path={first}",
                   markup=False, soft_wrap=True)  # fmt: skip
     return 0
+
+
+def _away(shelf: Shelf) -> float:
+    """The largest share, over the modes, of what did not come."""
+    all_of = Counter(mode for mode, _, _ in shelf.ordered())
+    return max((n / all_of[mode] for mode, n in Counter(k[0] for k in shelf.away).items()),
+               default=0.0)  # fmt: skip
 
 
 def _objective(counts: Mapping[Mode, ModeCount]) -> str:
@@ -138,7 +148,8 @@ def _settings(asked: Request) -> list[tuple[str, str]]:
         *([("model", _node(config["model"]))] if asked.model is not None else []),
         ("reward", _node(config["reward"])), ("selection", select),
         ("responses", f"{config['n']} in each of {modes}, seed {config['seed']}"),
-        ("files", "SHA256SUMS has their hashes: sha256sum -c SHA256SUMS"),
+        ("files", "SHA256SUMS has their hashes: sha256sum -c SHA256SUMS; manifest.json and "
+                  "summary.json, which say when and how it ended, are written later"),
     ]  # fmt: skip
 
 

@@ -106,7 +106,8 @@ def _tell(
     out: Path, test: Path | None, kept: Rows, tested: Rows, refused: Sequence[Refused]
 ) -> None:
     print(f"{out}: {summarise(len(kept), refused)}")
-    for item in refused[:3]:
+    first = {item.reason: item for item in reversed(refused)}  # of each reason the first row
+    for item in sorted(first.values(), key=refused.index)[:5]:
         print(f"  {item.where}: {item.reason}: {item.detail}")
     if test:
         print(f"{test}: {len(tested):,} kept, with no dialogue, question or prompt of the former")

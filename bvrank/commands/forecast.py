@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from typing import Any
 
@@ -39,9 +40,14 @@ def forecast(asked: Request) -> int:
 def lines(asked: Request) -> list[tuple[str, str]]:
     """What it says, a name and a value each."""
     from bvrank.commands.policies import load
+    from bvrank.commands.prepare import is_taught
     from bvrank.commands.sample import prompts_of
+    from bvrank.models.tiny import Tiny
     from bvrank.sampling.local import Work
 
+    if isinstance(asked.model, Tiny) and not is_taught(asked.model, asked.store):
+        print("the tiny model is taught first, once: a pilot of it says how fast it samples",
+              file=sys.stderr)  # fmt: skip
     settings = asked.settings
     policy = load(asked) if asked.model is not None else None
     generator = asked.sampler.generator(policy)

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
@@ -17,6 +18,7 @@ from bvrank.commands.compose import COMPOSING, composed, flat_keys, written
 from bvrank.commands.options import groups, holders, readers, told
 from bvrank.errors import BvrankError, ConfigError, did_you_mean
 from bvrank.paths import conf_dir
+from bvrank.run.identity import flatten
 
 LETTER = 0.8  # likeness of two short names that differ in a letter
 
@@ -129,8 +131,15 @@ def _unknown_key(key: str, command: str, overrides: Sequence[str]) -> ConfigErro
             repair="An objective that has another inside of it is bvpo: objective=bvpo "
             "objective@objective.loss=...",
         )  # fmt: skip
-    known = _known(command, overrides)
+    plain = _plain(command, overrides)
+    known = [*plain]
     repair = nearest(key, known)
+    parent = key.rpartition(".")[0]
+    needed = [
+        k for k, v in plain.items() if v == "???" and parent and k.rpartition(".")[0] == parent
+    ]
+    if needed and not any(o.startswith(f"{needed[0]}=") for o in overrides):
+        repair = f"Did you mean '{needed[0]}'? It needs a value."
     there = any(k.endswith(f".{key}") for k in known) or _misspelt(key, known)
     others = {} if there else holders(key, command)
     if key in others:
@@ -168,6 +177,11 @@ def nearest(key: str, known: Sequence[str]) -> str:
 
 def _known(command: str, overrides: Sequence[str]) -> list[str]:
     """The flat keys of the config that the group choices of `overrides` give."""
+    return [*_plain(command, overrides)]
+
+
+def _plain(command: str, overrides: Sequence[str]) -> dict[str, Any]:
+    """Those keys with their values, as they are written: ??? where one is needed."""
     choices = [o for o in overrides if "." not in o.split("=")[0] or "searchpath" in o]
     keep = [o for o in choices if "=" in o and not o.startswith("-") and "," not in o]
     chosen = [o for o in keep if o.partition("=")[0] in (*groups(command), "hydra.searchpath")]
@@ -176,9 +190,10 @@ def _known(command: str, overrides: Sequence[str]) -> list[str]:
             config = composed(command, attempt, partial=True)
         except COMPOSING:
             continue
-        plain = OmegaConf.to_container(config, resolve=False)
-        return [k for k in flat_keys(plain) if k.split(".")[0] != "hydra"]
-    return []
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        leaves = flatten(plain)
+        return {k: leaves.get(k) for k in flat_keys(plain) if k.split(".")[0] != "hydra"}
+    return {}
 
 
 def _comma(override: str, command: str, overrides: Sequence[str]) -> ConfigError:
@@ -203,6 +218,8 @@ def _choose(group: str, command: str, overrides: Sequence[str]) -> ConfigError:
     repair = f"Write e.g. {group}={options[0]}"
     known = _known(command, ())
     for key in (o.partition("=")[0] for o in overrides):
+        if key not in known and difflib.get_close_matches(key, [group]):
+            repair = f"'{key}' is no key: did you mean '{group}'? {repair}"
         # What is wrong besides, and would be told next.
         which = [] if key in known else holders(key, command).get(f"{group}.{key}", [])
         if which:

@@ -59,14 +59,23 @@ def teach(node: Tiny, model: Any, tokenizer: Any, store: Path) -> None:
     """Gives `model` the taught weights: from the store, else by SFT with the product's trainer."""
     if node.teach.steps == 0:
         return
-    shape = {k: v for k, v in asdict(node).items() if k != "lora"}
-    folder = store / "models" / _key("taught", shape)
+    folder = _taught(node, store)
 
     def taught() -> Callable[[Path], Any]:
         _teach(node, model, tokenizer)
         return lambda part: save_policy(model, part)
 
     load_weights(model, kept(folder, taught))
+
+
+def is_taught(node: Tiny, store: Path) -> bool:
+    """Whether `teach` finds the weights in the store, or needs none."""
+    return node.teach.steps == 0 or _taught(node, store).is_dir()
+
+
+def _taught(node: Tiny, store: Path) -> Path:
+    shape = {k: v for k, v in asdict(node).items() if k != "lora"}
+    return store / "models" / _key("taught", shape)
 
 
 def own(source: Any, model: Any, template: Template, store: Path) -> Any:

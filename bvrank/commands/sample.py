@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,17 +14,16 @@ from bvrank.commands.origin import adopt, origin
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.sampling import Request, request
 from bvrank.data.refusals import NO_FAULT, check_refused
-from bvrank.errors import ConfigError, DataError, RunError
+from bvrank.errors import BvrankError, ConfigError, DataError, RunError
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Refused
 from bvrank.run import Follower, RunFolder, open_run
 from bvrank.run.folder import GO_ON
 from bvrank.run.record import SUMMARY, is_run, read_manifest, read_run
 from bvrank.sampling.meeting import Meeting
+from bvrank.sampling.prompts import TWICE
 from bvrank.sampling.responses import Prompt
 from bvrank.sampling.writing import SUMS, damaged
-
-TWICE = "duplicate_prompt"
 
 
 def main(config: dict[str, Any]) -> int:
@@ -56,18 +57,35 @@ def work(config: dict[str, Any], ranks: Ranks) -> int:
     asked = request(config)
     before = ranks.first and _is_finished(asked)
     made = None if ranks.agree(before) else _Work.of(asked, ranks)
-    with _opened(asked, ranks, made) as run:
-        if made is None:
+    run = _opened(asked, ranks, made)
+    try:
+        with run:
+            if made is not None:
+                _stages(made, run, ranks)
             return _told(run) if ranks.first else 0
-        meeting = Meeting(run.path, ranks)
-        made.generate(run)
-        meeting.wait()
-        made.score(run)
-        meeting.wait()
-        if ranks.first:
-            made.select(run)
-        meeting.wait()
-        return _told(run) if ranks.first else 0
+    except BvrankError:
+        if ranks.world == 1:
+            _leave_nothing(run)
+        raise
+
+
+def _stages(made: _Work, run: RunFolder, ranks: Ranks) -> None:
+    meeting = Meeting(run.path, ranks)
+    made.generate(run)
+    meeting.wait()
+    made.score(run)
+    meeting.wait()
+    if ranks.first:
+        made.select(run)
+    meeting.wait()
+
+
+def _leave_nothing(run: RunFolder) -> None:
+    """Takes a new folder away in which nothing came about: a wrong column, a server that is not
+    there."""
+    logs = [p for kind in ("responses-*", "scores-*") for p in run.path.glob(f"{kind}.jsonl")]
+    if not run.resumed and not run.finished and not any(p.stat().st_size for p in logs):
+        shutil.rmtree(run.path, ignore_errors=True)
 
 
 def _is_finished(asked: Request) -> bool:
@@ -76,7 +94,8 @@ def _is_finished(asked: Request) -> bool:
     folder = asked.folder
     if asked.settings.force or not is_run(folder):
         return False
-    if read_manifest(folder).get("status") != "finished":
+    manifest = read_manifest(folder)
+    if manifest.get("status") != "finished" or _too_many_away(asked, manifest):
         return False
     lost = damaged(folder)
     if not (folder / SUMMARY).is_file():
@@ -90,6 +109,14 @@ def _is_finished(asked: Request) -> bool:
     return not lost
 
 
+def _too_many_away(asked: Request, manifest: Mapping[str, Any]) -> bool:
+    """Whether more stayed away, of responses or of verdicts, than is allowed by now."""
+    return any(
+        share > getattr(getattr(asked, group), "max_failed", 1.0)
+        for group, share in manifest.get("away", {}).items()
+    )
+
+
 def _opened(asked: Request, ranks: Ranks, made: _Work | None) -> RunFolder:
     """The first rank opens the folder, and the others follow. It always goes on: what was made by
     this very config is what would be made again."""
@@ -98,7 +125,8 @@ def _opened(asked: Request, ranks: Ranks, made: _Work | None) -> RunFolder:
         there = is_run(asked.folder) and not asked.settings.force
         run = open_run(
             asked.folder.parent, asked.name, asked.kept, resume=there, again=made is not None,
-            force=asked.settings.force, content=asked.content,
+            force=asked.settings.force, content="" if there and _mended(asked) else asked.content,
+            holds="the files, or the code of the reward",
         )  # fmt: skip
         run.go_on = GO_ON["sample"]
         for note in run.notes:
@@ -108,6 +136,14 @@ def _opened(asked: Request, ranks: Ranks, made: _Work | None) -> RunFolder:
             _begin(asked, run, made)
     path, finished, resumed = ranks.agree(found) or (Path(), False, False)
     return run or Follower(path, finished=finished, resumed=resumed)
+
+
+def _mended(asked: Request) -> bool:
+    """Whether only the reward is another than in the folder, which is unfinished: its responses are
+    those that are asked for."""
+    manifest = read_manifest(asked.folder)
+    files = (manifest.get("data") or {}).get("files")
+    return manifest.get("status") != "finished" and files == asked.files
 
 
 def _begin(asked: Request, run: RunFolder, made: _Work) -> None:
@@ -121,7 +157,8 @@ def _begin(asked: Request, run: RunFolder, made: _Work) -> None:
             "holds responses to other prompts, or drawn by another version", where=str(run.path),
             repair="force=true moves the folder aside and samples again.",
         )  # fmt: skip
-    run.update(**asdict(own), prompts=len(made.prompts), processes=made.ranks.world)
+    data = {"fingerprint": asked.content, "files": asked.files}
+    run.update(**asdict(own), prompts=len(made.prompts), processes=made.ranks.world, data=data)
     begun = any(run.path.glob("responses-*.jsonl"))
     if not (begun or asked.settings.force) and (other := adopt(run.path, own)) is not None:
         print(f"responses: those of {other}", file=sys.stderr)

@@ -86,7 +86,7 @@ class Settings:
 @dataclass(frozen=True)
 class Request:
     """The config, checked and built. `kept` is what of it decides anything; the folder keeps that,
-    and `content` what else does: files, and the reward's identity."""
+    `files` and `content` (those, and the reward's identity) what else does."""
 
     config: dict[str, Any]
     kept: dict[str, Any]
@@ -97,6 +97,7 @@ class Request:
     reward: Any
     launcher: Launcher
     store: Path
+    files: str
     content: str
     name: str
 
@@ -127,7 +128,7 @@ def request(config: dict[str, Any]) -> Request:
     content = hashlib.sha256(f"{files} {reward.identity}".encode()).hexdigest()[:16]
     return Request(
         config, kept, settings, model, prompts, sampler, reward, launcher,
-        store_dir(settings.store), content, settings.name or _name(kept, content),
+        store_dir(settings.store), files, content, settings.name or _name(kept, content),
     )  # fmt: skip
 
 

@@ -250,7 +250,7 @@ def _parsed(line: str, where: str) -> Any:
 def _broken(error: ValueError, where: str, line: int | None) -> DataError:
     column = f" at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
     return DataError(
-        f"is no valid JSON: {getattr(error, 'msg', error)}{column}",
+        f"is no valid JSON: {str(getattr(error, 'msg', error)).removesuffix(' at')}{column}",
         where=f"{where}:{line}" if line else where,
         repair="Repair or delete that line.",
     )

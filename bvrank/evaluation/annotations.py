@@ -21,8 +21,8 @@ from bvrank.data.files import read_rows
 from bvrank.data.refusals import Unfit
 from bvrank.errors import DataError
 from bvrank.evaluation.contest import digest
-from bvrank.evaluation.desk import TWICE
 from bvrank.records import Message, Refused
+from bvrank.sampling.prompts import TWICE
 from bvrank.sampling.responses import Prompt
 
 

@@ -20,9 +20,9 @@ from typing import Any
 from bvrank.data.files import read_rows
 from bvrank.data.refusals import Unfit
 from bvrank.errors import DataError
-from bvrank.evaluation.desk import TWICE
 from bvrank.evaluation.style import STRONG, counted, relative, style_of
 from bvrank.records import Message, Refused
+from bvrank.sampling.prompts import TWICE
 from bvrank.sampling.responses import Prompt
 
 LABELS = {  # for assistant A

@@ -15,9 +15,8 @@ from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Mode, Refused
 from bvrank.sampling.local import Work
 from bvrank.sampling.pipeline import generate, responses_of, score, scores_of
+from bvrank.sampling.prompts import TWICE
 from bvrank.sampling.responses import Prompt, Shelf
-
-TWICE = "duplicate_prompt"
 
 
 @dataclass(frozen=True)

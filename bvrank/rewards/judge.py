@@ -45,6 +45,7 @@ class Judge:
     decoding: Decoding = field(default_factory=Decoding)
     max_failed: float = 0.01
     together: ClassVar[int | None] = None
+    before: int = field(default=0, init=False)  # answers that were scored by an earlier call
 
     def __post_init__(self) -> None:
         slots = set(SLOTS.findall(self.prompt))
@@ -83,9 +84,12 @@ class Judge:
         """Whether the judge is shown what is right."""
         return "{gold}" in self.prompt
 
-    def shared(self, world: int) -> Judge:
-        """As one of `world` processes may ask, which keep to the limits of `server` together."""
-        return replace(self, server=self.server.shared(world))
+    def shared(self, world: int, before: int = 0) -> Judge:
+        """As one of `world` processes may ask, which keep to the limits of `server` together.
+        `before`: its answers that have a score already; `max_failed` is a share of all."""
+        own = replace(self, server=self.server.shared(world))
+        object.__setattr__(own, "before", before)
+        return own
 
     def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
         """As verdicts arrive; `details` says how many counted and how far they lie apart. Last come
@@ -107,7 +111,7 @@ class Judge:
                 else:
                     away.append((hearing.key, hearing.away))
         yield from _taken(unasked)
-        if len(away) > self.max_failed * heard:
+        if len(away) > self.max_failed * (self.before + heard):
             raise too_many([failure for _, failure in away], "verdict", "reward")
         yield from (Scored(key, None, f"judge_{failure.reason}") for key, failure in away)
 

@@ -42,6 +42,7 @@ class _Wanted:
     path: Path
     config: Mapping[str, Any]
     content: str
+    holds: str
     resume: bool
     again: bool
     world: int
@@ -57,13 +58,14 @@ def open_run(
     again: bool = False,
     force: bool = False,
     content: str = "",
+    holds: str = "the data's content",
     world: int = 1,
     command: Sequence[str] | None = None,
 ) -> RunFolder:
     """The folder `outputs`/`name` for this run, by the table on top of this file.
 
     Call it when everything else was checked: it writes. `again` goes on even with a finished run,
-    which has lost something. `content` is the data's fingerprint,
+    which has lost something. `content` is the data's fingerprint, `holds` what that covers,
     `world` the number of processes, `command` what the user typed (None: the argv of this process).
     RunError as in the table or when the place cannot be written; ConfigError when `name` cannot
     name a folder.
@@ -71,7 +73,7 @@ def open_run(
     _check_name(name)
     stored = redact(plain(config))
     typed = redact_command(sys.argv if command is None else command)
-    wanted = _Wanted(outputs / name, stored, content, resume, again, world, typed)
+    wanted = _Wanted(outputs / name, stored, content, holds, resume, again, world, typed)
     notes: list[str] = []
     with told(wanted.path):
         for _ in range(LOOKS - 1):
@@ -175,7 +177,7 @@ def _check_same(wanted: _Wanted) -> None:
     changed = differences(read_config(path), wanted.config, matters=True)
     data = read_manifest(path).get("data") or {}
     if content and data.get("fingerprint") and data["fingerprint"] != content:
-        changed.append(("the data's content", data["fingerprint"], content))
+        changed.append((wanted.holds, data["fingerprint"], content))
     if changed:
         listed = "; ".join(f"{key} {old} -> {new}" for key, old, new in changed)
         raise RunError(

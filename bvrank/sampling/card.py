@@ -12,7 +12,9 @@ import numpy as np
 from bvrank.records import Mode
 from bvrank.sampling.agreement import Agreement
 from bvrank.sampling.pipeline import ModeCount
+from bvrank.sampling.prompts import TWICE
 from bvrank.sampling.responses import VIEW
+from bvrank.sampling.selection import CUT
 
 MUCH = 0.02  # share of responses whose loss is remarked on
 EXAMPLES = 2  # of each view
@@ -28,7 +30,8 @@ SCHEMA = (
 )
 REASONS = {
     "failed": "no response came", "filtered": "stopped by a content filter",
-    "unfinished_thinking": "thinking never closed", "unfinished_answer": "answer cut off",
+    "unfinished_thinking": "thinking unfinished", "unfinished_answer": "answer cut off",
+    "unclosed": "ended inside the thinking",
     "no_answer": "no answer behind the thinking", "duplicate": "said before",
     "special_token": "text of a special token", "one_response": "fewer than two to compare",
     "tie": "equal scores", "margin": "scores too close", "unfinished": "an unfinished response",
@@ -70,7 +73,8 @@ class Tally:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that a card tells. `n`: responses that were asked for, of each prompt and mode."""
+    """Everything that a card tells. `n`: responses that were asked for, of each prompt and mode;
+    `limit`: the setting that bounds the tokens of one, None where they were recorded."""
 
     prompts: int
     n: int
@@ -79,6 +83,7 @@ class Facts:
     tally: Tally
     agreement: Agreement | None
     settings: Sequence[tuple[str, str]]
+    limit: str | None = None
 
 
 def card(facts: Facts) -> str:
@@ -101,8 +106,11 @@ def card(facts: Facts) -> str:
 def count_lines(facts: Facts) -> list[tuple[str, ...]]:
     """What became of prompts and responses, a column for each mode."""
     counts = list(facts.counts.values())
-    refused = ", ".join(f"{n} {reason(name)}" for name, n in facts.refused.most_common())
+    again = facts.refused[TWICE]
+    refused = ", ".join(f"{n} {reason(name)}" for name, n in facts.refused.most_common()
+                        if name != TWICE)  # fmt: skip
     lines = [("prompts", *[f"{facts.prompts:,}"] * len(counts)),
+             *([("prompts that came again", *[f"{again:,}"] * len(counts))] if again else []),
              *([("prompts refused", *[refused] * len(counts))] if refused else []),
              ("responses", *[f"{c.responses:,}" for c in counts]),
              ("with a trace", *[_share(c.traced, c.responses) for c in counts]),
@@ -128,11 +136,19 @@ def remarks(facts: Facts) -> Iterator[str]:
         if count.responses < wanted:
             yield (f"{wanted - count.responses:,} of {wanted:,} {NAMES[mode]} responses "
                    f"(n={facts.n} to each prompt) are not there.")  # fmt: skip
-        lost = count.left_out["unfinished_thinking"] + count.left_out["unfinished_answer"]
+        lost = sum(count.left_out[name] for name in CUT)
         if count.responses and lost / count.responses > MUCH:
-            yield (f"{_share(lost, count.responses)} of the {NAMES[mode]} responses ran out of "
-                   f"tokens and are left out{_lengths_of(count)}: the pairs show shorter ones "
-                   "than the policy gives. A larger max_new_tokens mends that.")  # fmt: skip
+            mend = f" A larger {facts.limit} mends that." if facts.limit else ""
+            what = "ran out of tokens" if facts.limit else "never finished"
+            yield (f"{_share(lost, count.responses)} of the {NAMES[mode]} responses {what} "
+                   f"and are left out{_lengths_of(count)}: the pairs show shorter ones "
+                   f"than the policy gives.{mend}")  # fmt: skip
+        ended = count.left_out["unclosed"]
+        if count.responses and ended / count.responses > MUCH:
+            yield (f"{_share(ended, count.responses)} of the {NAMES[mode]} responses ended by "
+                   "themselves inside the thinking, without an answer, and are left out: the pairs "
+                   "show none of what the policy does there. More tokens change nothing; a lower "
+                   "temperature may.")  # fmt: skip
         if mode == "nothinking" and count.left_out["thought"]:
             yield (f"{_share(count.left_out['thought'], count.responses)} of the NoThinking "
                    "responses thought all the same and are left out: the template or the server "
@@ -155,7 +171,7 @@ def _lengths_of(count: ModeCount) -> str:
     if not count.tokens or not count.lost_tokens:
         return ""
     kept, lost = np.mean(count.tokens), np.mean(count.lost_tokens)
-    return f" (unclosed ones have {lost:,.0f} tokens on average, the others {kept:,.0f})"
+    return f" (they have {lost:,.0f} tokens on average, the others {kept:,.0f})"
 
 
 def _heads(facts: Facts) -> tuple[str, ...]:

@@ -116,10 +116,10 @@ class Health:
         if fault.reason == "timeout":
             return self._stop(
                 f"no request was answered in time ({fault.message})",
-                "Raise timeout, or see to the server.",
+                "Raise server.timeout, or see to the server.",
             )
         return self._stop(
-            f"no server answers there ({fault.message})", "Start it, or correct base_url."
+            f"no server answers there ({fault.message})", "Start it, or correct server.base_url."
         )
 
     def _refused(self, fault: Fault) -> BvrankError | None:
@@ -129,15 +129,17 @@ class Health:
         if fault.reason == "login":
             return self._wrong(
                 f"the server refused {self._login} ({fault.message})",
-                "api_key_env is the name of the variable that holds the key.",
+                "server.api_key_env is the name of the variable that holds the key.",
             )
         if fault.reason == "not_found":
-            return self._wrong(f"not found ({fault.message})", "Check model and base_url.")
+            return self._wrong(
+                f"not found ({fault.message})", "Check server.model and server.base_url."
+            )
         if self._refusals < _REFUSALS:
             return None
         return self._wrong(
             f"the first {self._refusals} requests were all refused, last: {fault.message}",
-            "Check model, extra_body and how responses are drawn.",
+            "Check server.model, server.extra_body and how responses are drawn.",
         )
 
     def _given_up(self, fault: Fault, lost: bool) -> RunError | None:
@@ -146,7 +148,7 @@ class Health:
         if (fault.wait or 0) > self._patience:
             return self._stop(
                 f"the server asks to wait {fault.wait:.0f} seconds ({fault.message})",
-                "Go on later, or raise backoff.patience.",
+                "Go on later, or raise server.backoff.patience.",
             )
         if not lost or self._losses < self._most:
             return None

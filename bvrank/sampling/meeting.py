@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-import uuid
 from pathlib import Path
 
 from bvrank.ranks import Ranks
@@ -22,7 +21,7 @@ class Meeting:
         if ranks.first:  # what a run that was killed left behind
             for mark in folder.glob(".met-*"):
                 mark.unlink()
-        self._name = ranks.agree(uuid.uuid4().hex[:12])
+        ranks.gather(None)  # gone before one sets a mark
 
     def wait(self) -> None:
         """Returns when every rank has called it as often as this one."""
@@ -36,4 +35,4 @@ class Meeting:
         self._mark(self._ranks.rank).unlink()
 
     def _mark(self, rank: int) -> Path:
-        return self._folder / f".met-{self._name}-{self._stage}-{rank:05d}"
+        return self._folder / f".met-{self._stage}-{rank:05d}"

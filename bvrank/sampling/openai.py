@@ -123,7 +123,7 @@ def _key(server: Server) -> str:
     if not value or not (value.isascii() and value.isprintable()):
         what = "holds characters that cannot be sent" if value else "is not set"
         raise ConfigError(
-            f"${server.api_key_env} {what}", where="api_key_env", repair="null sends no key."
+            f"${server.api_key_env} {what}", where="server.api_key_env", repair="null sends no key."
         )
     return value
 

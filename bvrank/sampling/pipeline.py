@@ -22,7 +22,7 @@ from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Asked, Mode
 from bvrank.sampling.local import Work
 from bvrank.sampling.responses import Judged, Key, Log, Made, Prompt, Shelf
-from bvrank.sampling.selection import Selection, pool, repeated, row_of
+from bvrank.sampling.selection import Pool, Selection, pool, repeated, row_of
 from bvrank.tracking.progress import phase
 
 Fits = Callable[[Made], str | None]
@@ -49,7 +49,7 @@ class ModeCount:
     pairs: int = 0
     without: Counter[str] = field(default_factory=Counter)  # prompts without a pair, by reason
     tokens: list[int] = field(default_factory=list)  # of responses that may be sides
-    lost_tokens: list[int] = field(default_factory=list)  # of those whose thinking never closed
+    lost_tokens: list[int] = field(default_factory=list)  # of those left out for want of tokens
     traced: int = 0  # responses with a trace, which NoThinking should not have
 
 
@@ -60,14 +60,15 @@ def responses_of(folder: Path) -> Shelf:
 
 def generate(folder: Path, work: Work, generator: Generator, ranks: Ranks = ALONE) -> None:
     """Makes every response of this rank that the folder does not hold."""
-    known = responses_of(folder)
+    shelf = responses_of(folder)
+    known, there = shelf.settled(), len(shelf) - len(shelf.away)
     ranks.gather(None)  # all have read before one writes
     title = "sampling" if ranks.world == 1 else f"sampling, rank 0 of {ranks.world}"
     share = work.total // ranks.world
     with ExitStack() as open_:
         log = open_.enter_context(Log(folder / f"responses-{ranks.rank:05d}.jsonl"))
-        shown = open_.enter_context(phase(title, share, done=len(known) // ranks.world))
-        if len(known) < work.total:
+        shown = open_.enter_context(phase(title, share, done=there // ranks.world))
+        if there < work.total:
             for mode in work.modes:
                 for batch in generator.responses(work, mode, known, ranks.rank, ranks.world):
                     new = [made for made in batch if made.key not in known]
@@ -85,20 +86,23 @@ def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
     """Scores every response of this rank that holds an answer and has no score yet; all are there
     when it is called. Equal answers to a prompt
     are scored once, in whatever mode: what a batch or a judge's mood adds is no preference."""
-    known = scores_of(folder, reward)
+    shelf = scores_of(folder, reward)
+    known = shelf.settled()
     ranks.gather(None)
-    if hasattr(reward, "shared"):
-        reward = reward.shared(ranks.world)  # the limits of a server are those of all ranks
     by_row = {p.row: p for p in prompts}
     equals = _equals(made)
     size = reward.together or 1
     parts = [equals[i : i + size] for i in range(0, len(equals), size)][ranks.rank :: ranks.world]
     left = [part for part in parts if any(k not in known for keys in part for k in keys)]
+    if hasattr(reward, "shared"):
+        reward = reward.shared(
+            ranks.world, sum(len(part) for part in parts) - _unknown(left, known)
+        )
     count = sum(k not in known for part in left for keys in part for k in keys)
     path = folder / f"scores-{_mark(reward)}-{ranks.rank:05d}.jsonl"
     with Log(path) as log, phase("scoring", count) as shown:
         if reward.together is None:
-            log.add(judged := list(_copied(left, known)))
+            log.add(judged := list(_copied(left, shelf, known)))
             shown.advance(len(judged))
             left = [p for p in left if not any(k in known for keys in p for k in keys)]
             left = [[keys for part in left for keys in part]]
@@ -121,11 +125,17 @@ def _equals(made: Shelf) -> list[list[Key]]:
     return list(found.values())
 
 
-def _copied(parts: Sequence[Sequence[Sequence[Key]]], known: Shelf) -> Iterator[Judged]:
+def _unknown(parts: Sequence[Sequence[Sequence[Key]]], known: Container[Key]) -> int:
+    """Answers of which nothing equal has a score."""
+    return sum(not any(k in known for k in keys) for part in parts for keys in part)
+
+
+def _copied(parts: Sequence[Sequence[Sequence[Key]]], shelf: Shelf, known: Container[Key]
+            ) -> Iterator[Judged]:  # fmt: skip
     """Scores of answers whose equals have one already."""
     for keys in (keys for part in parts for keys in part):
         if (first := next((k for k in keys if k in known), None)) is not None:
-            (judged,) = known.get([first])
+            (judged,) = shelf.get([first])
             for key in keys:
                 if key not in known:
                     yield Judged(*key, judged.score, judged.reason)
@@ -144,7 +154,7 @@ def select(prompts: Sequence[Prompt], made: Shelf, scores: Shelf, selection: Sel
         count = counts.setdefault(mode, ModeCount())
         group = list(made.get(keys))
         found = pool(selection, group, fits)
-        _count(count, group, found.left_out)
+        _count(count, group, found)
         if found.whole_prompt:
             count.without["unfinished"] += 1
             continue
@@ -164,15 +174,16 @@ def select(prompts: Sequence[Prompt], made: Shelf, scores: Shelf, selection: Sel
         yield row_of(selection, by_row[row], mode, sides, [m for m, _ in scored])
 
 
-def _count(count: ModeCount, group: Sequence[Made], left_out: Counter[str]) -> None:
+def _count(count: ModeCount, group: Sequence[Made], found: Pool) -> None:
     count.responses += len(group)
     traced = [m for m in group if m.think is not None and (m.mode == "thinking" or m.think.strip())]
     count.traced += len(traced)
     count.closed += sum(m.closed for m in traced)
     count.repeated += repeated(group)
-    count.left_out += left_out
-    lost = [m.tokens for m in group if not m.closed and m.tokens is not None]
-    count.lost_tokens += lost
+    count.left_out += found.left_out
+    kept = {m.copy for m in found.usable}
+    lost = [m.tokens for m in group if m.end == "length" and m.copy not in kept]
+    count.lost_tokens += [tokens for tokens in lost if tokens is not None]
 
 
 def _mark(reward: Reward) -> str:

@@ -20,6 +20,7 @@ from bvrank.sampling.responses import Prompt
 
 COLUMNS = ("prompt", "instruction", "question", "problem", "messages", "conversations")
 PEEK = 100
+TWICE = "duplicate_prompt"
 _CHATML = re.compile(r"<\|im_start\|>(system|user|assistant)\n(.*?)(?:<\|im_end\|>\n?|\Z)", re.S)
 
 
@@ -128,7 +129,7 @@ class Arithmetic:
 def _repeated(where: str, gold: str | None, first: Prompt) -> Refused:
     """Why a prompt that was `first` before is refused."""
     if gold == first.gold or (gold and first.gold and _stated(gold) == _stated(first.gold)):
-        return Refused(where, "duplicate_prompt", f"stands in an earlier row, {first.where}")
+        return Refused(where, TWICE, f"stands in an earlier row, {first.where}")
     return Refused(
         where, "conflicting_gold", f"said before with another gold answer, {first.where}"
     )

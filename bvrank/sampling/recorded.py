@@ -85,18 +85,18 @@ class Recorded:
         response = self._response(where, row)
         ended = response.closed and response.answer is not None
         if self.finished_column is not None:
-            said = _truth(self._value(where, row, self.finished_column))
+            said = _truth(self._value(where, row, "finished_column"))
             if said is None:
                 raise DataError(f"'{self.finished_column}' is neither true nor false", where=where)
             ended = said
         score = None
         if self.score_column is not None:
-            score = _number(self._value(where, row, self.score_column), self.score_column, where)
+            score = _number(self._value(where, row, "score_column"), self.score_column, where)
         return Made(self.mode, number, copy, response.trace, response.answer, response.closed,
                     "stop" if ended else "length", score=score)  # fmt: skip
 
     def _response(self, where: str, row: Mapping[str, Any]) -> Response:
-        value = self._value(where, row, self.completion_column)
+        value = self._value(where, row, "completion_column")
         try:
             if isinstance(value, Mapping) and {"think", "answer"} <= set(value):
                 think = None if value["think"] is None else text(value["think"], "think")
@@ -105,10 +105,12 @@ class Recorded:
         except Unfit as error:
             raise DataError(error.detail, where=where, repair="Repair that row.") from error
 
-    def _value(self, where: str, row: Mapping[str, Any], column: str) -> Any:
+    def _value(self, where: str, row: Mapping[str, Any], key: str) -> Any:
+        """What stands in the column that the field `key` names."""
+        column = getattr(self, key)
         if column not in row:
             raise DataError(f"has no '{column}'; its columns are {', '.join(row)}", where=where,
-                            repair="Name another with sampler.<...>_column.")  # fmt: skip
+                            repair=f"Name the right one with sampler.{key}=...")  # fmt: skip
         return row[column]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -18,11 +18,13 @@ from typing import Any, Literal, TypeVar
 from bvrank.errors import DataError
 from bvrank.records import BARE, FULL, Message, Mode
 from bvrank.run.files import to_json
+from bvrank.sampling.faults import OWN
 
 VIEW: dict[Mode, str] = {"thinking": FULL, "nothinking": BARE}
 MODES: tuple[Mode, ...] = ("thinking", "nothinking")
 Key = tuple[Mode, int, int]  # mode, row, copy
 T = TypeVar("T", bound="Logged")
+AWAY = "judge_"  # before the reason why no verdict came
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,11 @@ class Logged:
         """Unique in a log."""
         return self.mode, self.row, self.copy
 
+    @property
+    def away(self) -> bool:
+        """Whether it did not come, and may another time: a later line then stands in its place."""
+        return False
+
 
 @dataclass(frozen=True)
 class Made(Logged):
@@ -71,6 +78,10 @@ class Made(Logged):
     detail: str = ""
 
     @property
+    def away(self) -> bool:
+        return self.end == "failed"
+
+    @property
     def whole(self) -> bool:
         """Whether it ended by itself, with an answer."""
         return self.end == "stop" and bool((self.answer or "").strip())
@@ -82,6 +93,10 @@ class Judged(Logged):
 
     score: float | None = None
     reason: str = ""
+
+    @property
+    def away(self) -> bool:
+        return self.reason.startswith(AWAY) and self.reason.removeprefix(AWAY) not in OWN
 
 
 def mended(text: str) -> str:
@@ -117,16 +132,16 @@ class Log:
 
 class Shelf:
     """What the logs of a folder hold, by key; only places are in memory, texts are read when they
-    are asked for. DataError for a line that is none of ours, or two lines of one key."""
+    are asked for. `away`: the keys of what did not come. DataError for a line that is none of ours,
+    or two lines of one key that both came."""
 
     def __init__(self, paths: Iterable[Path], kind: type[T]) -> None:
         self._kind, self._paths = kind, sorted(paths)
         self._places: dict[Key, tuple[int, int]] = {}
+        self.away: set[Key] = set()
         for number, path in enumerate(self._paths):
             for place, item in _read(path, kind):
-                if item.key in self._places:
-                    raise DataError(f"holds {item.key} twice", where=str(path))
-                self._places[item.key] = (number, place)
+                self._place(item, (number, place), path)
 
     def __contains__(self, key: object) -> bool:
         return key in self._places
@@ -134,10 +149,25 @@ class Shelf:
     def __len__(self) -> int:
         return len(self._places)
 
+    def settled(self) -> Container[Key]:
+        """The keys of what came, and need not be asked for again."""
+        return self._places.keys() - self.away if self.away else self._places.keys()
+
     def ordered(self) -> Iterator[Key]:
         """Every key, by mode, row and copy."""
         order = {mode: n for n, mode in enumerate(MODES)}
         return iter(sorted(self._places, key=lambda k: (order.get(k[0], 9), *k[1:])))
+
+    def _place(self, item: Logged, spot: tuple[int, int], path: Path) -> None:
+        if item.key in self._places and not item.away:
+            if item.key not in self.away:
+                raise DataError(f"holds {item.key} twice", where=str(path))
+            self.away.discard(item.key)
+        elif item.key in self._places:
+            return  # what came stands, and of two that did not come the first
+        elif item.away:
+            self.away.add(item.key)
+        self._places[item.key] = spot
 
     def get(self, keys: Iterable[Key]) -> Iterator[Any]:
         """What stands under each of `keys`, in their order."""

@@ -13,6 +13,8 @@ from bvrank.records import Mode
 from bvrank.sampling.responses import VIEW, Made, Prompt
 
 Scored = tuple[Made, float]
+CUT = ("unfinished_thinking", "unfinished_answer")  # out of tokens
+UNFINISHED = (*CUT, "unclosed")
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Selection:
     `margin`). A pair whose scores differ by no more than `margin` is none.
     unfinished: a response that ran out of tokens while it answered is left out (drop), takes its
     prompt along in this mode (drop_prompt), or may be a side (keep). One without an answer, its
-    thinking never closed, is never a side.
+    thinking never closed, is never a side, and takes its prompt along likewise.
     duplicates: a response that says the same as an earlier one counts again (keep) or not (drop).
     traces: up to so many responses that reach the answer of a side make that side, for objectives
     that take means over traces.
@@ -86,9 +88,9 @@ class Pool:
 def pool(selection: Selection, group: Sequence[Made], fits: Any) -> Pool:
     """Sorts out a group. `fits(made)` names why a response cannot train, or returns None.
 
-    Reasons: `failed` (no response came), `filtered`, `unfinished_thinking`, `unfinished_answer`,
-    `no_answer` (closed, and nothing behind it), `thought` (though thinking was off), `duplicate`,
-    and those of `fits`.
+    Reasons: `failed` (no response came), `filtered`, `unfinished_thinking` (tokens ran out),
+    `unclosed` (ended by itself inside the thinking), `unfinished_answer`, `no_answer` (closed, and
+    nothing behind it), `thought` (though thinking was off), `duplicate`, and those of `fits`.
     """
     found = Pool([], Counter())
     said: set[tuple[str | None, str | None]] = set()
@@ -101,7 +103,7 @@ def pool(selection: Selection, group: Sequence[Made], fits: Any) -> Pool:
             found.usable.append(made)
         else:
             found.left_out[reason] += 1
-    unfinished = found.left_out["unfinished_thinking"] + found.left_out["unfinished_answer"]
+    unfinished = sum(found.left_out[name] for name in UNFINISHED)
     if selection.unfinished == "drop_prompt" and unfinished:
         found.whole_prompt = True
     return found
@@ -154,7 +156,7 @@ def _unusable(made: Made, selection: Selection) -> str | None:
     if made.end == "content_filter":
         return "filtered"
     if made.answer is None or not made.closed:
-        return "unfinished_thinking"
+        return "unfinished_thinking" if made.end == "length" else "unclosed"
     if made.mode == "nothinking" and (made.think or "").strip():
         return "thought"
     if made.end == "length" and selection.unfinished != "keep":

@@ -131,7 +131,7 @@ def test_functions_and_plain_classes_are_read_alike() -> None:
     assert refusal("function", a=1) == (
         "objective.b: needs a value. Add objective.b=... to the command."
     )
-    assert refusal("function", a=1, b=[1]) == "objective.b: must be a list (each text), got [1]"
+    assert refusal("function", a=1, b=[1]) == "objective.b[0]: must be text, got 1"
     assert refusal("function", a=13, b=[]) == "objective: 13 brings bad luck"
     plain = build(node("Plain", path="x", deep={"k": 1}), "data", TRUSTED, tokenizer=len)
     assert (plain.path, plain.tokenizer, plain.deep) == (Path("x"), len, {"k": 1})

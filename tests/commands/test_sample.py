@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from bvrank.commands import sample
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import ConfigError, DataError, ModelError, RunError
 from bvrank.run.record import read_manifest
+from bvrank.sampling.chat import Failure, Reply, Request
+from bvrank.sampling.openai import Server
 from bvrank.sampling.responses import Prompt
 from tests.sampling.saying import saying, usual
 
@@ -288,8 +291,81 @@ def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
     assert [r["prompt"] for r in made] == ["q1", "q2", "q3"]
     assert made[0]["chosen"] == {"think": "t3", "answer": "3"}
     card = (folder / "README.md").read_text()
-    assert "| left out: thinking never closed | 1 |" in card
-    assert "1 (12.5 %) of the Thinking responses ran out of tokens" in card
+    assert "| left out: thinking unfinished | 1 |" in card and "refused" not in card
+    assert "1 (12.5 %) of the Thinking responses never finished" in card
+    assert "| prompts that came again | 4 |" in card and "max_new_tokens" not in card
+
+
+def test_a_finished_folder_goes_on_where_fewer_may_be_missing_by_now(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What failed is asked for again, and nothing else."""
+    asked: list[str] = []
+    down = {"on": True}
+
+    def complete(server: Server, requests: Iterable[Request]) -> Iterator[Reply | Failure]:
+        for number, request in enumerate(requests):
+            asked.append(request.key)
+            if down["on"] and number == 3:
+                yield Failure(request.key, "timeout", "late", 1)
+            else:
+                text = f"<think>\nt\n</think>\n\n{number % 2}"
+                yield Reply(request.key, text, None, "stop", 5, 9, "m", None, 1, 0.1)
+
+    monkeypatch.setattr("bvrank.sampling.served.complete", complete)
+    words = ("prompts.problems=6", *words[-2:], "sampler=openai", "sampler.server.model=m",
+             "n=4", "reward=python", "trusted=[tests]", "modes=[thinking]",
+             "reward.function=tests.commands.test_sample.letters")  # fmt: skip
+    folder = run(words, "sampler.max_failed=0.05")
+    assert read_manifest(folder)["away"] == {"sampler": 1 / 24, "reward": 0.0}
+    assert "no response came" in (folder / "README.md").read_text()
+    asked.clear()
+    assert run(words, "sampler.max_failed=0.05") == folder and not asked
+    down["on"] = False
+    assert run(words, "sampler.max_failed=0.0") == folder and len(asked) == 1
+    assert read_manifest(folder)["away"]["sampler"] == 0.0
+    assert "no response came" not in (folder / "README.md").read_text()
+
+
+def test_a_wrong_column_leaves_no_folder(tmp_path: Path) -> None:
+    """Nothing came about in it; one in which something did stays."""
+    rows = [{"prompt": f"q{n // 2}", "text": f"{n}", "r": n % 2} for n in range(8)]
+    path = tmp_path / "rollouts.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ("prompts=file", f"prompts.path={path}", "sampler=recorded", "reward=recorded", "n=2",
+             "sampler.score_column=r", "modes=[thinking]", f"outputs={tmp_path / 'o'}")  # fmt: skip
+    with pytest.raises(DataError, match=r"has no 'completion'.*sampler\.completion_column="):
+        run(words)
+    assert not [*(tmp_path / "o").iterdir()]
+    assert run(words, "sampler.completion_column=text").is_dir()
+
+
+def failing(rows: list[dict[str, Any]]) -> list[float]:
+    """A reward with a mistake in it."""
+    raise KeyError("oops")
+
+
+def letters(rows: list[dict[str, Any]]) -> list[float]:
+    """The same without it."""
+    return [float(sum(map(ord, row["answer"]))) for row in rows]
+
+
+def test_a_reward_that_failed_may_be_mended_where_it_stands(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The responses are those that are asked for, whatever scores them; pairs that are there are of
+    the reward that made them."""
+    mine = ("name=mine", "reward=python", "trusted=[tests]",
+            "reward.function=tests.commands.test_sample.failing")  # fmt: skip
+    with pytest.raises(RunError, match=r"failed \(KeyError"):
+        run(words, *mine)
+    monkeypatch.setattr("bvrank.sampling.local.sampled", None)  # nothing is drawn again
+    monkeypatch.setitem(globals(), "failing", letters)
+    folder = run(words, *mine)
+    assert read_manifest(folder)["status"] == "finished"
+    monkeypatch.setitem(globals(), "failing", lengths)
+    with pytest.raises(RunError, match="code of the reward"):
+        run(words, *mine)
 
 
 def test_ranks_meet_between_any_two_stages(
@@ -342,6 +418,6 @@ def test_real_rollouts_become_pairs_and_their_unclosed_traces_are_told(tmp_path:
          "reward=math", "modes=[thinking]", "n=2", f"outputs={tmp_path}")
     )  # fmt: skip
     card = (folder / "README.md").read_text()
-    assert "| left out: thinking never closed | 29 |" in card and "| pairs | 2 |" in card
+    assert "| left out: thinking unfinished | 29 |" in card and "| pairs | 2 |" in card
     assert "<|im_end|>" not in (folder / "pairs.jsonl").read_text()  # else no row would train
     assert "| thinking closed | 31 (51.7 %) |" in card

@@ -108,6 +108,14 @@ def test_answers_that_nobody_judged_have_no_score_when_they_are_too_many(
     assert scores(judge(max_failed=0.7))["r1"].reason == "judge_server_error"
 
 
+def test_the_share_that_may_stay_away_is_of_all_answers(said: dict[str, Any]) -> None:
+    """Those that an earlier call scored count among them."""
+    said["r1#0"] = lost("r1#0")
+    with pytest.raises(RunError, match="1 verdict did not come"):
+        scores(judge(max_failed=0.1).shared(1, 6))
+    assert scores(judge(max_failed=0.1).shared(1, 7))["r1"].reason == "judge_timeout"
+
+
 def test_a_verdict_that_stayed_away_may_be_the_one_that_counts(said: dict[str, Any]) -> None:
     """Beside an unreadable one it is asked for again; beside a rating it is not needed."""
     said |= {"r0#0": "hm", "r0#1": lost("r0#1"), "r1#0": "Rating: [[4]]", "r1#1": lost("r1#1")}

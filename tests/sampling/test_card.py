@@ -25,7 +25,8 @@ def facts(**more: Any) -> Facts:
     refused = Counter(too_long=2, duplicate_prompt=1)
     given = {"prompts": 15, "n": 6, "refused": refused, "counts": counts, "tally": tally,
              "agreement": Agreement(7, 1, 3, 2e-6),
-             "settings": [("reward", "Model, path a|b")]}  # fmt: skip
+             "settings": [("reward", "Model, path a|b")],
+             "limit": "sampler.max_new_tokens"}  # fmt: skip
     return Facts(**(given | more))
 
 
@@ -33,11 +34,12 @@ def test_every_count_has_a_line() -> None:
     lines = dict((name, values) for name, *values in count_lines(facts()))
     assert (
         lines["prompts"] == ["15", "15"]
-        and lines["prompts refused"] == ["2 too long, 1 repeated"] * 2
+        and lines["prompts refused"] == ["2 too long"] * 2
+        and lines["prompts that came again"] == ["1", "1"]
     )
     assert lines["with a trace"] == ["80 (80.0 %)", "2 (2.0 %)"]
     assert lines["thinking closed"] == ["60 (75.0 %)", "0 (0.0 %)"]
-    assert lines["left out: thinking never closed"] == ["40", "0"]
+    assert lines["left out: thinking unfinished"] == ["40", "0"]
     assert lines["left out: thought, though thinking was off"] == ["0", "2"]
     assert lines["unscored: no gold"] == ["1", "0"]
     assert lines["no pair: equal scores"] == ["10", "1"]
@@ -56,13 +58,21 @@ def test_what_biases_the_pairs_is_remarked_on() -> None:
     told = list(remarks(facts()))
     assert len(told) == 4
     assert told[0].startswith("40 (40.0 %) of the Thinking responses ran out of tokens")
-    assert "unclosed ones have 48 tokens on average, the others 15" in told[0]
+    assert "they have 48 tokens on average, the others 15" in told[0]
+    assert told[0].endswith("A larger sampler.max_new_tokens mends that.")
+    (recorded, *_) = remarks(facts(limit=None))
+    assert "never finished" in recorded and "mends" not in recorded
     assert told[1].startswith("10 Thinking prompts have equal scores")
     assert told[2].startswith("2 (2.0 %) of the NoThinking responses thought all the same")
     assert told[3].startswith("30 (30.0 %) of the NoThinking responses say what an earlier")
     plain: dict[Mode, ModeCount] = {"thinking": ModeCount(100, traced=49)}
     (remark,) = remarks(facts(counts=plain))
     assert remark.startswith("51 (51.0 %) of the Thinking responses have no trace")
+    early: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 97, 0, Counter(unclosed=3), pairs=9,
+                                                          traced=100)}  # fmt: skip
+    (remark,) = remarks(facts(counts=early))
+    assert remark.startswith("3 (3.0 %) of the Thinking responses ended by themselves inside")
+    assert "max_new_tokens" not in remark
     quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9, traced=100)}
     assert not list(remarks(facts(counts=quiet)))
 

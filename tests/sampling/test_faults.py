@@ -57,13 +57,13 @@ def test_nobody_there_stops_at_the_third_attempt() -> None:
     (error,) = run(state, fault, 1, tries=3, last=False)
     assert isinstance(error, RunError) and error.exit_code == 2
     assert str(error) == (
-        "http://x/v1: no server answers there (refused). Start it, or correct base_url."
+        "http://x/v1: no server answers there (refused). Start it, or correct server.base_url."
     )
 
 
 def test_without_retries_it_stops_at_once() -> None:
     (error,) = run(health(), Fault("timeout", "timeout=3 seconds"), 1)
-    assert isinstance(error, RunError) and "Raise timeout" in str(error)
+    assert isinstance(error, RunError) and "Raise server.timeout" in str(error)
 
 
 def test_a_server_that_was_heard_is_given_its_retries() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,19 +16,21 @@ from bvrank.sampling.meeting import Meeting
 
 
 class Threads(Ranks):
-    """Ranks of one process that talk by a list."""
+    """Ranks of one process that talk by a list; one of them is slow to go on."""
 
     def gather(self, value: Any) -> list[Any]:
-        barrier, said = self.group
+        barrier, said, order = self.group
+        order.append(("collective", self.rank))
         said[self.rank] = value
         barrier.wait()
         found = list(said)
         barrier.wait()
+        time.sleep(0.05 * self.rank)  # its mark of this stage outlasts the start of the next
         return found
 
 
-def together(world: int, work: Any) -> list[Any]:
-    group = threading.Barrier(world, timeout=60), [None] * world
+def together(world: int, work: Any, order: list[tuple[str, int]]) -> list[Any]:
+    group = threading.Barrier(world, timeout=60), [None] * world, order
     with ThreadPoolExecutor(world) as pool:
         return list(pool.map(work, [Threads(rank, world, rank, group) for rank in range(world)]))
 
@@ -38,12 +41,14 @@ def test_no_rank_goes_on_before_the_last_has_come(
     monkeypatch.setattr(meeting, "PAUSE", 0.001)
     order: list[tuple[str, int]] = []
     late = threading.Event()
-    (tmp_path / ".met-dead-1-00001").touch()  # of a run that was killed
+    for stage in (1, 2):
+        (tmp_path / f".met-{stage}-00001").touch()  # of a run that was killed
 
     def work(ranks: Ranks) -> None:
         meet = Meeting(tmp_path, ranks)
         if ranks.rank == 1:
             late.wait(60)
+            time.sleep(0.1)
         for stage in "ab":
             order.append((f"before {stage}", ranks.rank))
             if ranks.rank == 2:
@@ -51,11 +56,18 @@ def test_no_rank_goes_on_before_the_last_has_come(
             meet.wait()
             order.append((f"behind {stage}", ranks.rank))
 
-    together(3, work)
-    for stage in "ab":
-        places = [[n for n, (what, _) in enumerate(order) if what == f"{when} {stage}"]
-                  for when in ("before", "behind")]  # fmt: skip
-        assert len(places[0]) == 3 and max(places[0]) < min(places[1])
+    together(3, work, order)
+
+    def places(what: str) -> list[int]:
+        return [n for n, event in enumerate(order) if event[0] == what]
+
+    for stage, calls in zip(
+        "ab", (places("collective")[3:6], places("collective")[6:]), strict=True
+    ):
+        before, behind = places(f"before {stage}"), places(f"behind {stage}")
+        assert len(before) == len(calls) == 3
+        assert max(before) < min(calls)  # no rank waits in a collective, which gives up
+        assert max(calls) < min(behind)
     assert not list(tmp_path.iterdir())
 
 

@@ -142,7 +142,7 @@ def test_a_server_that_is_not_there_is_told_at_once() -> None:
         list(complete(server, requests))
     assert len(list(requests)) >= 492  # nobody was kept waiting for more than the first
     assert str(caught.value).startswith(f"{address}: no server answers there (")
-    assert str(caught.value).endswith("Start it, or correct base_url.")
+    assert str(caught.value).endswith("Start it, or correct server.base_url.")
 
 
 def test_a_server_that_never_answers_in_time_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

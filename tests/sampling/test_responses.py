@@ -94,6 +94,31 @@ def test_two_lines_of_one_key_are_told(tmp_path: Path) -> None:
         Shelf([tmp_path / "a", tmp_path / "b"], Judged)
 
 
+@pytest.mark.parametrize("order", ["ab", "ba"])
+def test_what_came_after_all_stands_in_the_place_of_what_failed(order: str, tmp_path: Path) -> None:
+    """Whichever rank's log has it; what failed is known, but not settled."""
+    lost = made(0, end="failed", detail="timeout")
+    parts = {"a": [lost, made(1, end="failed"), made(2)], "b": [made(0), made(1, end="failed")]}
+    for name, place in zip(order, "ab", strict=True):
+        with Log(tmp_path / place) as log:
+            log.add(parts[name])
+    shelf = Shelf([tmp_path / "a", tmp_path / "b"], Made)
+    assert len(shelf) == 3 and shelf.away == {made(1).key}
+    assert {*shelf.settled()} == {made(0).key, made(2).key}
+    assert [m.end for m in shelf.get(shelf.ordered())] == ["stop", "failed", "stop"]
+
+
+def test_a_verdict_that_never_came_is_not_settled() -> None:
+    reasons = {
+        "judge_timeout": True,
+        "judge_refused": False,
+        "verdict_unparsable": False,
+        "": False,
+    }
+    for reason, away in reasons.items():
+        assert Judged("thinking", 0, 0, None, reason).away is away
+
+
 @pytest.mark.parametrize(
     ("response", "whole"),
     [(made(0), True), (made(0, end="length"), False), (Made("thinking", 0, 0, "x", " "), False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import permutations
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -119,6 +119,9 @@ def test_a_response_that_thought_with_thinking_off_is_no_side() -> None:
     assert [m.copy for m in found.usable] == [0, 1, 2] and found.left_out == {"thought": 1}
 
 
+ENDS: tuple[Literal["stop", "length"], ...] = ("stop", "length")
+
+
 def odd(made: Made) -> str | None:
     return "special_token" if made.answer == "odd" else None
 
@@ -130,6 +133,13 @@ def test_every_response_is_a_side_or_left_out_for_a_reason() -> None:
         "unfinished_answer": 1, "unfinished_thinking": 1, "no_answer": 1, "failed": 1,
         "filtered": 1, "special_token": 1,
     }  # fmt: skip
+
+
+def test_a_thought_that_ended_by_itself_did_not_run_out_of_tokens() -> None:
+    group = [Made("thinking", 0, n, "hm", None, False, end) for n, end in enumerate(ENDS)]
+    assert pool(Selection(), group, odd).left_out == {"unclosed": 1, "unfinished_thinking": 1}
+    strict = pool(Selection(unfinished="drop_prompt"), group[:1], odd)
+    assert strict.whole_prompt and strict.left_out == {"unclosed": 1}
 
 
 def test_how_unfinished_and_repeated_ones_are_taken() -> None:
