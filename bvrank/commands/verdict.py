@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bvrank.evaluation.result import Result, higher_is_better
+from bvrank.evaluation.result import Result, higher_is_better, is_share
 from bvrank.statistics import Estimate
 
 
@@ -56,7 +56,7 @@ def figure(metric: str, e: Estimate | None) -> str:
     """`34.5 [31.2, 37.9]`: shares in per cent."""
     if e is None:
         return ""
-    share = _is_share(metric)
+    share = is_share(metric)
     scale, digits = (100.0, 1) if share else (1.0, 1 if abs(e.value) >= 10 else 3)
     value = f"{scale * e.value:.{digits}f}"
     if math.isnan(e.interval[0]):
@@ -68,15 +68,10 @@ def figure(metric: str, e: Estimate | None) -> str:
 def power(result: Result) -> list[str]:
     """How many prompts would show a gain of a point, for the headline."""
     name = next(iter(result.figures), None)
-    if name is None or not _is_share(name.rpartition("/")[2]) or not higher_is_better(name):
+    if name is None or not is_share(name) or not higher_is_better(name):
         return []
     n = result.power(name)
     if n is None:
         return []
     return [f"power: to see +1 point of {name} in four of five tries takes {n:,} prompts; paired "
             "comparisons (bvrank report compare=[...]) take fewer"]  # fmt: skip
-
-
-def _is_share(metric: str) -> bool:
-    nats = metric.endswith("_displacement") or metric in ("kl", "kl_modes", "margin", "nats")
-    return not nats and metric not in ("tokens", "length", "rounds", "brier")

@@ -68,6 +68,13 @@ def higher_is_better(figure: str) -> bool:
     return figure.rpartition("/")[2].partition("@")[0] not in LOWER
 
 
+def is_share(figure: str) -> bool:
+    """Whether it is a share, told in per cent."""
+    metric = figure.rpartition("/")[2]
+    nats = metric.endswith("_displacement") or metric in ("kl", "kl_modes", "margin", "nats")
+    return not nats and metric not in ("tokens", "length", "rounds", "brier")
+
+
 def figures(measured: Measured, seed: int = 0) -> dict[str, Estimate]:
     """Every figure of the cells, and those that came with an interval of their own."""
     found = {}
@@ -95,6 +102,7 @@ def write_result(
             **asdict(e),
             "interval": list(e.interval),
             "higher_is_better": higher_is_better(name),
+            "share": is_share(name),
         }
         for name, e in found.items()
     }

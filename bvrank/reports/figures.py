@@ -39,6 +39,8 @@ def sampled(names: Iterable[str]) -> str:
 
 def told(name: str, value: float) -> str:
     """A figure as text: shares in percent, seconds whole, the rest to three places."""
+    if name.endswith(", %"):  # of an evaluation, in per cent already
+        return f"{value:.1f}"
     if is_share(name):
         return f"{100 * value:{'+' if name.endswith('/gain') else ''}.1f}"
     return f"{value:.0f}" if name == "seconds" else f"{value:.3f}"

@@ -20,7 +20,8 @@ from bvrank.run import RunRecord
 
 HOW = (
     "Figures are means over n seeds, ± half the width of their 95 % interval (Student's t), with "
-    "the standard deviation over seeds (sd); a single run has its figure alone."
+    "the standard deviation over seeds (sd); a single run has its figure alone, or that of an "
+    "evaluation with its 95 % interval over prompts."
 )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bvrank.reports.evaluations import evaluated
 from bvrank.reports.figures import figures, is_number
 from bvrank.reports.spread import Spread, spread
 from bvrank.run import IGNORED, RunRecord, label, to_json
@@ -101,8 +102,19 @@ def _row(runs: Sequence[RunRecord], shown: Sequence[str]) -> Row:
     for record in runs if finished else ():
         for name, value in figures(record).items():
             values.setdefault(name, []).append(value)
-    spreads = {name: spread(v) for name, v in values.items()}
+    spreads = {name: spread(v) for name, v in values.items()} | _evaluated(runs if finished else ())
     return Row(_name(first), keys, tuple(runs), spreads, "finished" if finished else _end(first))
+
+
+def _evaluated(runs: Sequence[RunRecord]) -> dict[str, Spread]:
+    """Figures of evaluations over the runs; the one of a single run keeps its interval."""
+    found = [evaluated(record) for record in runs]
+    spreads = {}
+    for name in dict.fromkeys(name for one in found for name in one):
+        there = [one[name] for one in found if name in one]
+        own = there[0][1] if len(there) == 1 else None
+        spreads[name] = replace(spread(value for value, _ in there), own=own)
+    return spreads
 
 
 def _end(record: RunRecord, message: str = "") -> str:

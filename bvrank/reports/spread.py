@@ -13,11 +13,13 @@ LARGEST = 1e150
 
 @dataclass(frozen=True)
 class Spread:
-    """`n` values: their mean and, from two on, their sample standard deviation."""
+    """`n` values: their mean and, from two on, their sample standard deviation. `own`: the 95 %
+    interval that a single value came with."""
 
     mean: float
     std: float | None
     n: int
+    own: tuple[float, float] | None = None
 
     @property
     def half(self) -> float | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -10,6 +11,7 @@ from rich import box
 from rich.table import Table as Grid
 from rich.text import Text
 
+from bvrank.reports.evaluations import HEAD, tasks
 from bvrank.reports.figures import MODES, sampled, told, views
 from bvrank.reports.rows import FEW_KEYS, MISSING, Row, rows_of
 from bvrank.reports.spread import Spread
@@ -67,7 +69,7 @@ class Table:
 
 
 def tables(records: Sequence[RunRecord]) -> list[Table]:
-    """The tables of a report: accuracy of the answers, preferences by view, training.
+    """The tables of a report: accuracy of the answers, evaluations, preferences by view, training.
 
     The last one has a line for every run that did not finish; one without a figure is left out.
     """
@@ -91,11 +93,22 @@ def tables(records: Sequence[RunRecord]) -> list[Table]:
     training = {"training loss": "loss", "held-out loss": "eval/loss", "seconds": "seconds"}
     made = [
         _table("Accuracy of the final answer", "mode", accuracy, rows, modes),
+        *_evaluations(rows, names),
         _table("Pairs by view", "view", by_view, rows, views(names)),
         _table("Training", "", training, rows, [""]),
     ]
     shown = [t for t in made if t.columns] or made[-1:]
     return [*shown[:-1], replace(shown[-1], notes=tuple(notes))]
+
+
+def _evaluations(rows: Sequence[Row], names: Sequence[str]) -> list[Table]:
+    """A table for each task that `bvrank evaluate` measured."""
+    made = []
+    for task, modes in tasks(names).items():
+        figures = dict.fromkeys(f for found in modes.values() for f in found)
+        columns = {figure: f"{HEAD}/{task}/{{part}}/{figure}" for figure in figures}
+        made.append(_table(f"Evaluation: {task}", "mode", columns, rows, [*modes]))
+    return made
 
 
 def figure_name(template: str, part: str) -> str:
@@ -104,10 +117,12 @@ def figure_name(template: str, part: str) -> str:
 
 
 def cell(name: str, figure: Spread | None, *, sd: bool = True) -> str:
-    """`0.512 ± 0.021 (sd 0.017)`; the mean alone for one run."""
+    """`0.512 ± 0.021 (sd 0.017)`; for one run its figure, with the interval it came with."""
     if figure is None:
         return MISSING
     mean = told(name, figure.mean)
+    if figure.own is not None and all(map(math.isfinite, figure.own)):
+        return f"{mean} [{told(name, figure.own[0])}, {told(name, figure.own[1])}]"
     if figure.std is None or figure.half is None:
         return mean
     half, std = (told(name, v).lstrip("+") for v in (figure.half, figure.std))

@@ -1,0 +1,93 @@
+"""What `bvrank evaluate` found stands in the report: by task, mode and figure."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bvrank.evaluation.result import Measured, write_result
+from bvrank.reports.collect import collect
+from bvrank.reports.evaluations import evaluated, evaluations, tasks
+from bvrank.reports.page import page
+from bvrank.reports.tables import tables
+
+
+def measure(run: Path, name: str, values: list[float], *, step: int = 40, seed: int = 0,
+            **settings: Any) -> None:  # fmt: skip
+    """An evaluation of two figures, as the command writes it."""
+    folder = run / "evals" / name
+    folder.mkdir(parents=True)
+    cells = {f"q{n}": value for n, value in enumerate(values)}
+    lengths = {key: 10.0 for key in cells}
+    measured = Measured({"thinking/avg@1": cells, "thinking/tokens": lengths})
+    told = {"task": "gsm8k", "version": 1, "step": step, "model": run.name,
+            "settings": {"seed": seed, **settings}}  # fmt: skip
+    write_result(folder, measured, told)
+
+
+def test_one_run_has_its_interval_over_prompts(make_run: Any, tmp_path: Path) -> None:
+    values = [1.0, 0.0, 1.0, 1.0] * 20
+    measure(make_run(0), "a", values)
+    (record,) = collect(str(tmp_path / "outputs"))
+    found = evaluated(record)
+    value, interval = found["evals/gsm8k/thinking/avg@1, %"]
+    assert value == 75.0 and interval is not None and 60 < interval[0] < 75 < interval[1] < 90
+    assert found["evals/gsm8k/thinking/tokens"][0] == 10.0
+    (table,) = [t for t in tables([record]) if t.heading == "Evaluation: gsm8k"]
+    heads, (line,) = table.header(), table.body()
+    told = line[heads.index("avg@1, %")]
+    assert told == f"75.0 [{interval[0]:.1f}, {interval[1]:.1f}]"
+    assert line[heads.index("mode")] == "Thinking" and told in page([record], tables([record]))
+
+
+def test_seeds_are_pooled_and_an_evaluation_s_own_seeds_averaged(
+    make_run: Any, tmp_path: Path
+) -> None:
+    one, two = make_run(0), make_run(1)
+    measure(one, "a", [1.0, 0.0])
+    measure(one, "b", [1.0, 1.0], seed=1)
+    measure(two, "a", [0.0, 0.5])
+    records = collect(str(tmp_path / "outputs"))
+    assert evaluated(records[0])["evals/gsm8k/thinking/avg@1, %"] == (75.0, None)
+    (table,) = [t for t in tables(records) if t.heading == "Evaluation: gsm8k"]
+    (line,) = table.body(sd=False)
+    assert line[table.header().index("avg@1, %")].startswith("50.0 ± ")
+    assert line[table.header().index("n")] == "2"
+
+
+def test_steps_and_settings_are_told_apart(make_run: Any, tmp_path: Path) -> None:
+    run = make_run(0)
+    measure(run, "a", [1.0, 0.0], n=4)
+    measure(run, "b", [1.0, 0.0], step=20, n=4)
+    measure(run, "c", [1.0, 1.0], n=8)
+    (record,) = collect(str(tmp_path / "outputs"))
+    assert set(tasks([*evaluated(record)])) == {
+        "gsm8k, step 40, n 4", "gsm8k, step 20, n 4", "gsm8k, step 40, n 8",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"figures": 3}', '{"figures": {"a": {}}}'])
+def test_what_cannot_be_read_is_left_out(make_run: Any, tmp_path: Path, text: str) -> None:
+    run = make_run(0)
+    measure(run, "a", [1.0, 0.0])
+    (run / "evals" / "b").mkdir()
+    (run / "evals" / "b" / "result.json").write_text(text)
+    assert len(list(evaluations(run))) == 1
+
+
+def test_a_folder_of_an_evaluation_alone_is_told_too(make_run: Any, tmp_path: Path) -> None:
+    """Of a model that is no run: its result lies in the folder itself."""
+    run = make_run(0, views=(), gain=None)
+    measure(run, "a", [1.0, 0.0])
+    result = json.loads((run / "evals" / "a" / "result.json").read_text())
+    (run / "result.json").write_text(json.dumps(result | {"task": "other/one"}))
+    (record,) = collect(str(tmp_path / "outputs"))
+    assert set(tasks([*evaluated(record)])) == {"gsm8k", "other one"}
+
+
+def test_a_run_that_was_never_evaluated_has_no_table(make_run: Any, tmp_path: Path) -> None:
+    make_run(0)
+    assert not [t for t in tables(collect(str(tmp_path / "outputs"))) if "Eval" in t.heading]
