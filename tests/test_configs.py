@@ -177,7 +177,7 @@ REPLAY = ("judge=replay", "judge.path=x")
 CHOSEN = {"alpaca_eval": REPLAY, "arena_hard": REPLAY,
           "arena_hard_v2": (*REPLAY, "judge.answers_path=y"),
           "preference": ("task.pairs.path=pairs.jsonl",),
-          "lists": ("task.lists.path=lists.jsonl",),
+          "ranking": ("task.lists.path=lists.jsonl",),
           "ranking_run": ("task.run_file=x", "task.qrels=y")}  # fmt: skip
 
 

@@ -22,7 +22,9 @@ from bvrank.statistics import Estimate, estimate, needed
 
 RESULT, SAMPLES = "result.json", "samples.jsonl"
 LOWER = ("unclosed", "truncated", "no_answer", "unscored", "kl", "calibration_error", "invented",
-         "missing", "repeated", "brier", "accuracy_drop", "kl_modes")  # fmt: skip
+         "missing", "repeated", "brier", "accuracy_drop", "kl_modes", "order_sd", "order_range",
+         "position_bias")  # fmt: skip
+NUMBERS = ("tokens", "length", "rounds", "brier", "order_tau", "position_bias")  # no shares
 POINT = 0.01  # of the power line
 
 
@@ -72,7 +74,7 @@ def is_share(figure: str) -> bool:
     """Whether it is a share, told in per cent."""
     metric = figure.rpartition("/")[2]
     nats = metric.endswith("_displacement") or metric in ("kl", "kl_modes", "margin", "nats")
-    return not nats and metric not in ("tokens", "length", "rounds", "brier")
+    return not nats and metric not in NUMBERS
 
 
 def figures(measured: Measured, seed: int = 0) -> dict[str, Estimate]:

@@ -45,7 +45,7 @@ class Judge:
     decoding: Decoding = field(default_factory=Decoding)
     max_failed: float = 0.01
     together: ClassVar[int | None] = None
-    before: int = field(default=0, init=False)  # answers that were scored by an earlier call
+    before: ClassVar[int] = 0  # answers that were scored by an earlier call, see `shared`
 
     def __post_init__(self) -> None:
         slots = set(SLOTS.findall(self.prompt))

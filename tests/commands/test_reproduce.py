@@ -45,7 +45,7 @@ def test_lists_are_ranked_and_scored_small(
     assert reproduce.main(asked) == 0
     first = capsys.readouterr().out
     assert "not comparable with the paper's" in first and "5 prompts, 2 seeds" in first
-    assert "ours: ndcg@1" in first and "94.6" in first
+    assert "ours: ndcg_exp@1" in first and "94.6" in first
     assert len(list((tmp_path / "out").glob("*-lists-s*"))) == 4
     monkeypatch.setattr("bvrank.commands.train.run", None, raising=False)
     assert reproduce.main(asked) == 0
