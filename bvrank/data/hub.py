@@ -31,13 +31,15 @@ def saved_rows(folder: Path, split: str | None) -> Iterator[tuple[str, dict[str,
 
 
 def hub_rows(name: str, split: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows of a hub data set (or of its cached copy when the hub cannot be reached)."""
+    """Rows of a hub data set (or of its cached copy when the hub cannot be reached). `name` is an
+    id, or `id:configuration` of one that has several."""
     import datasets
 
     online = reachable()
+    repository, _, configuration = name.partition(":")
     try:
         with offline(not online):
-            data = datasets.load_dataset(name)
+            data = datasets.load_dataset(repository, configuration or None)
     except Exception as error:  # as above
         reason = _first(error) if online else "the hub cannot be reached and no copy is cached"
         raise DataError(

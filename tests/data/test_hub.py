@@ -57,13 +57,15 @@ def test_an_unreachable_hub_fails_quickly(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_hub_id_goes_through_load_dataset(monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets")
-    asked: list[str] = []
+    asked: list[tuple[str, str | None]] = []
 
-    def load(name: str) -> object:
-        asked.append(name)
+    def load(name: str, configuration: str | None) -> object:
+        asked.append((name, configuration))
         return datasets.DatasetDict({"train": datasets.Dataset.from_list(ROWS)})
 
     monkeypatch.setattr(hub, "reachable", lambda: True)
     monkeypatch.setattr(datasets, "load_dataset", load)
     assert list(read_rows("org/data")) == [("org/data:1", ROWS[0]), ("org/data:2", ROWS[1])]
-    assert asked == ["org/data"]
+    assert asked == [("org/data", None)]
+    assert next(iter(read_rows("org/data:main")))[1] == ROWS[0]
+    assert asked[1:] == [("org/data", "main")]
