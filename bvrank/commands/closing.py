@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.commands.sampling import Request
+from bvrank.commands.words import named
 from bvrank.data.refusals import write_refused
 from bvrank.errors import DataError, ModelError
 from bvrank.records import Mode, Refused
@@ -83,8 +84,8 @@ def show(folder: Path) -> int:
         console.print(f"check: {lines['agreement']}")
     first = folder / lines["files"][0]
     console.print(f"card: {folder / CARD}", markup=False, soft_wrap=True)
-    console.print(f"next: bvrank train objective={lines['objective']} data=pairs data.path={first}",
-                  markup=False, soft_wrap=True)  # fmt: skip
+    words = f"objective={lines['objective']} data=pairs {named('data.path', first)}"
+    console.print(f"next: bvrank train {words}", markup=False, soft_wrap=True)
     return 0
 
 

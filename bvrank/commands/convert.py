@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.commands.build import build
+from bvrank.commands.words import named
 from bvrank.data.converters import Draft, finished
 from bvrank.data.files import read_rows
 from bvrank.data.grouping import parted
@@ -187,11 +187,5 @@ def _data(out: Path, rows: Iterable[Mapping[str, Any]]) -> bytes:
 
 def _next(kind: str, out: Path, test: Path | None) -> str:
     """The command to try next."""
-    words = [f"bvrank train objective={OBJECTIVE[kind]} data={kind}", _named("data.path", out)]
-    return " ".join(words + ([_named("data.eval_path", test)] if test else []))
-
-
-def _named(key: str, path: Path) -> str:
-    """`key=path`; a name that Hydra cannot read stands in quotes inside quotes."""
-    plain = all(c.isalnum() or c in "./_-" for c in str(path))
-    return f"{key}={path}" if plain else shlex.quote(f'{key}="{path}"')
+    words = [f"bvrank train objective={OBJECTIVE[kind]} data={kind}", named("data.path", out)]
+    return " ".join(words + ([named("data.eval_path", test)] if test else []))

@@ -24,7 +24,7 @@ from bvrank.evaluation.result import RESULT, Result, read_result, write_result
 from bvrank.paths import store_dir
 from bvrank.run import RunFolder, open_run
 from bvrank.run.files import to_json
-from bvrank.run.folder import GO_ON, told
+from bvrank.run.folder import GO_ON, check_outputs, told
 from bvrank.run.identity import canonical
 from bvrank.run.record import is_run, read_manifest
 
@@ -115,6 +115,7 @@ def main(config: dict[str, Any]) -> int:
         folder = asked.folder(name)
         if not _is_finished(folder) or asked.settings.force:
             ran = True
+            check_outputs(folder.parent)
             policy = policy or _policy(asked)
             _measure(asked, name, folder, policy)
         else:
@@ -196,8 +197,8 @@ def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
         settings, task = asked.settings, asked.tasks[name]
         desk = Desk(run.path, tuple(settings.modes), settings.seed, asked.sampler, policy,
                     settings.limit, settings.n, asked.store, asked.subject.label)  # fmt: skip
-        measured = task.measure(desk)
         with told(run.path):
+            measured = task.measure(desk)
             result = write_result(run.path, measured, _facts(asked, name), settings.seed)
         _finish(run, result)
 

@@ -18,7 +18,7 @@ from bvrank.errors import BvrankError, ConfigError, DataError, RunError
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Refused
 from bvrank.run import Follower, RunFolder, open_run
-from bvrank.run.folder import GO_ON
+from bvrank.run.folder import GO_ON, check_outputs, told
 from bvrank.run.record import SUMMARY, is_run, read_manifest, read_run
 from bvrank.sampling.meeting import Meeting
 from bvrank.sampling.prompts import TWICE
@@ -34,6 +34,8 @@ def main(config: dict[str, Any]) -> int:
 
         return forecast(asked)
     there = is_run(asked.folder) and read_run(asked.folder).status == "finished"
+    if not there:
+        check_outputs(asked.folder.parent)
     code = work(config, ALONE) if asked.launcher.world == 1 else _launched(config, asked)
     if code == 0 and is_run(asked.folder):
         status = "skipped" if there and not asked.settings.force else "done"
@@ -56,6 +58,8 @@ def work(config: dict[str, Any], ranks: Ranks) -> int:
     """All stages in this process, one of `ranks`."""
     asked = request(config)
     before = ranks.first and _is_finished(asked)
+    if ranks.first and not before:
+        check_outputs(asked.folder.parent)
     made = None if ranks.agree(before) else _Work.of(asked, ranks)
     run = _opened(asked, ranks, made)
     try:
@@ -70,14 +74,15 @@ def work(config: dict[str, Any], ranks: Ranks) -> int:
 
 
 def _stages(made: _Work, run: RunFolder, ranks: Ranks) -> None:
-    meeting = Meeting(run.path, ranks)
-    made.generate(run)
-    meeting.wait()
-    made.score(run)
-    meeting.wait()
-    if ranks.first:
-        made.select(run)
-    meeting.wait()
+    with told(run.path):
+        meeting = Meeting(run.path, ranks)
+        made.generate(run)
+        meeting.wait()
+        made.score(run)
+        meeting.wait()
+        if ranks.first:
+            made.select(run)
+        meeting.wait()
 
 
 def _leave_nothing(run: RunFolder) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +13,12 @@ from bvrank.commands.outcome import write_outcome
 from bvrank.commands.sections import Scoring
 from bvrank.commands.settings import TrainSettings, split_intake, train_settings
 from bvrank.data.fingerprint import fingerprint
-from bvrank.errors import ConfigError, RunError
+from bvrank.errors import ConfigError
 from bvrank.objectives.schedule import Schedule, parse_schedule
 from bvrank.paths import store_dir
 from bvrank.ranks import ALONE, Ranks
 from bvrank.run import Follower, RunFolder, is_run, open_run, run_name
+from bvrank.run.folder import check_outputs
 from bvrank.run.identity import canonical
 from bvrank.run.record import read_config, read_manifest
 
@@ -81,7 +81,7 @@ def main(config: dict[str, Any]) -> int:
     if launcher.nodes == 1 and (finished := _finished(config)) is not None:
         return _told(finished, "skipped")
     asked = request(config)
-    _check_outputs(Path(asked.settings.outputs))
+    check_outputs(Path(asked.settings.outputs))
     from bvrank.commands.loading import prepared
 
     prepared(asked)
@@ -99,7 +99,7 @@ def work(config: dict[str, Any], ranks: Ranks) -> int:
         with _open(asked, ranks) as run:
             return _told(run, "skipped") if run.finished else _train(asked, run, ranks)
     if ranks.first:
-        _check_outputs(folder.parent)
+        check_outputs(folder.parent)
     return _train(asked, None, ranks)
 
 
@@ -216,18 +216,6 @@ def _store(setting: str | None) -> Path:
 def _launcher(config: dict[str, Any]) -> Launcher:
     launcher: Launcher = build(config["launcher"], "launcher")
     return launcher
-
-
-def _check_outputs(outputs: Path) -> None:
-    """RunError when no folder can be made there: said before anything is taught or loaded."""
-    whole = outputs.expanduser().absolute()
-    standing = next(p for p in (whole, *whole.parents) if p.exists())
-    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
-        raise RunError(
-            f"no run folder can be made in it: {standing} "
-            + ("cannot be written to" if standing.is_dir() else "is no folder"),
-            where=str(outputs), repair="Choose a place that you can write to with outputs=...",
-        )  # fmt: skip
 
 
 def _open(asked: Request, ranks: Ranks) -> RunFolder:

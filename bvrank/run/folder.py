@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -184,6 +185,18 @@ def told(path: Path) -> Iterator[None]:
             if full
             else "Choose a place that you can write to with outputs=...",
         ) from error
+
+
+def check_outputs(outputs: Path) -> None:
+    """RunError when no folder can be made there: said before anything is taught or loaded."""
+    whole = outputs.expanduser().absolute()
+    standing = next(p for p in (whole, *whole.parents) if p.exists())
+    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+        raise RunError(
+            f"no run folder can be made in it: {standing} "
+            + ("cannot be written to" if standing.is_dir() else "is no folder"),
+            where=str(outputs), repair="Choose a place that you can write to with outputs=...",
+        )  # fmt: skip
 
 
 def now() -> str:
