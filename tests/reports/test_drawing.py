@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from bvrank.bench.drawing import Bar, Lines, Median, Series, bars, figure, lines
+from bvrank.reports.drawing import Bar, Lines, Median, Series, bars, figure, lines
 from bvrank.reports.svg import BOTTOM, HEIGHT, LEFT, TOP, WIDTH
 from tests.reports.html import Page
 

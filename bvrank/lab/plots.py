@@ -1,0 +1,86 @@
+"""The lab's figures as drawings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from bvrank.lab.result import Result
+from bvrank.lab.tables import bias_interval
+from bvrank.reports.drawing import Lines, Median, Series, figure, lines
+from bvrank.reports.markup import Markup, element, together
+
+MSE, BIAS, VARIANCE, STAR = 0, 1, 2, 6  # colours
+
+
+def errors(result: Result) -> Markup:
+    """MSE against alpha with its bias and variance, a figure to each world."""
+    worlds = dict.fromkeys(cell["world"] for cell in result.cells)
+    return together(*(_errors(result, world) for world in worlds))
+
+
+def _errors(result: Result, world: int) -> Markup:
+    charts = [_curve(result, cell) for cell in result.cells if cell["world"] == world]
+    heading = f"Mean squared error against alpha, world {world}, given the data"
+    return figure(heading, [lines(c) for c in charts], charts[0].series)
+
+
+def _curve(result: Result, cell: Mapping[str, Any]) -> Lines:
+    def series(name: str, told: str, colour: int, dash: int) -> Series:
+        alpha, values = array(result, cell, "alpha"), array(result, cell, name)
+        points = tuple(_exact(a, v) for a, v in zip(alpha, values, strict=True))
+        return Series(told, colour, points, dash=dash, bare=True)
+
+    m = cell["given"]["data"]
+    star = Series("alpha*", STAR, (_exact(m["alpha"], m["mse"]),))
+    parts = (series("mse", "MSE", MSE, 0), series("bias2", "squared bias", BIAS, 1),
+             series("variance", "variance", VARIANCE, 1), star)  # fmt: skip
+    title = f"distance {cell['distance']:g}: alpha* {m['alpha']:.3f}"
+    return Lines(title, "squared norm of the gradient's error", "alpha", parts, whole=False)
+
+
+def marginal(result: Result) -> Markup:
+    """Bias of the S-trace marginal against S, both by powers."""
+    cells = [cell for cell in result.cells if len(cell["estimators"]) > 1]
+    if not cells:
+        return Markup("")
+    charts = [
+        Lines("gradient", "|bias|", "traces S", tuple(_biases(cells, _gradient)), powers=True,
+              base=2, steep=True),
+        Lines("loss", "|bias|, nats", "traces S", tuple(_biases(cells, _loss)), powers=True,
+              base=2, steep=True),
+    ]  # fmt: skip
+    note = element("p", "Thin lines: 95 % intervals. Dashed: 1/S through the last point of the "
+                   "first world.", class_="caption")  # fmt: skip
+    drawn = figure("Bias of the S-trace marginal", [lines(c) for c in charts], charts[0].series)
+    return together(drawn, note)
+
+
+def _biases(cells: list[Mapping[str, Any]], point: Any) -> Iterator[Series]:
+    for number, cell in enumerate(cells):
+        points = tuple(point(e) for e in cell["estimators"])
+        yield Series(f"world {cell['world']}, distance {cell['distance']:g}", number, points)
+    last, sizes = point(cells[0]["estimators"][-1]), [e["traces"] for e in cells[0]["estimators"]]
+    law = tuple(_exact(s, last.value * last.at / s) for s in sizes)
+    yield Series("1/S", STAR, law, dash=1, bare=True)
+
+
+def _gradient(e: Mapping[str, Any]) -> Median:
+    low, high = bias_interval(e)
+    return Median(e["traces"], e["bias"], low, high)
+
+
+def _loss(e: Mapping[str, Any]) -> Median:
+    value, reach = abs(e["loss_bias"]), 1.96 * e["loss_stderr"]
+    return Median(e["traces"], value, max(value - reach, 0.0), value + reach)
+
+
+def array(result: Result, cell: Mapping[str, Any], name: str) -> np.ndarray:
+    """An array of a cell."""
+    return result.arrays[f"{cell['world']}/{cell['distance']:g}/{name}"]
+
+
+def _exact(at: float, value: float) -> Median:
+    return Median(float(at), float(value), float(value), float(value))

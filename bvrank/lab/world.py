@@ -1,0 +1,166 @@
+"""The enumerable reasoning model: every trace there can be, and its exact probability.
+
+    prompt -> <think> -> trace of `length` symbols -> </think> -> answer, one symbol
+    prompt -> <think> -> </think> -> answer                        the trace disabled
+
+Traces and answers are written in `alphabet` symbols; the output head knows no others, and the two
+tags are context that is not scored. So the alphabet^length traces are all there are, and
+sum over r and y of pi(r,y|x) is 1. Everything is float64.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import Qwen3Config, Qwen3ForCausalLM
+
+from bvrank.errors import ConfigError
+from bvrank.records import BARE, FULL, Branch, Encoded, Segment
+
+FEWEST, MOST = 64, 1024  # traces: below there is little to average, above pairs are too many
+BareFrom = Literal["fresh", "reuse"]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A world's size. `spread` scales the output head at random weights: larger is more peaked.
+    ConfigError for what cannot be enumerated, or is no transformer."""
+
+    alphabet: int
+    length: int
+    prompts: int
+    hidden_size: int
+    layers: int
+    heads: int
+    spread: float
+
+    def __post_init__(self) -> None:
+        for name in ("length", "prompts", "layers", "heads"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"must be at least 1, got {getattr(self, name)}", where=name)
+        if self.alphabet < 2:
+            raise ConfigError(f"must be at least 2: two answers differ, got {self.alphabet}",
+                              where="alphabet")  # fmt: skip
+        if not FEWEST <= self.traces <= MOST:
+            raise ConfigError(
+                f"{self.alphabet}^{self.length} = {self.traces:,} traces; there must be {FEWEST} "
+                f"to {MOST:,}", where="alphabet", repair="For instance alphabet=4 length=3.",
+            )  # fmt: skip
+        if self.hidden_size < 2 or self.hidden_size % (2 * self.heads):
+            raise ConfigError(f"must be a multiple of 2 * heads = {2 * self.heads}, got "
+                              f"{self.hidden_size}", where="hidden_size")  # fmt: skip
+        if not self.spread > 0:
+            raise ConfigError(f"must be greater than 0, got {self.spread}", where="spread")
+
+    @property
+    def traces(self) -> int:
+        """How many there are."""
+        return int(self.alphabet**self.length)
+
+    def model(self, seed: int) -> Any:
+        """Random float64 weights drawn from `seed`; the head knows the alphabet alone."""
+        config = Qwen3Config(
+            vocab_size=self.alphabet + 2 + self.prompts, hidden_size=self.hidden_size,
+            intermediate_size=2 * self.hidden_size, num_hidden_layers=self.layers,
+            num_attention_heads=self.heads, num_key_value_heads=self.heads,
+            head_dim=self.hidden_size // self.heads, initializer_range=self.hidden_size**-0.5,
+            max_position_embeddings=self.length + 5, tie_word_embeddings=False,
+        )  # fmt: skip
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            model: Any = Qwen3ForCausalLM(config)
+            head = nn.Linear(self.hidden_size, self.alphabet, bias=False)
+            nn.init.normal_(head.weight, std=self.spread * self.hidden_size**-0.5)
+        model.lm_head = head
+        model.set_attn_implementation("eager")  # torch.func maps it
+        return model.double().eval()
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Two answers of each prompt, better and worse, as symbols: `full` [N,2] of D_t, `bare` [N,2]
+    of D_e."""
+
+    full: np.ndarray
+    bare: np.ndarray
+
+
+@dataclass(frozen=True)
+class Language:
+    """What can be said in a world: ids and trees of every candidate."""
+
+    shape: Shape
+
+    @cached_property
+    def traces(self) -> np.ndarray:
+        """Every trace [R,length], in the order of counting."""
+        symbols = range(self.shape.alphabet)
+        return np.array(list(itertools.product(symbols, repeat=self.shape.length)), np.int32)
+
+    def tree(self, prompt: int, full: np.ndarray, bare: np.ndarray,
+             traces: Sequence[np.ndarray]) -> Encoded:  # fmt: skip
+        """The prompt's candidates: in view full each answer of `full` [F] behind each of its own
+        `traces` (F of [S,length]), in view bare the answers of `bare`; the better ones first."""
+        grown = _Grown([Segment(-1, self._ids(self._prompt(prompt), self._think))])
+        for side, (answer, own) in enumerate(zip(full, traces, strict=True)):
+            for trace in own:
+                body = grown.segment(0, trace)
+                closed = grown.segment(body, self._ids(self._unthink))
+                grown.branch(FULL, (body, grown.segment(closed, self._ids(answer))), side)
+        for side, answer in enumerate(bare):
+            closed = grown.segment(0, self._ids(self._unthink))
+            grown.branch(BARE, (grown.segment(closed, self._ids(answer)),), side)
+        return Encoded(f"prompt {prompt}", tuple(grown.segments), tuple(grown.branches))
+
+    @property
+    def _think(self) -> int:
+        return self.shape.alphabet
+
+    @property
+    def _unthink(self) -> int:
+        return self.shape.alphabet + 1
+
+    def _prompt(self, number: int) -> int:
+        return self.shape.alphabet + 2 + number
+
+    @staticmethod
+    def _ids(*ids: int) -> np.ndarray:
+        return np.array(ids, np.int32)
+
+
+class _Grown:
+    """A tree that grows."""
+
+    def __init__(self, segments: list[Segment]) -> None:
+        self.segments, self.branches = segments, list[Branch]()
+
+    def segment(self, parent: int, ids: np.ndarray) -> int:
+        self.segments.append(Segment(parent, ids))
+        return len(self.segments) - 1
+
+    def branch(self, view: str, segments: tuple[int, ...], side: int) -> None:
+        """`side` 0 is the better answer."""
+        self.branches.append(Branch(view, segments, 1.0 - side, side + 1, side))
+
+
+def drawn_pairs(answers: Tensor, bare: Tensor, bare_from: BareFrom, seed: int) -> Pairs:
+    """Two different answers of each prompt, drawn from the reference's pi(y|x) [N,A] and, with the
+    trace disabled, [N,A]; ranked by a hidden quality of (prompt, answer). `reuse`: D_e has the
+    answers of D_t."""
+    generator = np.random.default_rng([seed, 1])
+    quality = generator.standard_normal(tuple(answers.shape))
+
+    def two(chances: np.ndarray, prompt: int) -> np.ndarray:
+        pair = generator.choice(len(chances), 2, replace=False, p=chances / chances.sum())
+        return pair[np.argsort(-quality[prompt, pair])]
+
+    full = np.array([two(p, i) for i, p in enumerate(answers.numpy())])
+    fresh = np.array([two(p, i) for i, p in enumerate(bare.numpy())])
+    return Pairs(full, full if bare_from == "reuse" else fresh)
