@@ -18,7 +18,7 @@ from bvrank.run import RunFolder, is_run, open_run, run_name, write_atomic
 from bvrank.run.folder import GO_ON, told
 from bvrank.run.record import read_manifest
 
-ON_SCREEN = 2  # tables that the terminal shows; the page has all
+ON_SCREEN = ("checks", "alphas", "arms")  # tables that the terminal shows; the page has all
 
 
 def main(config: dict[str, Any]) -> int:
@@ -74,26 +74,23 @@ def _measure(config: dict[str, Any], settings: Settings, folder: Path) -> None:
 
 
 def _result(settings: Settings) -> Result:
-    import torch
-
     from bvrank.lab.checks import worst
-    from bvrank.lab.scoring import Score
+    from bvrank.lab.runs import Runs, runs, stretches
     from bvrank.lab.study import studied
+    from bvrank.tracking.progress import phase
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # tensors are so small that a second thread only waits
-    try:
-        cells = list(studied(settings, Score(settings.shape), _tell))
-    finally:
-        torch.set_num_threads(threads)
+    with phase("policies", settings.worlds * len(settings.distances)) as shown:
+        cells = studied(settings, shown.advance)
+    found, train = Runs(None, {}, []), settings.train
+    if train.seeds:
+        work = train.steps * len(train.rules) * len(stretches(settings))
+        with phase("training", work) as shown:
+            found = runs(settings, shown.advance)
     arrays = {f"{c.figures['world']}/{c.figures['distance']:g}/{name}": value
               for c in cells for name, value in c.arrays.items()}  # fmt: skip
-    checks = worst(check for c in cells for check in c.checks)
-    return Result(asdict(settings), [c.figures for c in cells], checks, None, arrays)
-
-
-def _tell(done: int, whole: int, what: str) -> None:
-    print(f"lab: {done}/{whole} {what}", file=sys.stderr)
+    checks = worst([*(check for c in cells for check in c.checks), *found.checks])
+    return Result(asdict(settings), [c.figures for c in cells], checks, found.figures,
+                  arrays | found.arrays)  # fmt: skip
 
 
 def _finish(run: RunFolder, result: Result) -> None:
@@ -116,7 +113,7 @@ def _show(result: Result) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
-    for table in tables(result)[:ON_SCREEN]:
+    for table in (t for t in tables(result) if t.name in ON_SCREEN):
         console.print(table.title, style="bold", markup=False)
         console.print(_drawn(table))
         for note in table.notes:

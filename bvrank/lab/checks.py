@@ -19,7 +19,7 @@ from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.scorer import Scorer
 
 ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9)
-GRID = 1_000_001  # alphas of the search for the smallest MSE: 1e-6 apart
+FINE = 1e-6  # between the alphas of the search for the smallest MSE
 COARSE = 201  # of a curve
 WEIGHTS = (0.1, 0.5, 1.0)  # eta L of theorem 4; at 1 its alpha is alpha*
 
@@ -51,8 +51,14 @@ def worst(found: Iterable[Check]) -> list[Check]:
 
 
 def argmin(moments: Moments, c: float = 1.0) -> float:
-    """The alpha of a grid in [0,1] at which the MSE (its variance times `c`) is least."""
-    grid = torch.linspace(0, 1, GRID, dtype=torch.float64)
+    """The alpha of a grid in [0,1], FINE apart, at which the MSE (its variance times `c`) is least;
+    the grid is looked at around the least of a coarse one."""
+    coarse = 1000
+    grid = torch.linspace(0, 1, coarse + 1, dtype=torch.float64)
+    near = float(grid[moments.mse(grid, c).argmin()])
+    apart = round(1 / coarse / FINE)
+    grid = near + FINE * torch.arange(-apart, apart + 1, dtype=torch.float64)
+    grid = grid[(grid >= 0) & (grid <= 1)]
     return float(grid[moments.mse(grid, c).argmin()])
 
 

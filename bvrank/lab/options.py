@@ -35,7 +35,7 @@ class Training:
     seeds: int
     steps: int
     every: int
-    eta: float
+    rate: float
     adamw: float
     rules: list[Rule]
     traces: int
@@ -49,7 +49,7 @@ class Training:
                 raise ConfigError(f"must be at least 1, got {getattr(self, name)}", where=name)
         if self.steps % self.every:
             raise ConfigError(f"must divide steps={self.steps}, got {self.every}", where="every")
-        for name in ("eta", "adamw"):
+        for name in ("rate", "adamw"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"must be greater than 0, got {getattr(self, name)}", where=name)
         if not self.rules or len(set(self.rules)) < len(self.rules):
@@ -71,11 +71,12 @@ class Settings:
     distances: list[float]
     direction: Direction
     batch: int
+    threads: int
     sampling: Sampling
     train: Training
 
     def __post_init__(self) -> None:
-        for name in ("seed", "worlds", "batch"):
+        for name in ("seed", "worlds", "batch", "threads"):
             low = 0 if name == "seed" else 1
             if getattr(self, name) < low:
                 raise ConfigError(f"must be at least {low}, got {getattr(self, name)}", where=name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from bvrank.lab.plots import errors, marginal
+from bvrank.lab.plots import errors, marginal, training
 from bvrank.lab.result import Result
 from bvrank.lab.tables import Table, tables
 from bvrank.reports.grid import scrolling
@@ -34,6 +34,7 @@ def page(result: Result) -> str:
         _table(first),
         errors(result),
         marginal(result),
+        training(result.training) if result.training else Markup(""),
         *map(_table, rest),
         _settings(result.settings),
     )

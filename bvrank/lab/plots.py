@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from bvrank.lab.result import Result
 from bvrank.lab.tables import bias_interval
-from bvrank.reports.drawing import Lines, Median, Series, figure, lines
+from bvrank.reports.drawing import Bar, Lines, Median, Series, bars, figure, lines
 from bvrank.reports.markup import Markup, element, together
 
 MSE, BIAS, VARIANCE, STAR = 0, 1, 2, 6  # colours
+MARKS = 10  # points of a curve along training, about
 
 
 def errors(result: Result) -> Markup:
@@ -75,6 +76,65 @@ def _gradient(e: Mapping[str, Any]) -> Median:
 def _loss(e: Mapping[str, Any]) -> Median:
     value, reach = abs(e["loss_bias"]), 1.96 * e["loss_stderr"]
     return Median(e["traces"], value, max(value - reach, 0.0), value + reach)
+
+
+def training(told: Mapping[str, Any]) -> Markup:
+    """True loss and gradient norm of every arm, alpha* on the way, and the bound."""
+    rules = told["rules"]
+    parts = [
+        _facets("The true marginal loss", {rule: _lines(rule, arms, "loss", "L_m, nats")
+                                           for rule, arms in rules.items()}),
+        _facets("Norm of the true gradient", {rule: _lines(rule, arms, "norm", "|grad L_m|")
+                                              for rule, arms in rules.items()}),
+        _facets("alpha* along training", {r: _stars(r, arms) for r, arms in rules.items()}),
+    ]  # fmt: skip
+    note = element("p", f"Means over {told['worlds']} worlds; thin lines are 95 % intervals.",
+                   class_="caption")  # fmt: skip
+    return together(*parts, note, *_bound(told))
+
+
+def _facets(heading: str, charts: Mapping[str, Lines]) -> Markup:
+    shown = [chart for chart in charts.values() if chart.series]
+    legend = {s.name: s for chart in shown for s in chart.series}
+    return (
+        figure(heading, [lines(c) for c in shown], list(legend.values())) if shown else Markup("")
+    )
+
+
+def _lines(rule: str, arms: Mapping[str, Any], what: str, unit: str) -> Lines:
+    series = [_series(arms, name, "steps", what) for name in arms]
+    return Lines(rule, unit, "step", tuple(series))
+
+
+def _stars(rule: str, arms: Mapping[str, Any]) -> Lines:
+    named = [name for name, arm in arms.items() if arm["points"]]
+    return Lines(rule, "alpha* where the arm stands", "step",
+                 tuple(_series(arms, name, "points", "alpha") for name in named))  # fmt: skip
+
+
+def _series(arms: Mapping[str, Any], name: str, across: str, what: str) -> Series:
+    number, arm = list(arms).index(name), arms[name]
+    pairs = list(zip(arm[across], arm[what], strict=True))
+    pairs = pairs[:: max(1, len(pairs) // MARKS)]
+    points = tuple(
+        Median(at, mean, max(mean - half, 0.0), mean + half) for at, (mean, half) in pairs
+    )
+    return Series(name, number, points)
+
+
+def _bound(told: Mapping[str, Any]) -> Iterator[Markup]:
+    arms = (told.get("bound") or {}).get("arms")
+    if arms:
+        rows = [
+            Bar(f"{name}, {part}", colour, _pair(arm[part]), f"{arm[part][0]:.3g}")
+            for name, arm in arms.items() for colour, part in enumerate(("measured", "bound"))
+        ]  # fmt: skip
+        yield figure("Theorem 3, SGD", [bars("mean |grad L_m|^2", "beside its bound", rows)])
+
+
+def _pair(pair: Sequence[float]) -> Median:
+    mean, half = pair
+    return Median(0.0, mean, max(mean - half, 0.0), mean + half)
 
 
 def array(result: Result, cell: Mapping[str, Any], name: str) -> np.ndarray:

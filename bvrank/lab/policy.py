@@ -12,7 +12,7 @@ from torch import Tensor
 from bvrank.lab.scoring import Score, Table, Weights, flat, shaped
 from bvrank.lab.world import BareFrom, Pairs, drawn_pairs
 from bvrank.objectives import kernels
-from bvrank.objectives.marginal import Marginal
+from bvrank.objectives.dpo import DPO
 from bvrank.records import BARE, FULL, Preferences, TokenBatch
 
 Direction = Literal["descent", "random"]
@@ -58,9 +58,12 @@ class World:
         )
 
     def loss(self, weights: Weights) -> Tensor:
-        """L_m of every prompt [N], in the graph of `weights`."""
-        prefs = self.marginal(self.score(weights, self.batch))
-        return Marginal(beta=self.beta)(prefs).loss[0]
+        """L_m of every prompt [N], in the graph of `weights`: DPO on log pi(y|x)."""
+        sums = [self.of_traces(v).logsumexp(-1)[None]
+                for v in (self.score(weights, self.batch), self.reference)]  # fmt: skip
+        pair = {name: v[1:, :, :2] for name, v in vars(self.batch.labels).items()}
+        given = {"policy": sums[0], "reference": sums[1]}
+        return DPO(beta=self.beta)(Preferences(**pair | given)).loss[0]
 
     def divergence(self, policy: Tensor) -> tuple[Tensor, Tensor]:
         """Mean of log pi_ref - log pi over traces of the pairs' answers, weighted by pi_ref(r|x,y),

@@ -18,6 +18,7 @@ from torch.func import functional_call, grad, vmap
 from bvrank.lab.world import Language, Pairs, Shape
 from bvrank.records import BARE, FULL, Encoded, TokenBatch
 from bvrank.scoring.collate import Collator, Row
+from bvrank.scoring.layout import Cost
 from bvrank.scoring.scorer import Scorer
 
 Weights = Mapping[str, Tensor]
@@ -96,6 +97,17 @@ class Score:
         given = dict(weights), table.ids.flatten(0, -2), table.target.flatten(0, -2)
         found: dict[str, Tensor] = vmap(grad(one), (None, 0, 0))(*given)
         return flat(found, 1).view(*table.ids.shape[:-1], -1)
+
+    def shared(self, pairs: Pairs) -> TokenBatch:
+        """A tree of each trace, both answers of the pair behind it, a row to each: V=1, B=N*R,
+        K=2. Half the tokens of `every`."""
+        grown = [
+            _only(self.language.tree(i, full, full, [trace[None]] * 2), FULL)
+            for i, full in enumerate(pairs.full)
+            for trace in self.language.traces
+        ]
+        # A token costs so much that sharing pays, a mask so much that no two trees share a row.
+        return Collator("masked", Cost(30.0, 1.0))([[Row(t)] for t in grown], (FULL,))
 
     def trees(self, pairs: Pairs) -> list[Encoded]:
         """A tree of each prompt: every trace before each answer of its pair, and its answers

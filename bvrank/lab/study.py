@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, get_args
 
 import numpy as np
@@ -22,9 +22,8 @@ from bvrank.lab.moments import Candidates, Given, Gradients, Moments, candidates
 from bvrank.lab.options import Settings
 from bvrank.lab.policy import World, moved, world
 from bvrank.lab.scoring import Score, Weights
+from bvrank.lab.side import Advance, side_by_side
 from bvrank.lab.traces import estimators
-
-Tell = Callable[[int, int, str], None]  # done, of, what
 
 
 @dataclass(frozen=True)
@@ -36,19 +35,22 @@ class Cell:
     checks: list[Check]
 
 
-def studied(settings: Settings, score: Score, tell: Tell) -> Iterator[Cell]:
-    """Every world of `settings` at every distance, the reference first."""
-    distances = sorted(settings.distances)
-    whole = settings.worlds * len(distances)
-    for number in range(settings.worlds):
-        seed = settings.seed + number
-        own = world(score, settings.beta, settings.bare_from, seed)
-        for place, distance in enumerate(distances):
-            told = f"world {seed}, distance {distance:g}"
-            tell(number * len(distances) + place, whole, told)
-            weights = moved(own, distance, settings.direction, seed)
-            yield _cell(settings, own, weights, seed, distance, distance == distances[-1])
-    tell(whole, whole, "worlds")
+def studied(settings: Settings, advance: Advance) -> list[Cell]:
+    """Every world of `settings` at every distance, the reference first. `advance` is called behind
+    each."""
+    seeds = range(settings.seed, settings.seed + settings.worlds)
+    found = side_by_side(partial(_studied, settings), seeds, settings.threads, advance)
+    return [cell for cells in found for cell in cells]
+
+
+def _studied(settings: Settings, seed: int, advance: Advance) -> list[Cell]:
+    own = world(Score(settings.shape), settings.beta, settings.bare_from, seed)
+    distances, cells = sorted(settings.distances), []
+    for distance in distances:
+        weights = moved(own, distance, settings.direction, seed)
+        cells.append(_cell(settings, own, weights, seed, distance, distance == distances[-1]))
+        advance()
+    return cells
 
 
 def _cell(settings: Settings, own: World, weights: Weights, seed: int, distance: float, last: bool

@@ -21,6 +21,7 @@ GIVEN = {
 class Table:
     """Lines of text under heads; the first `names` columns are words. `notes` stand below."""
 
+    name: str
     title: str
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
@@ -33,6 +34,8 @@ def tables(result: Result) -> list[Table]:
     found = [checks(result), alphas(result), gradients(result), batches(result)]
     if any(cell["estimators"] for cell in result.cells):
         found.append(estimators(result))
+    if result.training is not None:
+        found += [arms(result.training), *bound(result.training)]
     return found
 
 
@@ -46,7 +49,7 @@ def checks(result: Result) -> Table:
     count = len(result.cells)
     note = f"The largest violation over {count} policies: worlds times distances."
     heads = ("theorem", "statement", "violation", "tolerance", "")
-    return Table("What the theory says", heads, lines, 2, [note])
+    return Table("checks", "What the theory says", heads, lines, 2, [note])
 
 
 def alphas(result: Result) -> Table:
@@ -60,7 +63,7 @@ def alphas(result: Result) -> Table:
                       _ratio(m["mse_half"], m["mse"])])  # fmt: skip
     heads = ("world", "distance", "a", "alpha*", "argmin", "MSE g_t", "MSE g_e", "MSE 0.5",
              "MSE a*", "best end / a*", "0.5 / a*")  # fmt: skip
-    return Table("alpha* given the data", heads, lines, 1)
+    return Table("alphas", "alpha* given the data", heads, lines, 1)
 
 
 def gradients(result: Result) -> Table:
@@ -73,7 +76,7 @@ def gradients(result: Result) -> Table:
     heads = ("world", "distance", "L_m", "KL", "rms", "|mu|", "|b_t|", "|b_e|", "sd g_t")
     notes = ["KL and rms: of log pi_ref - log pi over traces of the pairs' answers, nats. sd g_t: "
              "root of the trace of Cov(g_t), traces drawn for every prompt."]  # fmt: skip
-    return Table("The gradients", heads, lines, 1, notes)
+    return Table("gradients", "The gradients", heads, lines, 1, notes)
 
 
 def batches(result: Result) -> Table:
@@ -86,7 +89,7 @@ def batches(result: Result) -> Table:
                           _ratio(min(m["mse_t"], m["mse_e"]), m["mse"])])  # fmt: skip
     heads = ("given", "world", "distance", "tr S_t", "tr S_e", "tr S_te", "alpha*", "best end / a*")
     note = f"Drawn prompts: {result.settings['batch']} a step."
-    return Table("What a step leaves to chance", heads, lines, 1, [note])
+    return Table("batches", "What a step leaves to chance", heads, lines, 1, [note])
 
 
 def estimators(result: Result) -> Table:
@@ -104,7 +107,45 @@ def estimators(result: Result) -> Table:
             f"World {cell['world']}: slope of log value over log S, S >= {RISING}: {found}."
         )
     heads = ("world", "distance", "S", "|bias|", "95 %", "bias of L", "sd", "rms error")
-    return Table("The S-trace marginal", heads, lines, 1, notes)
+    return Table("estimators", "The S-trace marginal", heads, lines, 1, notes)
+
+
+def arms(training: Mapping[str, Any]) -> Table:
+    """Where every arm ends."""
+    lines = []
+    for rule, found in training["rules"].items():
+        for name, arm in found.items():
+            lines.append([rule, name, _interval(arm["loss"][-1]), _interval(arm["norm"][-1]),
+                          _interval(arm["above_exact"])])  # fmt: skip
+    heads = ("rule", "gradient", "true L_m", "|grad L_m|", "L_m above exact")
+    steps = next(iter(next(iter(training["rules"].values())).values()))["steps"][-1]
+    note = (f"Behind {steps} steps; means over {training['worlds']} worlds with 95 % intervals "
+            "(Student's t), the last column world by world. Begin: ln 2 = 0.6931.")  # fmt: skip
+    return Table("arms", "Training", heads, lines, 2, [note])
+
+
+def bound(training: Mapping[str, Any]) -> Iterator[Table]:
+    """Theorem 3, part by part; none where SGD was not run."""
+    told = training.get("bound")
+    if told is None:
+        return
+    parts = ("measured", "bound", "start", "bias2", "noise")
+    lines = [[name, *(_interval(arm[p]) for p in parts), f"{arm['exceeded']}"]
+             for name, arm in told["arms"].items()]  # fmt: skip
+    heads = ("gradient", "mean |grad L_m|^2", "bound", "2 L_m(0) / (eta K)", "B^2",
+             "eta L sigma^2", "worlds above")  # fmt: skip
+    low, high = (_number(v) for v in told["L"])
+    eta = " to ".join(_number(v) for v in told["eta"])
+    both = " to ".join(_number(v) for v in told["eta_L"])
+    notes = [
+        f"L: {told['margin']:g} times the largest curvature that was seen: of the Hessian at the "
+        "reference and at the end of the exact arm, and between any two steps of any arm; "
+        f"{low} to {high} over the worlds. eta {eta}, eta L {both}.",
+        f"The theorem speaks of eta L <= 1: of {told['covered']} of {told['worlds']} worlds, which "
+        "are the ones shown. B^2 and sigma^2 are the largest squared bias and variance that were "
+        "measured on the way; inf L_m is taken as 0.",
+    ]
+    yield Table("bound", "Theorem 3: the bound beside the measured path", heads, lines, 1, notes)
 
 
 def slopes(cell: Mapping[str, Any]) -> dict[str, float]:
@@ -128,6 +169,10 @@ def _given(result: Result, given: str) -> Iterator[tuple[Mapping[str, Any], Mapp
 
 def _where(cell: Mapping[str, Any]) -> list[str]:
     return [f"{cell['world']}", f"{cell['distance']:g}"]
+
+
+def _interval(pair: Sequence[float]) -> str:
+    return f"{pair[0]:.3g} ± {pair[1]:.2g}"
 
 
 def _number(value: float) -> str:

@@ -7,7 +7,7 @@ mu, whose mean is mu exactly, is averaged, so that the noise falls as fast as th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -21,7 +21,7 @@ from bvrank.objectives.marginal import Marginal
 from bvrank.records import Preferences
 
 GROUPS = 16  # of draws, for the standard error
-CELLS = 2**20  # of [draws,2S,2S] at a time
+CELLS = 2**17  # of [draws,2S,2S] at a time
 MANY = 8  # traces
 RISING = 4  # S from which the slope is fitted: the law is one of large S
 
@@ -134,29 +134,14 @@ def _squared(groups: Tensor) -> tuple[float, float]:
 def _drawn(world: World, policy: Tensor, prompt: int, gram: Tensor, size: int, draws: int,
            generator: torch.Generator) -> _Drawn:  # fmt: skip
     near = _Expansion(world, policy, prompt)
-    r = world.posterior.shape[-1]
-    rests, losses, square, mean = [], [], 0.0, torch.zeros(2 * r, dtype=torch.float64)
-    for count in [draws // GROUPS] * GROUPS:
-        rest, loss = torch.zeros(2 * r, dtype=torch.float64), 0.0
-        for part in _parts(count, size):
-            index = _indices(world.posterior[prompt], part, size, generator)  # [M,2,S]
-            coefficients, value = _coefficients(world, policy, prompt, index)
-            linear, line = near(index)
-            rest += (coefficients - linear).sum(0)
-            loss += float((value - line).sum())
-            mean += coefficients.sum(0)
-            square += float(((coefficients @ gram) * coefficients).sum())
-        rests.append(rest / count)
-        losses.append(loss / count)
-    loss_rest = torch.tensor(losses, dtype=torch.float64)
-    return _Drawn(torch.stack(rests), square / draws, mean / draws, loss_rest)
-
-
-def _parts(count: int, size: int) -> Iterator[int]:
-    most = max(1, CELLS // (2 * size) ** 2)
-    while count > 0:
-        yield min(count, most)
-        count -= most
+    index = _indices(world.posterior[prompt], draws, size, generator)  # [M,2,S]
+    parts = [_coefficients(world, policy, prompt, part)
+             for part in torch.split(index, max(1, CELLS // (2 * size) ** 2))]  # fmt: skip
+    found, losses = (torch.cat(part) for part in zip(*parts, strict=True))  # [M,2R], [M]
+    linear, line = near(index)
+    rest = (found - linear).view(GROUPS, -1, found.shape[-1]).mean(1)
+    square = float(((found @ gram) * found).sum()) / draws
+    return _Drawn(rest, square, found.mean(0), (losses - line).view(GROUPS, -1).mean(1))
 
 
 def _indices(posterior: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:

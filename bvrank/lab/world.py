@@ -11,6 +11,7 @@ sum over r and y of pi(r,y|x) is 1. Everything is float64.
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +25,7 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 from bvrank.errors import ConfigError
 from bvrank.records import BARE, FULL, Branch, Encoded, Segment
 
+_DRAWING = threading.Lock()  # transformers draws from the one global generator
 FEWEST, MOST = 64, 1024  # traces: below there is little to average, above pairs are too many
 BareFrom = Literal["fresh", "reuse"]
 
@@ -73,7 +75,7 @@ class Shape:
             head_dim=self.hidden_size // self.heads, initializer_range=self.hidden_size**-0.5,
             max_position_embeddings=self.length + 5, tie_word_embeddings=False,
         )  # fmt: skip
-        with torch.random.fork_rng(devices=[]):
+        with _DRAWING, torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(seed)
             model: Any = Qwen3ForCausalLM(config)
             head = nn.Linear(self.hidden_size, self.alphabet, bias=False)
@@ -109,14 +111,19 @@ class Language:
         """The prompt's candidates: in view full each answer of `full` [F] behind each of its own
         `traces` (F of [S,length]), in view bare the answers of `bare`; the better ones first."""
         grown = _Grown([Segment(-1, self._ids(self._prompt(prompt), self._think))])
+        closed: dict[bytes, int] = {}  # a trace that two answers share stands once
         for side, (answer, own) in enumerate(zip(full, traces, strict=True)):
             for trace in own:
-                body = grown.segment(0, trace)
-                closed = grown.segment(body, self._ids(self._unthink))
-                grown.branch(FULL, (body, grown.segment(closed, self._ids(answer))), side)
+                if trace.tobytes() not in closed:
+                    body = grown.segment(0, trace)
+                    closed[trace.tobytes()] = grown.segment(body, self._ids(self._unthink))
+                end = closed[trace.tobytes()]
+                body = grown.segments[end].parent
+                grown.branch(FULL, (body, grown.segment(end, self._ids(answer))), side)
+        empty = 0
         for side, answer in enumerate(bare):
-            closed = grown.segment(0, self._ids(self._unthink))
-            grown.branch(BARE, (grown.segment(closed, self._ids(answer)),), side)
+            empty = empty or grown.segment(0, self._ids(self._unthink))
+            grown.branch(BARE, (grown.segment(empty, self._ids(answer)),), side)
         return Encoded(f"prompt {prompt}", tuple(grown.segments), tuple(grown.branches))
 
     @property

@@ -176,7 +176,8 @@ def _upright(chart: Lines, top: float, height: float) -> Axis:
     if not chart.steep:
         return Axis(0.0, top, height, 0.0)
     low, high = math.log10(chart.bottom), math.log10(top)
-    return Axis(math.floor(low + 1e-9), max(high, math.floor(low + 1e-9) + 1.0), height, 0.0)
+    first = math.floor(low + 1e-9)
+    return Axis(first, max(high + 0.05 * (high - first), first + 1.0), height, 0.0)
 
 
 def _up(chart: Lines, value: float) -> float:
