@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -40,12 +41,13 @@ class Check:
 
 
 def worst(found: Iterable[Check]) -> list[Check]:
-    """Of each statement the largest violation, in the order of their first appearance."""
+    """Of each statement the largest violation, NaN if there is one, in the order of their first
+    appearance."""
     kept: dict[tuple[str, str], Check] = {}
     for check in found:
         key = (check.theorem, check.says)
         earlier = kept.get(key)
-        if earlier is None or not check.largest <= earlier.largest:
+        if earlier is None or not (math.isnan(earlier.largest) or check.largest <= earlier.largest):
             kept[key] = check
     return list(kept.values())
 

@@ -107,12 +107,13 @@ class Candidates:
 
 
 def candidates(world: World, weights: Weights) -> Candidates:
-    """Scored one forward for all, and differentiated one by one."""
+    """Scored and differentiated one by one."""
     with torch.no_grad():
-        policy = world.score(weights, world.batch)
-    jacobian = world.score.jacobian
-    return Candidates(policy, jacobian(weights, world.full, FULL),
-                      jacobian(weights, world.bare, BARE))  # fmt: skip
+        values, full = world.score.each(weights, world.full, FULL)
+        disabled, bare = world.score.each(weights, world.bare, BARE)
+    sides = values.flatten(1)
+    filled = torch.nn.functional.pad(disabled, (0, sides.shape[-1] - 2))
+    return Candidates(torch.stack([sides, filled]), full, bare)
 
 
 def gradients(world: World, found: Candidates) -> Gradients:

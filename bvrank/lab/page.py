@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bvrank.lab.plots import errors, marginal, training
@@ -20,24 +20,44 @@ HOW = (
 )
 
 
+SECTIONS = {  # title -> tables
+    "Error against alpha": ("alphas", "gradients", "batches"),
+    "Several traces": ("estimators",),
+    "Training": ("arms", "bound"),
+}
+
+
 def page(result: Result) -> str:
     """The whole page. No time of day in it: the same result gives the same page."""
-    title, first, *rest = "bvrank lab", *tables(result)
-    failed = [c.says for c in result.checks if not c.holds]
-    remarks = [element("ul", *(element("li", f"Violated: {says}") for says in failed),
-                       class_="remarks")] if failed else []  # fmt: skip
+    shown = {table.name: table for table in tables(result)}
+    drawn = {
+        "Error against alpha": errors(result), "Several traces": marginal(result),
+        "Training": training(result.training) if result.training else Markup(""),
+    }  # fmt: skip
     return document(
-        title,
+        "bvrank lab",
         element("h1", "The lab: bias and variance, exactly"),
         element("p", HOW, class_="dim"),
-        *remarks,
-        _table(first),
-        errors(result),
-        marginal(result),
-        training(result.training) if result.training else Markup(""),
-        *map(_table, rest),
+        *_remarks(result),
+        _table(shown["checks"]),
+        *(
+            _section(title, drawn[title], [shown[name] for name in names if name in shown])
+            for title, names in SECTIONS.items()
+        ),
         _settings(result.settings),
     )
+
+
+def _remarks(result: Result) -> list[Markup]:
+    """What does not hold, before any figure."""
+    failed = [element("li", f"Violated: {c.says}") for c in result.checks if not c.holds]
+    return [element("ul", *failed, class_="remarks")] if failed else []
+
+
+def _section(title: str, drawn: Markup, shown: Sequence[Table]) -> Markup:
+    if not drawn and not shown:
+        return Markup("")
+    return element("section", element("h2", title), drawn, *map(_table, shown))
 
 
 def _table(table: Table) -> Markup:

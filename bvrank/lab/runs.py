@@ -13,12 +13,12 @@ from torch import Tensor
 
 from bvrank.lab.bound import MARGIN, Bound, bounds, on_bound, smoothness
 from bvrank.lab.checks import Check
-from bvrank.lab.fleet import Exact, stacked
+from bvrank.lab.fleet import Exact
 from bvrank.lab.options import Settings
 from bvrank.lab.policy import world
 from bvrank.lab.scoring import Score
 from bvrank.lab.side import Advance, parts, side_by_side
-from bvrank.lab.training import IDEAL, Course, curvature, merged, trained
+from bvrank.lab.training import IDEAL, Course, Measures, curvature, merged, trained
 from bvrank.reports.spread import spread
 
 Pair = list[float]  # mean over worlds, half its 95 % interval
@@ -76,11 +76,12 @@ def _part(settings: Settings, seeds: list[int], advance: Advance) -> _Part:
     score, train = Score(settings.shape), settings.train
     worlds = [world(score, settings.beta, settings.bare_from, seed) for seed in seeds]
     exact = Exact(worlds)
-    first = last = curvature(exact, stacked([w.start for w in worlds]))
+    measures = Measures(worlds, exact)
+    first = last = curvature(exact, measures.start)
     courses: dict[str, dict[str, Course]] = {}
     for rule in train.rules:
         rate = train.rate / first if rule == "sgd" else torch.full_like(first, train.adamw)
-        found = trained(worlds, exact, train, rule, rate, seeds, advance)
+        found = trained(measures, train, rule, rate, seeds, advance)
         courses[rule] = {name: arm.course for name, arm in found.items()}
         if rule == "sgd":
             last = curvature(exact, found[IDEAL].weights)

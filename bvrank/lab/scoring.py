@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad_and_value, vmap
 
 from bvrank.lab.world import Language, Pairs, Shape
 from bvrank.records import BARE, FULL, Encoded, TokenBatch
@@ -86,8 +86,8 @@ class Score:
         front = (self.shape.prompts, 2, *((self.shape.traces,) if view == FULL else ()))
         return Table(rows.ids.view(*front, -1), rows.target.view(*front, -1))
 
-    def jacobian(self, weights: Weights, table: Table, view: str) -> Tensor:
-        """The gradient of every candidate's log-prob [...,P], each on its own."""
+    def each(self, weights: Weights, table: Table, view: str) -> tuple[Tensor, Tensor]:
+        """The log-prob of every candidate [...] and its gradient [...,P], each on its own."""
         single = self._singles[view]
 
         def one(own: dict[str, Tensor], ids: Tensor, target: Tensor) -> Tensor:
@@ -95,8 +95,9 @@ class Score:
             return self(own, replace(single, rows=(rows,))).sum()
 
         given = dict(weights), table.ids.flatten(0, -2), table.target.flatten(0, -2)
-        found: dict[str, Tensor] = vmap(grad(one), (None, 0, 0))(*given)
-        return flat(found, 1).view(*table.ids.shape[:-1], -1)
+        slopes, values = vmap(grad_and_value(one), (None, 0, 0))(*given)
+        front = table.ids.shape[:-1]
+        return values.view(front), flat(slopes, 1).view(*front, -1)
 
     def shared(self, pairs: Pairs) -> TokenBatch:
         """A tree of each trace, both answers of the pair behind it, a row to each: V=1, B=N*R,

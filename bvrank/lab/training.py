@@ -1,19 +1,21 @@
 """Training in the lab: one arm for each gradient, every world of a stack at once.
 
-All arms of a rule see the same drawn traces. `sgd` measures the true loss and gradient at every
-step; what needs every trace's gradient (biases, variances, alpha*) is measured every so many steps.
+All arms of a rule see the same drawn traces. What is true of a stack (loss, gradient, and biases,
+variances and alpha*, which need every trace's gradient) is measured every so many steps, and under
+SGD the true gradient at every one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from bvrank.lab.fleet import Drawn, Exact, draws, single, stacked
-from bvrank.lab.moments import candidates, gradients, moments
+from bvrank.lab.moments import Moments, candidates, gradients, moments
 from bvrank.lab.options import Rule, Training
 from bvrank.lab.policy import World
 from bvrank.lab.scoring import Weights, flat, shaped
@@ -95,20 +97,45 @@ class Arm:
             self.course.slopes.append(turned)
         self._seen = here, slope
 
-    def measured(self, worlds: Sequence[World], step: int) -> None:
-        """Exact moments of a step's gradient, given the data; sets alpha*."""
-        found = []
-        for number, world in enumerate(worlds):
-            weights = {n: w.detach() for n, w in single(self.weights, number).items()}
-            m = moments(gradients(world, candidates(world, weights)))
-            alpha = self.alpha[number] if self.fixed else torch.tensor(m.alpha()).to(self.rate)
-            found.append((alpha, m.bias2(alpha), m.variance(alpha), torch.tensor(m.alpha())))
-        parts = (torch.stack(values).double() for values in zip(*found, strict=True))
-        self.alpha, bias2, variance, star = parts
+    def measured(self, step: int, found: Sequence[Moments]) -> None:
+        """The moments of a step's gradient, given the data, in every world; sets alpha*."""
+        star = torch.tensor([m.alpha() for m in found], dtype=self.rate.dtype)
+        self.alpha = self.alpha if self.fixed else star
+        pairs = list(zip(found, self.alpha, strict=True))
         self.course.points.append(step)
         self.course.alpha.append(star)
-        self.course.bias2.append(bias2)
-        self.course.variance.append(variance)
+        self.course.bias2.append(torch.stack([m.bias2(a) for m, a in pairs]))
+        self.course.variance.append(torch.stack([m.variance(a) for m, a in pairs]))
+
+
+class Measures:
+    """Exact figures of stacks; what is true of the start, where all arms begin, is found once."""
+
+    def __init__(self, worlds: Sequence[World], exact: Exact) -> None:
+        self.worlds, self.exact = worlds, exact
+
+    @cached_property
+    def start(self) -> dict[str, Tensor]:
+        """The references' weights."""
+        return stacked([w.start for w in self.worlds])
+
+    @cached_property
+    def _first(self) -> tuple[tuple[Tensor, Tensor], list[Moments]]:
+        return self.exact.gradients(self.start), self._moments(self.start)
+
+    def truth(self, arm: Arm, step: int) -> tuple[Tensor, Tensor]:
+        """L_m [W] and its gradient [W,P]."""
+        return self._first[0] if step == 0 else self.exact.gradients(arm.weights)
+
+    def moments(self, arm: Arm, step: int) -> list[Moments]:
+        """A step's, given the data."""
+        return self._first[1] if step == 0 else self._moments(arm.weights)
+
+    def _moments(self, weights: Weights) -> list[Moments]:
+        each = [{n: w.detach() for n, w in single(weights, i).items()}
+                for i in range(len(self.worlds))]  # fmt: skip
+        return [moments(gradients(world, candidates(world, own)))
+                for world, own in zip(self.worlds, each, strict=True)]  # fmt: skip
 
 
 def arms(start: Weights, settings: Training, rate: Tensor, rule: Rule) -> dict[str, Arm]:
@@ -117,18 +144,20 @@ def arms(start: Weights, settings: Training, rate: Tensor, rule: Rule) -> dict[s
     return {name: Arm(name, start, alpha, rate, rule) for name, alpha in kinds.items()}
 
 
-def trained(worlds: Sequence[World], exact: Exact, settings: Training, rule: Rule, rate: Tensor,
+def trained(measures: Measures, settings: Training, rule: Rule, rate: Tensor,
             seeds: Sequence[int], advance: Advance) -> dict[str, Arm]:  # fmt: skip
     """Every arm behind its last step. `rate` [W] of each world, `seeds` (W) of its draws."""
-    found = arms(stacked([w.start for w in worlds]), settings, rate, rule)
+    worlds = measures.worlds
+    found = arms(measures.start, settings, rate, rule)
     one, several = Drawn(worlds, 1), Drawn(worlds, settings.traces)
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for step in range(settings.steps + 1):
-        _measure(found, worlds, exact, settings, rule, step)
+        for arm in found.values():
+            _measure(arm, measures, settings, step)
         if step < settings.steps:
             index = draws(worlds, settings.traces, generators)
             for arm in found.values():
-                _move(arm, exact, one, several, index)
+                _move(arm, measures.exact, one, several, index)
             advance()
     return found
 
@@ -144,15 +173,14 @@ def _move(arm: Arm, exact: Exact, one: Drawn, several: Drawn, index: Tensor) -> 
         arm.move(exact.losses(arm.weights))
 
 
-def _measure(found: dict[str, Arm], worlds: Sequence[World], exact: Exact, settings: Training,
-             rule: Rule, step: int) -> None:  # fmt: skip
-    due = step % settings.every == 0
-    for name, arm in found.items():
-        if due or rule == "sgd":
-            arm.told(step, *exact.gradients(arm.weights))
-        mixes = name in MIXES and (rule == "sgd" or name == STAR)
-        if due and mixes and (step < settings.steps or name == STAR):
-            arm.measured(worlds, step)
+def _measure(arm: Arm, measures: Measures, settings: Training, step: int) -> None:
+    """Of SGD, all that theorem 3 speaks of: the true gradient at every step of arms it covers."""
+    due, last = step % settings.every == 0, step == settings.steps
+    bounded = arm.rule == "sgd" and (arm.name in MIXES or arm.name == IDEAL)
+    if due or bounded:
+        arm.told(step, *measures.truth(arm, step))
+    if due and (arm.name == STAR or (bounded and arm.name in MIXES and not last)):
+        arm.measured(step, measures.moments(arm, step))
 
 
 def curvature(exact: Exact, weights: Weights, steps: int = 6) -> Tensor:
