@@ -74,7 +74,7 @@ def _measure(config: dict[str, Any], settings: Settings, folder: Path) -> None:
 
 
 def _result(settings: Settings) -> Result:
-    from bvrank.lab.checks import worst
+    from bvrank.lab.check import worst
     from bvrank.lab.runs import Runs, runs, stretches
     from bvrank.lab.study import studied
     from bvrank.tracking.progress import phase

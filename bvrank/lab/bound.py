@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bvrank.lab.checks import Check
+from bvrank.lab.check import Check
 from bvrank.lab.training import IDEAL, MIXES, Course
 
 MARGIN = 1.5  # L over the largest curvature seen: what was seen is from below, and not everywhere

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from bvrank.lab.check import Check
 from bvrank.lab.moments import Candidates, Gradients, Moments, mixed, sensitivity
 from bvrank.lab.policy import World
 from bvrank.lab.scoring import VIEWS, Weights, flat
+from bvrank.lab.world import model
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.marginal import Marginal
 from bvrank.records import Preferences
@@ -23,33 +24,6 @@ ALPHAS = (0.1, 0.3, 0.5, 0.7, 0.9)
 FINE = 1e-6  # between the alphas of the search for the smallest MSE
 COARSE = 201  # of a curve
 WEIGHTS = (0.1, 0.5, 1.0)  # eta L of theorem 4; at 1 its alpha is alpha*
-
-
-@dataclass(frozen=True)
-class Check:
-    """A statement, how far the figures are from it at most, and how far they may be."""
-
-    theorem: str
-    says: str
-    largest: float
-    tolerance: float
-
-    @property
-    def holds(self) -> bool:
-        """NaN does not."""
-        return self.largest <= self.tolerance
-
-
-def worst(found: Iterable[Check]) -> list[Check]:
-    """Of each statement the largest violation, NaN if there is one, in the order of their first
-    appearance."""
-    kept: dict[tuple[str, str], Check] = {}
-    for check in found:
-        key = (check.theorem, check.says)
-        earlier = kept.get(key)
-        if earlier is None or not (math.isnan(earlier.largest) or check.largest <= earlier.largest):
-            kept[key] = check
-    return list(kept.values())
 
 
 def argmin(moments: Moments, c: float = 1.0) -> float:
@@ -143,9 +117,9 @@ class _Product:
 
     def __init__(self, world: World, weights: Weights) -> None:
         score = world.score
-        model = score.shape.model(0)
-        model.set_attn_implementation("sdpa")
-        self.scorer = Scorer(model)
+        own = model(score.shape, 0)
+        own.set_attn_implementation("sdpa")
+        self.scorer = Scorer(own)
         self.scorer.load_state_dict(dict(weights))
         trees = score.trees(world.pairs)
         self.batch = Collator("forest")([[Row(t)] for t in trees], VIEWS)

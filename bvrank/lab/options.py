@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bvrank.errors import ConfigError
-from bvrank.lab.policy import Direction
-from bvrank.lab.world import BareFrom, Shape
+from bvrank.lab.shape import BareFrom, Direction, Shape
 
 Rule = Literal["sgd", "adamw"]
 FEWEST_SEEDS = 2  # an interval wants two

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from bvrank.lab.scoring import Score, Table, Weights, flat, shaped
-from bvrank.lab.world import BareFrom, Pairs, drawn_pairs
+from bvrank.lab.shape import BareFrom, Direction
+from bvrank.lab.world import Pairs, drawn_pairs
 from bvrank.objectives import kernels
 from bvrank.objectives.dpo import DPO
 from bvrank.records import BARE, FULL, Preferences, TokenBatch
 
-Direction = Literal["descent", "random"]
 STRIDES = 10  # of a descent to a distance
 
 

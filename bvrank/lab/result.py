@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bvrank.errors import RunError
-from bvrank.lab.checks import Check
+from bvrank.lab.check import Check
 from bvrank.run import from_json, to_json, write_atomic
 
 FIGURES, ARRAYS, PAGE = "lab.json", "lab.npz", "lab.html"

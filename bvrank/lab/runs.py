@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bvrank.lab.bound import MARGIN, Bound, bounds, on_bound, smoothness
-from bvrank.lab.checks import Check
+from bvrank.lab.check import Check
 from bvrank.lab.fleet import Exact
 from bvrank.lab.options import Settings
 from bvrank.lab.policy import world

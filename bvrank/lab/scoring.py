@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
-from bvrank.lab.world import Language, Pairs, Shape
+from bvrank.lab.shape import Shape
+from bvrank.lab.world import Language, Pairs, model
 from bvrank.records import BARE, FULL, Encoded, TokenBatch
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.layout import Cost
@@ -50,11 +51,11 @@ class Score:
 
     def __init__(self, shape: Shape) -> None:
         self.shape, self.language = shape, Language(shape)
-        self.scorer = Scorer(shape.model(0), chunk=None)
+        self.scorer = Scorer(model(shape, 0), chunk=None)
 
     def start(self, seed: int) -> dict[str, Tensor]:
         """The random weights of `seed`."""
-        scorer = Scorer(self.shape.model(seed), chunk=None)
+        scorer = Scorer(model(self.shape, seed), chunk=None)
         return {name: p.detach() for name, p in scorer.named_parameters()}
 
     def __call__(self, weights: Weights, batch: TokenBatch) -> Tensor:

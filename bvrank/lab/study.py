@@ -9,9 +9,9 @@ from typing import Any, get_args
 import numpy as np
 import torch
 
+from bvrank.lab.check import Check
 from bvrank.lab.checks import (
     COARSE,
-    Check,
     argmin,
     at_reference,
     on_algebra,

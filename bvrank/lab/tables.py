@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from bvrank.lab.result import Result
-from bvrank.lab.traces import RISING, slope
 
+RISING = 4  # S from which slopes are fitted: 1/S is a law of large S
 GIVEN = {
     "data": "the data (every prompt; traces are drawn)",
     "prompt": "nothing (prompts and traces are drawn)",
@@ -153,6 +153,15 @@ def slopes(cell: Mapping[str, Any]) -> dict[str, float]:
     late = [e for e in cell["estimators"] if e["traces"] >= RISING]
     names = {"bias": "bias", "bias of L": "loss_bias", "variance": "variance"}
     return {told: slope([(e["traces"], abs(e[key])) for e in late]) for told, key in names.items()}
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """Of a line through (log S, log value): NaN with fewer than two points."""
+    logs = [(math.log(s), math.log(v)) for s, v in points if v > 0]
+    if len(logs) < 2:
+        return math.nan
+    x, y = (sum(part) / len(logs) for part in zip(*logs, strict=True))
+    return float(sum((a - x) * (b - y) for a, b in logs) / sum((a - x) ** 2 for a, _ in logs))
 
 
 def bias_interval(e: Mapping[str, Any]) -> tuple[float, float]:

@@ -23,7 +23,6 @@ from bvrank.records import Preferences
 GROUPS = 16  # of draws, for the standard error
 CELLS = 2**17  # of [draws,2S,2S] at a time
 MANY = 8  # traces
-RISING = 4  # S from which the slope is fitted: the law is one of large S
 
 
 @dataclass(frozen=True)
@@ -83,15 +82,6 @@ def _exact(world: World, found: Candidates, exact: Gradients) -> Estimator:
     ideal = Marginal(beta=world.beta)(world.marginal(found.policy)).loss.mean()
     return Estimator(1, float(mean.b_t @ mean.b_t), 0.0, mean.s_t,
                      float(loss / len(exact.mu) - ideal), 0.0, 0)  # fmt: skip
-
-
-def slope(points: Sequence[tuple[float, float]]) -> float:
-    """Of a line through (log S, log value): NaN with fewer than two points."""
-    logs = [(math.log(s), math.log(v)) for s, v in points if v > 0]
-    if len(logs) < 2:
-        return math.nan
-    x, y = (sum(part) / len(logs) for part in zip(*logs, strict=True))
-    return float(sum((a - x) * (b - y) for a, b in logs) / sum((a - x) ** 2 for a, _ in logs))
 
 
 def _estimated(world: World, found: Candidates, size: int, draws: int, seed: int) -> Estimator:

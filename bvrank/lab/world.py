@@ -15,74 +15,36 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
-from bvrank.errors import ConfigError
+from bvrank.lab.shape import BareFrom, Shape
 from bvrank.records import BARE, FULL, Branch, Encoded, Segment
 
 _DRAWING = threading.Lock()  # transformers draws from the one global generator
-FEWEST, MOST = 64, 1024  # traces: below there is little to average, above pairs are too many
-BareFrom = Literal["fresh", "reuse"]
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A world's size. `spread` scales the output head at random weights: larger is more peaked.
-    ConfigError for what cannot be enumerated, or is no transformer."""
-
-    alphabet: int
-    length: int
-    prompts: int
-    hidden_size: int
-    layers: int
-    heads: int
-    spread: float
-
-    def __post_init__(self) -> None:
-        for name in ("length", "prompts", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"must be at least 1, got {getattr(self, name)}", where=name)
-        if self.alphabet < 2:
-            raise ConfigError(f"must be at least 2: two answers differ, got {self.alphabet}",
-                              where="alphabet")  # fmt: skip
-        if not FEWEST <= self.traces <= MOST:
-            raise ConfigError(
-                f"{self.alphabet}^{self.length} = {self.traces:,} traces; there must be {FEWEST} "
-                f"to {MOST:,}", where="alphabet", repair="For instance alphabet=4 length=3.",
-            )  # fmt: skip
-        if self.hidden_size < 2 or self.hidden_size % (2 * self.heads):
-            raise ConfigError(f"must be a multiple of 2 * heads = {2 * self.heads}, got "
-                              f"{self.hidden_size}", where="hidden_size")  # fmt: skip
-        if not self.spread > 0:
-            raise ConfigError(f"must be greater than 0, got {self.spread}", where="spread")
-
-    @property
-    def traces(self) -> int:
-        """How many there are."""
-        return int(self.alphabet**self.length)
-
-    def model(self, seed: int) -> Any:
-        """Random float64 weights drawn from `seed`; the head knows the alphabet alone."""
-        config = Qwen3Config(
-            vocab_size=self.alphabet + 2 + self.prompts, hidden_size=self.hidden_size,
-            intermediate_size=2 * self.hidden_size, num_hidden_layers=self.layers,
-            num_attention_heads=self.heads, num_key_value_heads=self.heads,
-            head_dim=self.hidden_size // self.heads, initializer_range=self.hidden_size**-0.5,
-            max_position_embeddings=self.length + 5, tie_word_embeddings=False,
-        )  # fmt: skip
-        with _DRAWING, torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
-            model: Any = Qwen3ForCausalLM(config)
-            head = nn.Linear(self.hidden_size, self.alphabet, bias=False)
-            nn.init.normal_(head.weight, std=self.spread * self.hidden_size**-0.5)
-        model.lm_head = head
-        model.set_attn_implementation("eager")  # torch.func maps it
-        return model.double().eval()
+def model(shape: Shape, seed: int) -> Any:
+    """Random float64 weights drawn from `seed`; the head knows the alphabet alone."""
+    config = Qwen3Config(
+        vocab_size=shape.alphabet + 2 + shape.prompts, hidden_size=shape.hidden_size,
+        intermediate_size=2 * shape.hidden_size, num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads, num_key_value_heads=shape.heads,
+        head_dim=shape.hidden_size // shape.heads, initializer_range=shape.hidden_size**-0.5,
+        max_position_embeddings=shape.length + 5, tie_word_embeddings=False,
+    )  # fmt: skip
+    with _DRAWING, torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        made: Any = Qwen3ForCausalLM(config)
+        head = nn.Linear(shape.hidden_size, shape.alphabet, bias=False)
+        nn.init.normal_(head.weight, std=shape.spread * shape.hidden_size**-0.5)
+    made.lm_head = head
+    made.set_attn_implementation("eager")  # torch.func maps it
+    return made.double().eval()
 
 
 @dataclass(frozen=True)

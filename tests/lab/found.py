@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bvrank.lab.checks import Check
+from bvrank.lab.check import Check
 from bvrank.lab.result import Result
 
 MEANS = {"b_t": 1.0, "b_e": 2.0, "b_t.b_e": 0.5, "s_t": 9.0, "s_e": 0.0, "s_te": 0.0,

@@ -9,7 +9,7 @@ from torch import Tensor
 from bvrank.lab.moments import Candidates, Gradients, candidates, gradients
 from bvrank.lab.policy import World, moved, world
 from bvrank.lab.scoring import Score
-from bvrank.lab.world import Shape
+from bvrank.lab.shape import Shape
 
 SHAPE = Shape(alphabet=4, length=3, prompts=2, hidden_size=8, layers=2, heads=2, spread=2.0)
 

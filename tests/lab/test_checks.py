@@ -8,14 +8,13 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bvrank.lab.check import Check, worst
 from bvrank.lab.checks import (
-    Check,
     argmin,
     at_reference,
     on_algebra,
     on_minimum,
     on_variance,
-    worst,
 )
 from bvrank.lab.moments import Moments, moments
 from tests.lab.small import measured, policy, small

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from bvrank.lab.scoring import flat, shaped
+from bvrank.lab.world import model
 from bvrank.records import FULL
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.scorer import Scorer
@@ -13,9 +14,9 @@ from tests.lab.small import SHAPE, measured, policy, score, small
 
 def product() -> Scorer:
     """As a run has it."""
-    model = SHAPE.model(0)
-    model.set_attn_implementation("sdpa")
-    scorer = Scorer(model)
+    own = model(SHAPE, 0)
+    own.set_attn_implementation("sdpa")
+    scorer = Scorer(own)
     scorer.load_state_dict(policy())
     return scorer
 

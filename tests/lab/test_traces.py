@@ -11,7 +11,8 @@ import torch
 from bvrank.lab import traces
 from bvrank.lab.moments import candidates, gradients, moments
 from bvrank.lab.policy import moved
-from bvrank.lab.traces import RISING, Estimator, estimators, slope
+from bvrank.lab.tables import RISING, slope
+from bvrank.lab.traces import Estimator, estimators
 from tests.lab.small import measured, policy, small
 
 

@@ -11,7 +11,7 @@ import torch
 
 from bvrank.errors import ConfigError
 from bvrank.lab.scoring import flat
-from bvrank.lab.world import Language, drawn_pairs
+from bvrank.lab.world import Language, drawn_pairs, model
 from bvrank.records import BARE, FULL
 from tests.lab.small import SHAPE, policy, score, small
 
@@ -58,7 +58,7 @@ def test_a_seed_draws_the_same_weights_in_any_thread() -> None:
 
 
 def test_a_larger_spread_is_more_peaked() -> None:
-    heads = [replace(SHAPE, spread=s).model(0).lm_head.weight.std().item() for s in (1.0, 4.0)]
+    heads = [model(replace(SHAPE, spread=s), 0).lm_head.weight.std().item() for s in (1.0, 4.0)]
     assert heads[1] == pytest.approx(4 * heads[0])
 
 
