@@ -37,9 +37,9 @@ class Bound:
 
 def smoothness(found: Mapping[str, Course], ends: Sequence[Tensor]) -> Tensor:
     """L [W]: MARGIN times the largest of the Hessian norms `ends` and of |change of gradient| over
-    |change of weights| along every step of every arm."""
+    |change of weights| along every step of every arm. NaN where one has diverged."""
     seen = [*ends, *(s for course in found.values() for s in course.slopes)]
-    return MARGIN * torch.stack([s.nan_to_num(0.0) for s in seen]).amax(0)
+    return MARGIN * torch.stack(seen).amax(0)
 
 
 def bounds(found: Mapping[str, Course], eta: Tensor, smooth: Tensor) -> dict[str, Bound]:
@@ -63,6 +63,7 @@ def on_bound(told: Mapping[str, Bound], covered: Tensor) -> list[Check]:
     """The means over the worlds that the theorem speaks of, `covered` [W]: eta L <= 1."""
     if not covered.any():
         return []
-    excess = [float(b.measured[covered].mean() / b.whole[covered].mean()) - 1
-              for b in told.values()]  # fmt: skip
-    return [Check("3", "mean |grad L_m|^2 <= bound, every arm (excess)", max(*excess, 0.0), 0.0)]
+    excess = torch.stack([b.measured[covered].mean() / b.whole[covered].mean() - 1
+                          for b in told.values()])  # fmt: skip
+    says = "mean |grad L_m|^2 <= bound, every arm (excess)"
+    return [Check("3", says, float(excess.clamp(min=0.0).max()), 0.0)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -52,10 +53,14 @@ def marginal(result: Result) -> Markup:
               base=2, steep=True),
         Lines("loss", "|bias|, nats", "traces S", tuple(_biases(cells, _loss)), powers=True,
               base=2, steep=True),
+        Lines("gradient", "standard deviation", "traces S", tuple(_biases(cells, _noise)),
+              powers=True, base=2, steep=True),
     ]  # fmt: skip
-    note = element("p", "Thin lines: 95 % intervals. Dashed: 1/S through the last point of the "
-                   "first world.", class_="caption")  # fmt: skip
-    drawn = figure("Bias of the S-trace marginal", [lines(c) for c in charts], charts[0].series)
+    told = ("Thin lines: 95 % intervals. Dashed: 1/S (of the standard deviation its root) through "
+            "the last point of the first world.")  # fmt: skip
+    note = element("p", told, class_="caption")
+    heading = "Bias and noise of the S-trace marginal"
+    drawn = figure(heading, [lines(c) for c in charts], charts[0].series)
     return together(drawn, note)
 
 
@@ -64,7 +69,8 @@ def _biases(cells: list[Mapping[str, Any]], point: Any) -> Iterator[Series]:
         points = tuple(point(e) for e in cell["estimators"])
         yield Series(f"world {cell['world']}, distance {cell['distance']:g}", number, points)
     last, sizes = point(cells[0]["estimators"][-1]), [e["traces"] for e in cells[0]["estimators"]]
-    law = tuple(_exact(s, last.value * last.at / s) for s in sizes)
+    power = 0.5 if point is _noise else 1.0
+    law = tuple(_exact(s, last.value * (last.at / s) ** power) for s in sizes)
     yield Series("1/S", STAR, law, dash=1, bare=True)
 
 
@@ -135,6 +141,10 @@ def _bound(told: Mapping[str, Any]) -> Iterator[Markup]:
 def _pair(pair: Sequence[float]) -> Median:
     mean, half = pair
     return Median(0.0, mean, max(mean - half, 0.0), mean + half)
+
+
+def _noise(e: Mapping[str, Any]) -> Median:
+    return _exact(e["traces"], math.sqrt(e["variance"]))
 
 
 def array(result: Result, cell: Mapping[str, Any], name: str) -> np.ndarray:

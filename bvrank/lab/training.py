@@ -93,8 +93,8 @@ class Arm:
         here = flat(self.weights, 1).detach()
         if self._seen is not None:
             before, earlier = self._seen
-            turned = (slope - earlier).norm(dim=-1) / (here - before).norm(dim=-1)
-            self.course.slopes.append(turned)
+            turned, moved = (slope - earlier).norm(dim=-1), (here - before).norm(dim=-1)
+            self.course.slopes.append(torch.where(moved == 0, 0.0, turned / moved))
         self._seen = here, slope
 
     def measured(self, step: int, found: Sequence[Moments]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -41,9 +43,17 @@ def test_what_is_behind_the_last_step_is_no_part_of_a_supremum() -> None:
 
 
 def test_smoothness_is_the_largest_curvature_seen_with_a_margin() -> None:
-    one = {"g_t": course(1, [1], [], []), "exact": Course(slopes=[f64(float("nan"))])}
+    one = {"g_t": course(1, [1], [], []), "exact": Course(slopes=[f64(0.0)])}
     assert float(smoothness(one, [f64(2.0)])) == 3.0 * MARGIN
     assert float(smoothness(one, [f64(7.0)])) == 7.0 * MARGIN
+
+
+def test_what_has_diverged_is_covered_by_no_theorem_and_never_holds() -> None:
+    lost = {"g_t": course(1, [1], [], []), "exact": Course(slopes=[f64(float("nan"))])}
+    assert not (smoothness(lost, []) <= 1).any()
+    sides = {n: Bound(f64(v), f64(10), f64(0), f64(0)) for n, v in (("a", 1.0), ("b", math.nan))}
+    (check,) = on_bound(sides, torch.tensor([True]))
+    assert not check.holds
 
 
 def test_only_worlds_of_which_the_theorem_speaks_are_checked() -> None:
