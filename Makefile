@@ -13,7 +13,7 @@ BIN := .venv/bin
 export OMP_NUM_THREADS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test unit lint format docs sizes trials reproduce-bvpo reproduce-irpo wheel clean
+.PHONY: help setup demo test unit lint format docs sizes trials reproduce-bvpo reproduce-irpo lab wheel clean
 
 help: ## this list
 	@echo "usage: make <target>"; echo
@@ -61,6 +61,9 @@ reproduce-bvpo: setup ## smoke tier: DPO against BVPO on the tiny model, beside 
 
 reproduce-irpo: setup ## smoke tier: S-DPO against IRPO on the tiny model, beside the paper's figures
 	@PATH="$(CURDIR)/$(BIN):$$PATH" bash scripts/reproduce_irpo.sh
+
+lab: setup ## the enumerable model: theorems checked, seeds trained, one page with every figure
+	$(BIN)/bvrank lab
 
 wheel: setup ## build dist/*.whl
 	$(BIN)/python -m build --no-isolation --wheel

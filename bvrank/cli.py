@@ -24,6 +24,7 @@ COMMANDS = {
     "convert": "turn files of public data sets into rows that train",
     "report": "make one page of run folders: tables, curves, examples",
     "reproduce": "train a paper's arms in a small size, its figures beside ours",
+    "lab": "check the theory on a model whose traces can all be scored",
     "bench": "measure what a step costs, arm by arm",
     "store": "list, verify or clean up what runs keep for each other",
 }

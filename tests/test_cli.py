@@ -23,6 +23,7 @@ Commands
   convert   turn files of public data sets into rows that train
   report    make one page of run folders: tables, curves, examples
   reproduce train a paper's arms in a small size, its figures beside ours
+  lab       check the theory on a model whose traces can all be scored
   bench     measure what a step costs, arm by arm
   store     list, verify or clean up what runs keep for each other
 
@@ -75,8 +76,8 @@ def test_version(args: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         (
             ["zzz"],
             "error: there is no command 'zzz'. "
-            "Known: bench, convert, doctor, evaluate, inspect, report, reproduce, sample, store, "
-            "train.\n",
+            "Known: bench, convert, doctor, evaluate, inspect, lab, report, reproduce, sample, "
+            "store, train.\n",
         ),
         (
             ["objective=bvpo"],

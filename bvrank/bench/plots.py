@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bvrank.bench.drawing import Bar, Lines, Median, Series, bars, figure, lines
 from bvrank.bench.result import Arm, Cell, Result, recomputes
 from bvrank.bench.tables import digits, fitted, megabytes
+from bvrank.reports.drawing import Bar, Lines, Median, Series, bars, figure, lines
 from bvrank.reports.markup import Markup
 
 OWN, PEER, LINE = 0, 1, 6  # colours of bvrank's arms, TRL's, and a fitted line

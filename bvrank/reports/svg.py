@@ -150,17 +150,19 @@ def scales(
     frame: tuple[Axis, Axis],
     name: str = "optimiser step",
     told: Callable[[list[float]], list[str]] = labels,
+    upwards: Callable[[list[float]], list[str]] | None = None,
+    whole: bool = True,
 ) -> Markup:
-    """Grid lines, ticks and their labels, and the name of the horizontal axis; `told` writes its
-    ticks."""
+    """Grid lines, ticks and their labels, and the name of the horizontal axis, whose ticks `told`
+    writes (`whole`: no fractions); `upwards` writes the vertical one's, then without fractions."""
     x, y = frame
     right, bottom = WIDTH - RIGHT, HEIGHT - BOTTOM
-    across, up = x.ticks(6, whole=True), y.ticks(6)
+    across, up = x.ticks(6, whole=whole), y.ticks(6, whole=upwards is not None)
     grid = "".join(f"M{LEFT},{TOP + y.at(v):.1f}H{right}" for v in up)
     notches = "".join(f"M{LEFT + x.at(v):.1f},{bottom}v4" for v in across)
     texts = [
         element("text", t, x=LEFT - 6, y=f"{TOP + y.at(v) + 4:.1f}", class_="left")
-        for v, t in zip(up, labels(up), strict=True)
+        for v, t in zip(up, (upwards or labels)(up), strict=True)
     ] + [
         element("text", t, x=f"{LEFT + x.at(v):.1f}", y=bottom + 17)
         for v, t in zip(across, told(across), strict=True)

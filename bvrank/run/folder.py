@@ -32,6 +32,7 @@ GO_ON = {
     "train": "The same command with resume=true goes on.",
     "sample": "The same command goes on.",  # it always does
     "evaluate": "The same command goes on.",
+    "lab": "The same command measures again.",
 }
 
 

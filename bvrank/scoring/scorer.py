@@ -13,7 +13,7 @@ from bvrank.errors import ModelError
 from bvrank.records import TokenBatch, TokenRows
 from bvrank.scoring.attention import Sight
 from bvrank.scoring.layout import Cost, Layout, Packing
-from bvrank.scoring.logprobs import is_plain, linear_logprobs, token_logprobs
+from bvrank.scoring.logprobs import dense_logprobs, is_plain, linear_logprobs, token_logprobs
 from bvrank.scoring.precision import exact
 
 CALL = 1.5e6  # multiply-adds that take as long as what a call of attention costs beside them
@@ -23,10 +23,11 @@ class Scorer(nn.Module):
     """log pi of every candidate of a batch, float64 [V,B,K], summed over its scored tokens.
 
     Engines wrap this module, so that under parameter sharding no weight is used outside its
-    forward. `chunk` is the number of scored tokens that pass the head at a time.
+    forward. `chunk` is the number of scored tokens that pass the head at a time; None: all of them,
+    and nothing is computed again in backward, so that torch.func can differentiate and map it.
     """
 
-    def __init__(self, model: Any, *, chunk: int = 1024) -> None:
+    def __init__(self, model: Any, *, chunk: int | None = 1024) -> None:
         super().__init__()
         self.model = model
         self.chunk = chunk
@@ -61,6 +62,8 @@ class Scorer(nn.Module):
             self._check_asked(seen["sight"].windows)
         picked = hidden.flatten(0, 1).index_select(0, rows.source)  # [M,H]
         head = causal.get_output_embeddings()
+        if self.chunk is None:
+            return dense_logprobs(picked, rows.target, self._logits)
         if is_plain(head) and not self._cap():
             return linear_logprobs(picked, rows.target, head, chunk=self.chunk)
         return token_logprobs(picked, rows.target, self._logits, chunk=self.chunk, parts=parts)

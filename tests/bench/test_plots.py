@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from bvrank.bench import plots
-from bvrank.bench.drawing import Lines
 from bvrank.bench.result import Result
+from bvrank.reports.drawing import Lines
 from tests.bench.results import arm, every, memory
 
 

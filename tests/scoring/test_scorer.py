@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from torch.func import functional_call, grad, vmap
 from transformers import (
     Gemma2Config,
     Gemma2ForCausalLM,
@@ -251,3 +252,21 @@ def test_rows_go_through_the_head_in_as_many_parts_as_are_asked_for(parts: tuple
         torch.testing.assert_close(scorer(batch, parts), plain, rtol=1e-12, atol=1e-12)
     wanted = [max(p, 1) for p in parts[: len(batch.rows)]]
     assert len(calls) == sum(wanted) + len(batch.rows) - len(wanted)
+
+
+def test_without_chunks_torch_func_differentiates_what_autograd_does() -> None:
+    model = qwen3(torch.float64)
+    model.set_attn_implementation("eager")
+    batch = batch_of(mixed(0)[:3], "masked", FREE)
+    plain, whole = Scorer(model), Scorer(model, chunk=None)
+    torch.testing.assert_close(whole(batch), plain(batch), rtol=1e-12, atol=1e-12)
+    weights = {name: p.detach() for name, p in whole.named_parameters()}
+
+    def total(own: dict[str, torch.Tensor]) -> torch.Tensor:
+        found: torch.Tensor = functional_call(whole, own, (batch,))
+        return found.sum()
+
+    mapped = vmap(grad(total))({name: torch.stack([w, w]) for name, w in weights.items()})
+    told = torch.autograd.grad(plain(batch).sum(), list(plain.parameters()))
+    for mine, slope in zip(mapped.values(), told, strict=True):
+        torch.testing.assert_close(mine[1], slope, rtol=1e-8, atol=1e-10)

@@ -1,7 +1,8 @@
 """Medians with their least and most, as inline SVG: lines over a size, bars by name.
 
-Built of the pieces that reports draw curves with, so colours and light and dark are theirs. Every
-vertical axis of lines and every bar begins at zero: lengths may be compared.
+Built of the pieces that curves are drawn with, so colours and light and dark are theirs. Every
+bar, and every vertical axis of lines that is not by powers of ten, begins at zero: lengths may be
+compared.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from bvrank.reports.axes import Axis, labels
 from bvrank.reports.curves import Point
@@ -56,8 +58,9 @@ class Series:
 
 @dataclass(frozen=True)
 class Lines:
-    """Axes of a title: a unit upwards, a size across (by powers of ten where `powers`), and a thin
-    line at a value that means something."""
+    """Axes of a title: a unit upwards, a size across (by powers of `base` where `powers`), and a
+    thin line at a value that means something. `whole`: sizes are; `steep`: powers of ten upwards,
+    of which the least is drawn at the bottom."""
 
     title: str
     unit: str
@@ -65,12 +68,22 @@ class Lines:
     series: tuple[Series, ...]
     reference: float | None = None
     powers: bool = False
+    base: int = 10
+    whole: bool = True
+    steep: bool = False
 
     @property
     def top(self) -> float:
         """The largest value."""
         most = max((p.high for s in self.series for p in s.points), default=1.0)
         return AIR * max(most, self.reference or 0.0) or 1.0
+
+    @property
+    def bottom(self) -> float:
+        """Where the vertical axis begins: 0, or below the least value of a steep one."""
+        if not self.steep:
+            return 0.0
+        return min((p.value for s in self.series for p in s.points if p.value > 0), default=0.1)
 
 
 @dataclass(frozen=True)
@@ -97,15 +110,16 @@ def lines(chart: Lines, top: float | None = None) -> Markup:
     first, last = min(places, default=0.0), max(places, default=1.0)
     edge = 26.0 if chart.powers else 6.0  # half a long label
     x = Axis(first, last + (last == first), edge, width - edge)
-    frame = (x, Axis(0.0, top or chart.top, float(height), 0.0))
+    frame = (x, _upright(chart, top or chart.top, float(height)))
     parts: list[Markup] = []
     if chart.reference is not None:
         parts.append(_path(f"M0,{frame[1].at(chart.reference):.1f}H{width}", "reference"))
     for series in chart.series:
         parts += _traced(chart, series, frame)
-    told = _powers if chart.powers else labels
+    told = partial(_powers, base=chart.base) if chart.powers else labels
+    upwards = partial(_powers, base=10) if chart.steep else None
     inner = element("svg", *parts, x=LEFT, y=TOP, width=width, height=height)
-    svg = element("svg", scales(frame, chart.across, told), inner,
+    svg = element("svg", scales(frame, chart.across, told, upwards, chart.whole), inner,
                   viewBox=f"0 0 {WIDTH} {HEIGHT}", role="img",
                   aria_label=f"{chart.title}: {chart.unit} against {chart.across}")  # fmt: skip
     return element("div", _caption(chart.title, chart.unit), svg)
@@ -144,21 +158,37 @@ def _traced(chart: Lines, series: Series, frame: tuple[Axis, Axis]) -> Iterator[
     points = [(_place(chart, p.at), p) for p in series.points]
     colour = f"c{series.colour % COLOURS}"
     if series.bare:
-        path = "M" + "L".join(f"{x.at(at):.1f},{y.at(p.value):.1f}" for at, p in points)
+        path = "M" + "L".join(f"{x.at(at):.1f},{y.at(_up(chart, p.value)):.1f}" for at, p in points)
         yield _path(path, f"line {colour} d{series.dash}")
         return
-    ranges = (f"M{x.at(a):.1f},{y.at(p.low):.1f}V{y.at(p.high):.1f}" for a, p in points)
+    ends = ((a, _up(chart, p.low), _up(chart, p.high)) for a, p in points)
+    ranges = (f"M{x.at(a):.1f},{y.at(low):.1f}V{y.at(high):.1f}" for a, low, high in ends)
     yield _path("".join(ranges), f"seed {colour}")
-    curve = tuple(Point(at, p.value, 0.0) for at, p in points)
+    curve = tuple(Point(at, _up(chart, p.value), 0.0) for at, p in points)
     yield traced(Stroke(series.colour, series.name, series.dash, False, curve, ()), frame)
 
 
 def _place(chart: Lines, size: float) -> float:
-    return math.log10(size) if chart.powers else size
+    return math.log(size, chart.base) if chart.powers else size
 
 
-def _powers(ticks: list[float]) -> list[str]:
-    return [f"{10**tick:,.0f}" for tick in ticks]
+def _upright(chart: Lines, top: float, height: float) -> Axis:
+    if not chart.steep:
+        return Axis(0.0, top, height, 0.0)
+    low, high = math.log10(chart.bottom), math.log10(top)
+    first = math.floor(low + 1e-9)
+    return Axis(first, max(high + 0.05 * (high - first), first + 1.0), height, 0.0)
+
+
+def _up(chart: Lines, value: float) -> float:
+    """Where a value stands on the vertical axis."""
+    if not chart.steep:
+        return value
+    return math.log10(value) if value > 0 else -math.inf
+
+
+def _powers(ticks: list[float], base: int = 10) -> list[str]:
+    return [f"{base**tick:,.0f}" if tick >= 0 else f"{base**tick:.6g}" for tick in ticks]
 
 
 def _legend(series: Series) -> Markup:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from bvrank.bench.drawing import Bar, Lines, Median, Series, bars, figure, lines
+from bvrank.reports.drawing import Bar, Lines, Median, Series, bars, figure, lines
 from bvrank.reports.svg import BOTTOM, HEIGHT, LEFT, TOP, WIDTH
 from tests.reports.html import Page
 
@@ -64,3 +64,30 @@ def test_a_legend_names_each_series_and_nothing_divides_by_nothing() -> None:
     drawing = figure("F", [lines(Lines("", "s", "n", some[:1])), bars("", "s", [])], some)
     assert Page(drawing).text("span") == "one<two>"
     assert "nan" not in drawing
+
+
+def test_an_upright_axis_by_powers_begins_at_a_power_and_draws_ratios_as_lengths() -> None:
+    points = tuple(Median(2.0**n, 0.5**n, 0.5**n / 2, 0.5**n * 2) for n in range(6))
+    chart = Lines("", "|bias|", "S", (Series("a", 0, points),), powers=True, base=2, steep=True)
+    drawing = lines(chart)
+    texts = [t for tag, t in Page(drawing).texts if tag == "text"]
+    assert {"1", "2", "4", "8", "16", "32", "0.01", "0.1"} <= set(texts)
+    path = re.search(r'd="M([^"]*)" class="line', drawing)
+    assert path is not None
+    heights = [float(pair.split(",")[1]) for pair in path[1].split("L")]
+    apart = [b - a for a, b in pairwise(heights)]
+    assert apart == pytest.approx([apart[0]] * 5, abs=0.2)
+    assert heights[0] > 0 and heights[-1] <= HEIGHT - TOP - BOTTOM
+
+
+def test_what_is_not_above_zero_lies_below_an_axis_by_powers() -> None:
+    points = (Median(1.0, 1.0, 0.0, 2.0), Median(2.0, 0.0, 0.0, 1.0))
+    drawing = lines(Lines("", "u", "S", (Series("a", 0, points),), steep=True))
+    assert "nan" not in drawing and "inf" not in drawing
+
+
+def test_sizes_with_fractions_have_ticks_between_whole_numbers() -> None:
+    series = (Series("a", 0, (Median(0, 1, 1, 1), Median(1, 2, 2, 2))),)
+    charts = (Lines("", "u", "alpha", series, whole=whole) for whole in (False, True))
+    some, few = ([t for tag, t in Page(lines(c)).texts if tag == "text"] for c in charts)
+    assert "0.2" in some and "0.2" not in few

@@ -1,0 +1,194 @@
+"""`bvrank lab`, run to its end on a very small world; every key does something."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from bvrank.cli import main
+from bvrank.commands import lab
+from bvrank.commands.build import construct
+from bvrank.commands.compose import composed, frozen
+from bvrank.lab import side
+from bvrank.lab.options import Settings
+from bvrank.lab.result import ARRAYS, FIGURES, PAGE, Result
+from bvrank.lab.runs import runs
+from bvrank.lab.study import studied
+from bvrank.run.identity import flatten
+from tests.commands.line import ROOT
+
+STUDY = (
+    "shape.prompts=1",
+    "shape.layers=1",
+    "shape.hidden_size=4",
+    "shape.heads=1",
+    "worlds=1",
+    "distances=[0,0.1]",
+    "direction=random",
+    "sampling.sizes=[1,2]",
+    "sampling.draws=64",
+)
+TRAINING = ("train.seeds=2", "train.steps=2", "train.every=1", "train.traces=2")
+OTHER = {  # key -> another value
+    "seed": "5",
+    "shape.alphabet": "5",
+    "shape.length": "7",
+    "shape.prompts": "2",
+    "shape.hidden_size": "8",
+    "shape.layers": "2",
+    "shape.heads": "2",
+    "shape.spread": "1.0",
+    "beta": "0.5",
+    "bare_from": "reuse",
+    "worlds": "2",
+    "distances": "[0,0.2]",
+    "direction": "descent",
+    "batch": "2",
+    "sampling.sizes": "[1,4]",
+    "sampling.draws": "128",
+}
+OTHER_TRAINING = {"train.seeds": "3", "train.steps": "3", "train.every": "2", "train.rate": "0.1",
+                  "train.adamw": "0.01", "train.rules": "[adamw]", "train.traces": "3"}  # fmt: skip
+BESIDE = {"shape.heads": ("shape.hidden_size=4",), 
+          "shape.length": ("shape.alphabet=2", "shape.length=6"),
+          "bare_from": ("seed=3",)}  # fmt: skip
+ELSEWHERE = {"force", "name", "outputs", "threads"}  # tests of their own below
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+
+
+def settings(*words: str) -> Settings:
+    config = frozen(composed("lab", [*STUDY, "train.seeds=0", *words]))
+    asked = {k: v for k, v in config.items() if k not in ("force", "name", "outputs")}
+    made: Settings = construct(Settings, asked, "")
+    return made
+
+
+@lru_cache
+def study(*words: str) -> str:
+    """Every figure and array."""
+    return repr([(c.figures, list(c.arrays.values())) for c in studied(settings(*words), idle)])
+
+
+@lru_cache
+def training(*words: str) -> str:
+    """Every figure and array."""
+    made = runs(settings(*TRAINING, *words), idle)
+    return repr([made.figures, list(made.arrays.values())])
+
+
+def idle() -> None:
+    """Nobody looks."""
+
+
+def test_every_figure_of_a_small_lab(here: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["lab", *STUDY, *TRAINING]
+    assert main(words) == 0
+    first = capfd.readouterr()
+    assert "alpha* = argmin over a grid" in first.out and "VIOLATED" not in first.out
+    (folder,) = (here / "outputs" / "lab").iterdir()
+    assert folder.name.startswith("lab-4x3-s0-")
+    told = json.loads((folder / FIGURES).read_text())
+    assert [c["distance"] for c in told["cells"]] == [0, 0.1]
+    assert {c["theorem"] for c in told["checks"]} == {"", "1", "2", "3", "4"}
+    assert set(told["training"]["rules"]) == {"sgd", "adamw"}
+    arrays = np.load(folder / ARRAYS)
+    assert arrays["0/0.1/mse"].shape == arrays["0/0.1/alpha"].shape
+    assert arrays["training/sgd/alpha*/loss"].shape == (3, 2)
+    assert (folder / PAGE).read_text().startswith("<!DOCTYPE html>")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    before = (folder / FIGURES).read_bytes()
+    assert main(words) == 0
+    again = capfd.readouterr()
+    assert "finished before, nothing ran" in again.err and again.out == first.out
+    assert main([*words, "force=true"]) == 0
+    assert (folder / FIGURES).read_bytes() == before, "the same settings give the same figures"
+    assert len(list((here / "outputs" / "lab").iterdir())) == 2  # the older one stands aside
+
+
+def test_a_violation_is_exit_code_1(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bvrank.lab import checks
+
+    monkeypatch.setattr(checks, "argmin", lambda *_: 2.0)
+    assert main(["lab", *STUDY, "train.seeds=0", "name=mine", "outputs=there"]) == 1
+    assert "Violated" in (here / "there" / "mine" / PAGE).read_text()
+
+
+def test_a_stopped_lab_is_measured_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = lab._result
+
+    def broken(_: Settings) -> Result:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lab, "_result", broken)
+    words = ["lab", *STUDY, "train.seeds=0", "name=mine"]
+    assert main(words) == 130
+    assert not (here / "outputs" / "lab" / "mine" / FIGURES).exists()
+    monkeypatch.setattr(lab, "_result", whole)
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("shape.alphabet=3", "3^3 = 27 traces; there must be 64 to 1,024"),
+     ("shape.hidden_size=9", "must be a multiple of 2 * heads = 4"),
+     ("distances=[0.1]", "must have 0 among them"), ("distances=[0,-1]", "numbers from 0"),
+     ("beta=0", "must be greater than 0"), ("worlds=0", "must be at least 1"),
+     ("threads=0", "must be at least 1"), ("bare_from=new", "bare_from"),
+     ("sampling.sizes=[]", "sampling.sizes"), ("sampling.draws=3", "at least 64"),
+     ("train.seeds=1", "an interval wants two"), ("train.every=7", "must divide steps=20"),
+     ("train.rules=[adam]", "train.rules"), ("train.traces=1", "one trace is the arm g_t"),
+     ("train.rate=0", "train.rate"), ("outputs=''", "must name a folder"),
+     ("shape.width=3", "shape.width")],
+)  # fmt: skip
+def test_a_mistake_is_one_line(word: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["lab", word]) == 2
+    error = capfd.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert told in error
+
+
+def test_every_key_stands_in_a_table() -> None:
+    config = yaml.safe_load((ROOT / "conf" / "lab.yaml").read_text())
+    keys = flatten({k: v for k, v in config.items() if k not in ("defaults", "hydra")})
+    assert set(keys) == {*OTHER, *OTHER_TRAINING, *ELSEWHERE}
+
+
+@pytest.mark.parametrize("key", OTHER)
+def test_every_key_of_the_study_changes_a_figure(key: str) -> None:
+    around = BESIDE.get(key, ())
+    assert study(*around) != study(*around, f"{key}={OTHER[key]}")
+
+
+@pytest.mark.parametrize("key", OTHER_TRAINING)
+def test_every_key_of_training_changes_a_figure(key: str) -> None:
+    assert training() != training(f"{key}={OTHER_TRAINING[key]}")
+
+
+def test_threads_change_who_works_and_no_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+
+    class Pool(side.ThreadPoolExecutor):
+        def __init__(self, workers: int) -> None:
+            seen.append(workers)
+            super().__init__(workers)
+
+    monkeypatch.setattr(side, "ThreadPoolExecutor", Pool)
+    results = [lab._result(settings(*TRAINING, "worlds=2", f"threads={n}")) for n in (1, 2)]
+    assert seen == [1, 1, 2, 2]
+    one, two = (r.arrays for r in results)
+    assert one.keys() == two.keys()
+    assert all(torch.allclose(torch.from_numpy(one[k]), torch.from_numpy(two[k]), atol=1e-9,
+                              equal_nan=True) for k in one)  # fmt: skip

@@ -1,0 +1,42 @@
+"""Figures: the marks stand where the figures are."""
+
+from __future__ import annotations
+
+import re
+
+from bvrank.lab.plots import errors, marginal, training
+from tests.lab.found import cell, result
+from tests.lab.found import training as told
+from tests.reports.html import Page
+
+
+def test_a_world_has_a_facet_to_each_distance_with_three_curves_and_a_mark() -> None:
+    drawn = errors(result())
+    assert drawn.count('role="img"') == 2
+    assert drawn.count("<figure>") == 1
+    facet = drawn.split('role="img"')[1]
+    assert len(re.findall(r'class="line c[012] d[01]"', facet)) == 3
+    texts = [t for tag, t in Page(drawn).texts if tag == "text"]
+    assert {"0.2", "1.0", "alpha"} <= set(texts)
+
+
+def test_the_bias_is_drawn_by_powers_beside_the_law() -> None:
+    drawn = marginal(result())
+    texts = [t for tag, t in Page(drawn).texts if tag == "text"]
+    assert {"1", "2", "4", "8", "traces S"} <= set(texts)
+    lines = re.findall(r'd="M([^"]*)" class="line c(\d) d(\d)"', drawn.split('role="img"')[1])
+    (own, _, _), (law, colour, dash) = lines[:2]
+    assert (colour, dash) == ("6", "1")
+    assert own == law  # the planted bias is 4 / S
+    assert marginal(result(cells=[cell(7, 0.0)])) == ""
+
+
+def test_training_has_its_figures_and_the_bound_where_there_is_one() -> None:
+    drawn = training(told())
+    heads = re.findall(r"<h3>([^<]*)</h3>", drawn)
+    assert heads == ["The true marginal loss", "Norm of the true gradient",
+                     "alpha* along training", "Theorem 3, SGD"]  # fmt: skip
+    assert drawn.count("exact") > 0
+    assert "Theorem 3" not in training(told(bound=False))
+    stars = drawn.split("alpha* along training")[1].split("</figure>")[0]
+    assert stars.count("<title>") == 2  # the arms that were measured
