@@ -57,8 +57,16 @@ def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Se
                  "objective": _objective(counts)}  # fmt: skip
         (run.path / TOLD).write_text(json.dumps(lines, indent=1), encoding="utf-8")
         write_sums(run.path)
-    run.update(away={"sampler": _away(made), "reward": _away(scores)})
+    run.update(away={
+        name: {"share": _away(shelf), "allowed": allowed(asked, name)}
+        for name, shelf in (("sampler", made), ("reward", scores))
+    })  # fmt: skip
     run.finish({"final": {f"{m}/pairs": c.pairs for m, c in counts.items()}})
+
+
+def allowed(asked: Request, group: str) -> float:
+    """The share of responses (`sampler`) or verdicts (`reward`) that may stay away."""
+    return float(getattr(getattr(asked, group), "max_failed", 1.0))
 
 
 def show(folder: Path) -> int:

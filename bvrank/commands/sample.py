@@ -115,10 +115,13 @@ def _is_finished(asked: Request) -> bool:
 
 
 def _too_many_away(asked: Request, manifest: Mapping[str, Any]) -> bool:
-    """Whether more stayed away, of responses or of verdicts, than is allowed by now."""
+    """Whether more stayed away, of responses or of verdicts, than is allowed by now, which is less
+    than it was."""
+    from bvrank.commands.closing import allowed
+
     return any(
-        share > getattr(getattr(asked, group), "max_failed", 1.0)
-        for group, share in manifest.get("away", {}).items()
+        told["share"] > (now := allowed(asked, group)) and now < told["allowed"]
+        for group, told in manifest.get("away", {}).items()
     )
 
 

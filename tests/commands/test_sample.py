@@ -317,13 +317,14 @@ def test_a_finished_folder_goes_on_where_fewer_may_be_missing_by_now(
              "n=4", "reward=python", "trusted=[tests]", "modes=[thinking]",
              "reward.function=tests.commands.test_sample.letters")  # fmt: skip
     folder = run(words, "sampler.max_failed=0.05")
-    assert read_manifest(folder)["away"] == {"sampler": 1 / 24, "reward": 0.0}
+    told = {"sampler": {"share": 1 / 24, "allowed": 0.05}, "reward": {"share": 0.0, "allowed": 1.0}}
+    assert read_manifest(folder)["away"] == told
     assert "no response came" in (folder / "README.md").read_text()
     asked.clear()
     assert run(words, "sampler.max_failed=0.05") == folder and not asked
     down["on"] = False
     assert run(words, "sampler.max_failed=0.0") == folder and len(asked) == 1
-    assert read_manifest(folder)["away"]["sampler"] == 0.0
+    assert read_manifest(folder)["away"]["sampler"] == {"share": 0.0, "allowed": 0.0}
     assert "no response came" not in (folder / "README.md").read_text()
 
 
