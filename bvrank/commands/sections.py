@@ -113,7 +113,7 @@ class Probe:
 class Auto:
     """How objective.alpha=auto is estimated: see bvrank.engines.probing.Auto."""
 
-    every: int = 20
+    every: int = 30
     memory: float = 0.9
     min: float = 0.0
     max: float = 1.0
