@@ -81,8 +81,10 @@ class Probe:
         if estimating and self.auto is not None:
             lossy = self.dimension if found[FULL].shape[-1] == self.dimension else None
             new = phase(found[BARE], found[FULL], found["marginal"], scales[FULL], lossy)
-            running = Running.after(running, new, self.auto.memory)
-            values |= {"alpha": running.alpha, "alpha_stderr": running.stderr}
+            running = Running.after(running, new, self.auto.memory, len(groups))
+            low, high = running.interval
+            values |= {"alpha": running.alpha, "alpha_stderr": running.stderr,
+                       "alpha_low": low, "alpha_high": high}  # fmt: skip
         return {f"probe/{n}": v for n, v in values.items() if math.isfinite(v)}, running
 
     def _gradients(self, groups: Sequence[Group], objective: Objective, engine: Engine,

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from bvrank.statistics import student
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -112,23 +114,29 @@ def phase(bare: Tensor, trace: Tensor, marginal: Tensor, scale: Scale, dimension
 class Running:
     """Averages over phases: the plain mean at first, then exponential with weight 1 - `memory` for
     the newest. Numerator and denominator are averaged, not ratios: a ratio of noisy parts is
-    biased, and has no mean where its denominator may be near 0."""
+    biased, and has no mean where its denominator may be near 0. `spread`: the sum of the squared
+    weights of the phases; `freedom`: degrees of the error's own freedom (Satterthwaite's)."""
 
     mean: Phase
     phases: int
+    spread: float
+    freedom: float
 
     @classmethod
-    def after(cls, before: Running | None, new: Phase, memory: float) -> Running:
-        """With one more phase; phases are taken as independent."""
+    def after(cls, before: Running | None, new: Phase, memory: float, groups: int) -> Running:
+        """With one more phase, of `groups` groups; phases are taken as independent."""
         if before is None:
-            return cls(new, 1)
-        w = max(1 - memory, 1 / (before.phases + 1))
-        old = before.mean
-        return cls(Phase(
+            return cls(new, 1, 1.0, groups - 1.0)
+        w, old = max(1 - memory, 1 / (before.phases + 1)), before.mean
+        kept, added = (1 - w) ** 2, w**2
+        mean = Phase(
             (1 - w) * old.numerator + w * new.numerator,
             (1 - w) * old.denominator + w * new.denominator,
-            *((1 - w) ** 2 * getattr(old, c) + w**2 * getattr(new, c) for c in ("nn", "nd", "dd")),
-        ), before.phases + 1)  # fmt: skip
+            *(kept * getattr(old, c) + added * getattr(new, c) for c in ("nn", "nd", "dd")),
+        )
+        spread = kept * before.spread + added
+        squares = (kept * before.spread) ** 2 / before.freedom + added**2 / (groups - 1)
+        return cls(mean, before.phases + 1, spread, spread**2 / squares)
 
     @property
     def alpha(self) -> float:
@@ -143,9 +151,16 @@ class Running:
         square = m.nn - 2 * a * m.nd + a * a * m.dd
         return math.sqrt(max(square, 0.0)) / m.denominator if m.denominator > 0 else math.nan
 
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, Student's."""
+        half = student(self.freedom) * self.stderr
+        return self.alpha - half, self.alpha + half
+
     def kept(self) -> dict[str, float]:
         """As numbers, for a checkpoint."""
-        return {**vars(self.mean), "phases": float(self.phases)}
+        rest = {n: float(getattr(self, n)) for n in ("phases", "spread", "freedom")}
+        return {**vars(self.mean), **rest}
 
     @classmethod
     def of(cls, kept: Mapping[str, float]) -> Running | None:
@@ -153,7 +168,7 @@ class Running:
         if not kept:
             return None
         parts = {name: kept[name] for name in ("numerator", "denominator", "nn", "nd", "dd")}
-        return cls(Phase(**parts), round(kept["phases"]))
+        return cls(Phase(**parts), round(kept["phases"]), kept["spread"], kept["freedom"])
 
 
 def figures(views: Mapping[str, Tensor], scales: Mapping[str, Scale]) -> dict[str, float]:

@@ -112,14 +112,15 @@ def estimates(world: World, *, traces: int, repeats: int, phases: int, batch: in
         running = None
         for k in range(phases):
             new = phase(*(x[:, r, k] for x in made), Scale(size / batch), None)
-            running = Running.after(running, new, memory)
+            running = Running.after(running, new, memory, groups)
         assert running is not None
         found.append(running)
     return found
 
 
 def coverage(found: list[Running], truth: float) -> float:
-    return sum(abs(f.alpha - truth) <= 1.96 * f.stderr for f in found) / len(found)
+    """How often the 95 % interval holds the truth."""
+    return sum(f.interval[0] <= truth <= f.interval[1] for f in found) / len(found)
 
 
 def _posterior(phi: Tensor, theta: Tensor) -> Tensor:
