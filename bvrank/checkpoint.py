@@ -28,7 +28,7 @@ from bvrank.run.files import hash_of, sync
 class TrainState:
     """All that continues a run besides weights and moments. `rng` maps a device to the hex of its
     random state after `step` steps (of this rank; the file has those of all); `fields` holds
-    scheduled values of that step."""
+    scheduled values of that step, `known` what an estimator has gathered so far."""
 
     step: int = 0
     best: float | None = None
@@ -36,6 +36,7 @@ class TrainState:
     rng: dict[str, str] = field(default_factory=dict)
     fields: dict[str, float] = field(default_factory=dict)
     best_name: str | None = None
+    known: dict[str, float] = field(default_factory=dict)
 
 
 def save(folder: Path, engine: Engine, state: TrainState) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -10,6 +10,7 @@ from bvrank.ranks import Ranks
 from bvrank.records import (
     Asked,
     Example,
+    Measured,
     Outcome,
     Preferences,
     Refused,
@@ -97,6 +98,12 @@ class Engine(Protocol):
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of this micro-batch's share of the global loss."""
 
+    def gradients(self, batch: TokenBatch, losses: Callable[[Tensor], Sequence[Tensor]],
+                  sketch: Any) -> Tensor:  # fmt: skip
+        """float64 [L,D] on the CPU: the gradient of each loss that `losses` makes of the batch's
+        log-probs, as `sketch` projects it; this rank's own, the only method that ranks need not
+        call together. It leaves no trace: not in accumulated gradients, nor in an optimizer."""
+
     def step(self, learning_rate: float) -> float:
         """One optimiser step; returns the gradient's global norm before clipping. A non-finite
         norm leaves weights and moments untouched."""
@@ -114,6 +121,15 @@ class Engine(Protocol):
 
     def load(self, folder: Path) -> None:
         """Restores what `save` wrote, exactly."""
+
+
+class Measure(Protocol):
+    """What is measured before a step, and what of the objective follows from it."""
+
+    def __call__(self, number: int, objective: Objective, engine: Engine,
+                 known: Mapping[str, float]) -> Measured:  # fmt: skip
+        """Before optimiser step `number` (1-based) of `objective`; `known` is what the step before
+        was left with. Called by all ranks, before every step; changes nothing of the engine."""
 
 
 class Task(Protocol):

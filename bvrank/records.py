@@ -215,6 +215,16 @@ class StepReport:
 
 
 @dataclass(frozen=True)
+class Measured:
+    """What was measured before a step: figures that are logged, fields of the objective that are
+    set by it, and what has to be known for the next time (saved with the trainer's state)."""
+
+    values: Mapping[str, float] = field(default_factory=dict)
+    fields: Mapping[str, float] = field(default_factory=dict)
+    known: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TaskResult:
     """A measured figure with its honesty: n, standard error, 95 % interval."""
 

@@ -151,7 +151,7 @@ class _Spread:
     freedom: float
 
     def interval(self, value: float) -> tuple[float, float]:
-        half = _student(self.freedom) * self.stderr
+        half = student(self.freedom) * self.stderr
         return value - half, value + half
 
     def p(self, value: float) -> float:
@@ -185,7 +185,7 @@ def _components(cells: Cells) -> list[tuple[float, float]]:
     return [(own, prompts - 1), (other, runs - 1), (rest / (prompts * runs), freedom)]
 
 
-def _student(freedom: float) -> float:
+def student(freedom: float) -> float:
     """The quantile of Student's t that leaves LEVEL between it and its negative."""
     low, high = 0.0, 1e4
     for _ in range(100):

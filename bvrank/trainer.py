@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -14,8 +14,8 @@ from torch import Tensor
 from bvrank import checkpoint
 from bvrank.checkpoint import TrainState
 from bvrank.errors import Interrupted, ModelError, TrainingError
-from bvrank.protocols import Batches, Engine, Objective
-from bvrank.records import Outcome, StepReport, TokenBatch
+from bvrank.protocols import Batches, Engine, Measure, Objective
+from bvrank.records import Measured, Outcome, StepReport, TokenBatch
 
 Hook = Callable[[TrainState, StepReport], None]
 Reduction = Literal["global", "microbatch_sum"]
@@ -26,6 +26,7 @@ LOSS, TOLD = "\0loss", "\0told "  # beside the objective's own names; TOLD befor
 class Plan:
     """What changes with the step (1-based): learning rate, objective, its scheduled fields.
 
+    `measure` is asked before every step, and what it finds may set fields of the objective.
     `reduction` of a step's losses: `global` divides by the count of the whole batch;
     `microbatch_sum`, a defect of the official IRPO code, sums inside a micro-batch and averages
     over micro-batches, so that the gradient grows with the size of one. What is logged is the mean
@@ -37,6 +38,7 @@ class Plan:
     objective: Callable[[int], Objective]
     fields: Callable[[int], dict[str, float]]
     reduction: Reduction = "global"
+    measure: Measure = field(default=lambda number, objective, engine, known: Measured())
 
 
 def train(plan: Plan, batches: Batches, engine: Engine, state: TrainState,
@@ -47,7 +49,8 @@ def train(plan: Plan, batches: Batches, engine: Engine, state: TrainState,
     while state.step < plan.steps:
         number = state.step + 1
         state.rng = checkpoint.rng_state()
-        objective = plan.objective(number)
+        found = plan.measure(number, plan.objective(number), engine, state.known)
+        objective = with_fields(plan.objective(number), found.fields)
         micro_batches = list(batches.step(number, objective.views))
         try:
             rate = plan.learning_rate(number)
@@ -56,10 +59,17 @@ def train(plan: Plan, batches: Batches, engine: Engine, state: TrainState,
             engine.discard()
             checkpoint.set_rng(state.rng)
             raise
-        state.step, state.rng, state.fields = number, checkpoint.rng_state(), plan.fields(number)
+        state.step, state.rng, state.known = number, checkpoint.rng_state(), dict(found.known)
+        state.fields = {**plan.fields(number), **found.fields}
         scheduled = {f"schedule/{name}": value for name, value in state.fields.items()}
         for hook in hooks:
-            hook(state, StepReport(number, values | scheduled))
+            hook(state, StepReport(number, {**values, **scheduled, **found.values}))
+
+
+def with_fields(objective: Any, fields: Mapping[str, float]) -> Objective:
+    """The objective with these fields set."""
+    changed: Objective = replace(objective, **fields) if fields else objective
+    return changed
 
 
 def optimise(engine: Engine, objective: Objective, batches: Sequence[TokenBatch],

@@ -70,6 +70,7 @@ WEIGHTED = {
     "k": ("1", "objective.weight=p_at_k"), "decay": ("0.9", "objective.weight=edcg"),
 }  # fmt: skip
 LEAKY = ("true", "objective.form=official", "objective.beta=0.01")
+TRACED = ("objective.alpha=auto", "data.path=traces.jsonl", "batch=4")
 HELD, FEW = "data.eval_path=held.jsonl", "model.teach.problems=20"
 OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "": {
@@ -82,6 +83,10 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "compile": ("true", "precision=fp64"),  # it works: test_policy.py
         "scoring.layout": ("padded",), "scoring.chunk": ("2",), "scoring.reference": ("live",),
         "scoring.unshifted": ("true",), "trainer.reduction": ("microbatch_sum",),
+        "probe.gradients.every": ("1", "probe.gradients.groups=4"),
+        "probe.gradients.groups": ("5", *TRACED), "probe.gradients.dimension": ("99", *TRACED),
+        "auto.every": ("1", *TRACED), "auto.memory": ("0.2", *TRACED, "auto.every=1", "steps=4"),
+        "auto.min": ("1.0", *TRACED), "auto.max": ("0.0", *TRACED),
         "launcher.processes": ("2",), "launcher.nodes": ("2",), "launcher.timeout": ("0",),
         "launcher.rendezvous": ("host:29500",),  # with more than one process: test_launch.py
         "eval.every": ("1", HELD), "eval.rows": ("1", HELD),
@@ -187,6 +192,7 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
 
 # Further values of keys that have one above, each of which does something of its own.
 FURTHER: dict[str, dict[str, tuple[str, ...]]] = {
+    "objective=bvpo": {"alpha": ("auto", *TRACED, "probe.gradients.groups=4")},
     "": {"scoring.reference": ("adapter_off", "model.lora.r=2")},
 }
 

@@ -131,7 +131,7 @@ def test_a_recipe_follows_its_loss_and_leaves_others_theirs() -> None:
     def betas(*words: str) -> tuple[float, ...]:
         objective = build(frozen(composed("train", list(words)))["objective"], "objective")
         mixed = hasattr(objective, "alpha")
-        return tuple(objective._on(v).beta for v in ("full", "bare")) if mixed else objective.beta
+        return tuple(objective.on(v).beta for v in ("full", "bare")) if mixed else objective.beta
 
     inner = "objective@objective.loss"
     assert betas() == (2.0, 2.0) and betas("objective=dpo") == 2.0

@@ -24,7 +24,7 @@ from bvrank.run.identity import flatten
 from bvrank.sampling.transformers import Sample, Sampling
 from tests import test_resume
 from tests.commands import test_train
-from tests.commands.fast import list_rows, pair_rows, read, write
+from tests.commands.fast import list_rows, pair_rows, read, traced_rows, write
 from tests.options import FURTHER, OTHER, QUICK, ROOM, SHAPE, override
 
 UNTHINK_ID = tiny_tokenizer().convert_tokens_to_ids(UNTHINK)
@@ -57,6 +57,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = {
         "pairs": rows, "plain": plain, "lists": lists, "flawed": [*rows, {**bad, "view": "full"}],
         "held": [{**r, "prompt": f"new {r['prompt']}"} for r in pair_rows(3)],
+        "traces": traced_rows(),
         "full": [r for r in rows if r["view"] == "full"],
         "bare": [r for r in rows if r["view"] == "bare"][:4],
         "flawedlists": [*lists, {**lists[0], "relevance": []}],

@@ -6,7 +6,7 @@ import contextlib
 import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from bvrank.data.shelf import has_view, longest_of, taken
 from bvrank.data.split import divided
 from bvrank.errors import DataError
 from bvrank.objectives.schedule import Schedule
+from bvrank.protocols import Measure
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Encoded, Example, Refused
 from bvrank.scoring.collate import Collator
@@ -133,7 +134,9 @@ def metric_names(schedule: Schedule, rows: Rows) -> set[str]:
         metrics = outcome_of(objective, rows.train[:1]).metrics
         names |= {*metrics, *(f"{view}/{name}" for view in objective.views for name in metrics)}
     held_out = {f"eval/{name}" for name in names} if rows.held_out else set()
-    return names | held_out | {"grad_norm", "lr"} | {f"schedule/{f}" for f in schedule.points}
+    estimated = {"alpha"} if getattr(schedule.objective, "alpha", None) == "auto" else set()
+    moving = {f"schedule/{f}" for f in (*schedule.points, *estimated)}
+    return names | held_out | {"grad_norm", "lr"} | moving
 
 
 def check_positions(rows: Rows, model: Any) -> None:
@@ -214,19 +217,20 @@ def stream(rows: Sequence[Encoded], reference: Reference | None, collate: Collat
                   settings.micro_tokens)  # fmt: skip
 
 
-def plan_of(schedule: Schedule, settings: TrainSettings) -> Plan:
+def plan_of(schedule: Schedule, settings: TrainSettings, measure: Measure | None = None) -> Plan:
     """Learning rate, objective and scheduled fields by step."""
 
     def progress(step: int) -> float:
         return (step - 1) / max(settings.steps - 1, 1)
 
-    return Plan(
+    plan = Plan(
         steps=settings.steps,
         learning_rate=learning_rate(settings),
         objective=lambda step: schedule.at(progress(step)),
         fields=lambda step: schedule.values(progress(step)),
         reduction=settings.trainer.reduction,
     )
+    return plan if measure is None else replace(plan, measure=measure)
 
 
 def learning_rate(settings: TrainSettings) -> Callable[[int], float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,23 +25,24 @@ from bvrank.records import StepReport
 @dataclass
 class Recorder:
     """Evaluates every `eval_every` steps and at the end, and logs every `log_every` steps, the
-    first and the last; what was evaluated is always logged."""
+    first and the last; what was evaluated or measured is always logged."""
 
     tracker: Tracker
     steps: int
     log_every: int
     eval_every: int
-    evaluate: Callable[[int], dict[str, float]] | None
+    evaluate: Callable[[int, Mapping[str, float]], dict[str, float]] | None
     latest: dict[str, float] = field(default_factory=dict)
 
     def __call__(self, state: TrainState, report: StepReport) -> None:
         values = dict(report.values)
         due = self.eval_every and state.step % self.eval_every == 0
         if self.evaluate and (due or state.step == self.steps):
-            values |= self.evaluate(state.step)
+            values |= self.evaluate(state.step, state.fields)
         self.latest = values
         ends = state.step in (1, self.steps)
-        if ends or state.step % self.log_every == 0 or "eval/loss" in values:
+        told = "eval/loss" in values or any(name.startswith("probe/") for name in values)
+        if ends or state.step % self.log_every == 0 or told:
             self.tracker.log(StepReport(state.step, values))
 
 

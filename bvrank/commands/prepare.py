@@ -14,11 +14,13 @@ import bvrank.data.arithmetic as world
 from bvrank.checkpoint import TrainState
 from bvrank.commands import assemble, policy
 from bvrank.commands.sections import (
+    Auto,
     Checkpoint,
     Eval,
     Examples,
     Log,
     Optimizer,
+    Probe,
     Rendering,
     Scheduler,
     Scoring,
@@ -171,6 +173,7 @@ def _teaching(node: Tiny) -> TrainSettings:
         schedule={}, max_grad_norm=1.0, precision="fp32", activation_checkpointing=False,
         compile=False,
         template=Rendering(), scoring=Scoring("forest", 16_384), trainer=Trainer(),
+        probe=Probe(), auto=Auto(),
         eval=Eval(0, None),
         checkpoint=Checkpoint(0, 1, None),
         log=Log(1), examples=Examples(0, 1), resume=False, force=False, name=None,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bvrank.commands import assemble, policy
+from bvrank.commands.measuring import wanted
+from bvrank.commands.probing import Drawing, drawing_of, probe_of, told
 from bvrank.data.batches import Ahead, Stream
 from bvrank.data.shelf import taken
 from bvrank.engines.live import Live, base_below, second_model
 from bvrank.errors import RunError
+from bvrank.protocols import Measure
 from bvrank.ranks import Ranks
 from bvrank.run import RunFolder
 from bvrank.scoring.collate import Collator
@@ -25,10 +28,12 @@ from bvrank.scoring.reference import (
     read_values,
     write_values,
 )
-from bvrank.trainer import evaluate
+from bvrank.trainer import evaluate, with_fields
 
 if TYPE_CHECKING:
     from bvrank.commands.train import Request
+
+Evaluate = Callable[[int, Mapping[str, float]], dict[str, float]]
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,7 @@ class Batching:
     ranks: Ranks
     identity: str
     frozen: Any
+    drawing: Drawing | None = None
 
     @classmethod
     def of(cls, asked: Request, rows: assemble.Rows, model: Any, ranks: Ranks) -> Batching:
@@ -52,10 +58,12 @@ class Batching:
         # A new adapter adds exactly 0: whatever its draw or its shape, the base is the reference.
         identify = base_identity if asked.model.lora.new else model_identity
         identity = identify(model) if stored else ""
-        return cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, frozen)
+        made = cls(asked, rows, assemble.collator(model, settings, place), ranks, identity, frozen)
+        return replace(made, drawing=made._drawing())
 
-    def training(self, engine: Any, run: RunFolder) -> Any:
-        """protocols.Batches of the training rows, laid out a step ahead."""
+    def training(self, engine: Any, run: RunFolder) -> tuple[Any, Measure | None]:
+        """protocols.Batches of the training rows, laid out a step ahead; and what is measured on
+        the way."""
         rows, apart, reference = self.rows.train, self.rows.independent, None
         if self.asked.reference == "stored":
             drawn = self.drawn()
@@ -63,10 +71,12 @@ class Batching:
             reference = own.at(drawn, len(rows))
         elif self.asked.reference:
             run.update(reference={"by": self.asked.reference, "computed": 0, "from_store": 0})
-        return self._live(Ahead(self._stream(rows, reference, apart)), engine)
+        batches = self._live(Ahead(self._stream(rows, reference, apart)), engine)
+        return batches, self._measure(batches, reference)
 
-    def held_out(self, engine: Any) -> Callable[[int], dict[str, float]] | None:
-        """step -> figures on the held-out rows; None when there are none."""
+    def held_out(self, engine: Any) -> Evaluate | None:
+        """(step, fields of the objective) -> figures on the held-out rows; None when there are
+        none."""
         settings = self.asked.settings
         rows = self.rows.some_held_out(self.asked.views, settings.eval.rows)
         if not len(rows):
@@ -77,8 +87,8 @@ class Batching:
         batches = self._live(self._stream(rows, reference, False), engine)
         plan = assemble.plan_of(self.asked.schedule, settings)
 
-        def figures(step: int) -> dict[str, float]:
-            objective = plan.objective(step)
+        def figures(step: int, fields: Mapping[str, float]) -> dict[str, float]:
+            objective = with_fields(plan.objective(step), fields)
             return evaluate(engine, objective, batches.once(objective.views))
 
         return figures
@@ -88,11 +98,31 @@ class Batching:
         stream = self._stream(self.rows.train, None, self.rows.independent)
         return stream.order.drawn(self.asked.settings.steps)
 
+    def _drawing(self) -> Drawing | None:
+        """What measurements draw; None without any. ConfigError where there is too little."""
+        asked, drawn = self.asked, self.drawn()
+        if not wanted(asked.settings, asked.objective):
+            return None
+        found = drawing_of(self.rows.train, drawn, asked.settings, asked.objective, asked.views,
+                           independent=self.rows.independent)  # fmt: skip
+        remark = told(found, self.rows.train, drawn)
+        if remark and self.ranks.first:
+            print(remark, file=sys.stderr)
+        return found
+
     def _stream(self, rows: Any, reference: Reference | None, independent: bool) -> Stream:
         return assemble.stream(
             rows, reference, self.collate, self.asked.views, self.asked.settings,
             independent=independent, ranks=self.ranks,
         )  # fmt: skip
+
+    def _measure(self, batches: Any, reference: Reference | None) -> Measure | None:
+        if self.drawing is None:
+            return None
+        filled = batches.filled if isinstance(batches, Live) else list
+        values = None if reference is None else reference.values
+        return probe_of(self.drawing, self.rows.train, values, filled, self.collate,
+                        self.asked.settings, self.asked.objective, self.ranks.world)  # fmt: skip
 
     def _live(self, stream: Stream | Ahead, engine: Any) -> Any:
         """`stream` with the reference of each batch, where that is scored as the batch comes."""

@@ -88,6 +88,46 @@ class Trainer:
 
 
 @dataclass(frozen=True)
+class Gradients:
+    """Every `every` steps (0: never); of `groups` groups of examples, by projections onto
+    `dimension` entries."""
+
+    every: int = 0
+    groups: int = 8
+    dimension: int = 8191
+
+    def __post_init__(self) -> None:
+        at_least("every", self.every, 0)
+        at_least("groups", self.groups, 4)
+        at_least("dimension", self.dimension, 16)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What is measured of a run on its way: see bvrank.engines.probing."""
+
+    gradients: Gradients = field(default_factory=Gradients)
+
+
+@dataclass(frozen=True)
+class Auto:
+    """How objective.alpha=auto is estimated: see bvrank.engines.probing.Auto."""
+
+    every: int = 30
+    memory: float = 0.9
+    min: float = 0.0
+    max: float = 1.0
+
+    def __post_init__(self) -> None:
+        at_least("every", self.every, 1)
+        share("memory", self.memory, open_high=True)
+        share("min", self.min)
+        share("max", self.max)
+        if self.min > self.max:
+            raise ConfigError(f"must be at most auto.max={self.max}, got {self.min}", where="min")
+
+
+@dataclass(frozen=True)
 class Eval:
     """Held-out rows (None: all), every `every` steps (0: at the end)."""
 

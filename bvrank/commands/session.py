@@ -24,6 +24,7 @@ from bvrank.data.refusals import summarise
 from bvrank.data.shelf import has_view
 from bvrank.errors import ConfigError, Interrupted, Stopped, TrainingError
 from bvrank.evaluation.arithmetic import compared
+from bvrank.protocols import Measure
 from bvrank.ranks import ALONE, Ranks
 from bvrank.records import Encoded
 from bvrank.run import RunFolder, read_jsonl
@@ -73,7 +74,7 @@ class Session:
             before = self._accuracy(policy, "accuracy before")
             examples.before(run.path, policy, self.loaded.template, prompts, longest)
         del policy
-        batches = self.batching.training(engine, run)
+        batches, measure = self.batching.training(engine, run)
         held_out = self.batching.held_out(engine)
         state, jsonl = TrainState(), Jsonl()
         # Dropout alone draws from it; everything else draws from streams of its own.
@@ -93,7 +94,7 @@ class Session:
             jsonl.truncate(state.step)
         summary: dict[str, Any] = {}  # of a run that did not get to its end
         try:
-            self._steps(engine, batches, state, recorder, saver)
+            self._steps(engine, batches, state, measure, (recorder, saver))
             policy = self._plain()
             if first:
                 _warn_of_displacement(recorder.latest)
@@ -107,17 +108,17 @@ class Session:
             tracker.finish(summary)
         run.finish(summary)
 
-    def _steps(self, engine: Any, batches: Any, state: TrainState, recorder: Recorder,
-               saver: Saver) -> None:  # fmt: skip
-        plan = assemble.plan_of(self.asked.schedule, self.asked.settings)
+    def _steps(self, engine: Any, batches: Any, state: TrainState, measure: Measure | None,
+               hooks: tuple[Recorder, Saver]) -> None:  # fmt: skip
+        plan = assemble.plan_of(self.asked.schedule, self.asked.settings, measure)
         stopping = Stopping(self.ranks)
         with stopping.listening():
             try:
-                train(plan, batches, engine, state, [recorder, saver], stopping)
+                train(plan, batches, engine, state, hooks, stopping)
                 if stopping():  # during the last step or its save: what follows can wait
                     raise Interrupted("stopped")
             except Interrupted:
-                saver.save(state)
+                hooks[1].save(state)
                 raise Stopped(
                     f"stopped after step {state.step} of {plan.steps}; it is saved",
                     repair=GO_ON["train"],

@@ -13,11 +13,13 @@ from typing import Any, Literal
 from bvrank.commands.build import construct
 from bvrank.commands.ranges import at_least, share
 from bvrank.commands.sections import (
+    Auto,
     Checkpoint,
     Eval,
     Examples,
     Log,
     Optimizer,
+    Probe,
     Rendering,
     Scheduler,
     Scoring,
@@ -70,6 +72,8 @@ class TrainSettings:
     template: Rendering
     scoring: Scoring
     trainer: Trainer
+    probe: Probe
+    auto: Auto
     eval: Eval
     checkpoint: Checkpoint
     log: Log

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bvrank.commands import measuring
 from bvrank.commands.build import build, trackers_of
 from bvrank.commands.early import adapter, check_files
 from bvrank.commands.outcome import write_outcome
@@ -119,6 +120,7 @@ def request(config: dict[str, Any]) -> Request:
     trackers = trackers_of(config.get("tracker") or {}, trusted)
     store = _store(settings.store)
     objective = build(config["objective"], "objective", trusted)
+    measuring.check(settings, objective)
     schedule = parse_schedule(objective, settings.schedule)
     _check_wanted(settings, objective)
     content, name = _identity(config, settings)
@@ -127,6 +129,7 @@ def request(config: dict[str, Any]) -> Request:
     engine.check(
         precision=settings.precision, optimizer=settings.optimizer.name,
         processes=max(launcher.here, launcher.nodes), compiled=settings.compile,
+        measured=measuring.wanted(settings, objective),
     )  # fmt: skip
     model = build(config["model"], "model", trusted)
     _check_reference(settings, model.lora)

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 
 from bvrank.engines.ds_keys import ELEMENTWISE, check_keys, check_zero
 from bvrank.engines.local import Precision, autocast, device, save_state
+from bvrank.engines.sketch import Losses, Sketch, gradients_of
 from bvrank.engines.zero import Divided, Shard, Whole
 from bvrank.errors import ConfigError, ModelError
 from bvrank.ranks import Ranks, process_group
@@ -78,9 +79,15 @@ class DeepSpeed:
                               where="offload", repair=f"Set engine={least}.")  # fmt: skip
 
     def check(self, *, precision: Precision, processes: int, optimizer: str,
-              compiled: bool = False) -> None:  # fmt: skip
+              compiled: bool = False, measured: bool = False) -> None:  # fmt: skip
         """ConfigError when a run of this precision, with this optimizer or so many processes of a
-        machine, cannot be had."""
+        machine, cannot be had; `measured`: with gradients of single views."""
+        if measured and self.stage == 3:
+            raise ConfigError(
+                "zero3 divides weights and gradients, and gives no gradient of a view alone "
+                "(objective.alpha=auto, probe.gradients)", where="engine",
+                repair="Set engine=zero2, or alpha to a number and probe.gradients.every=0.",
+            )  # fmt: skip
         if self.stage and optimizer not in ELEMENTWISE:
             raise ConfigError(
                 "is not elementwise, so that it would compute something else on a part of the "
@@ -162,6 +169,17 @@ class DeepSpeedEngine:
         self._done += 1
         self.inner.engine.set_gradient_accumulation_boundary(self._done == self.forwards)
         self.inner.engine.backward(loss * self.ranks.world, scale_wrt_gas=False)
+
+    def gradients(self, batch: TokenBatch, losses: Losses, sketch: Sketch) -> Tensor:
+        """Projected gradients [L,D] of losses of the batch's log-probs, this rank's own (not stage
+        3). Past DeepSpeed, which would take a forward with gradients for one of a step."""
+        inner: nn.Module = self.inner.engine.module
+
+        def score(given: TokenBatch) -> Tensor:
+            values: Tensor = inner(given.to(self.device), ())
+            return values
+
+        return gradients_of(score, self.module, batch, losses, sketch)
 
     def step(self, learning_rate: float) -> float:
         """Clips, steps, zeroes; returns the norm before clipping. Non-finite: changes nothing."""

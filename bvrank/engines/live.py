@@ -29,14 +29,15 @@ class Live:
 
     def step(self, number: int, views: tuple[str, ...]) -> Iterator[TokenBatch]:
         """As of `batches`; one wait for the device a step."""
-        return iter(self._scored(list(self.batches.step(number, views))))
+        return iter(self.filled(list(self.batches.step(number, views))))
 
     def once(self, views: tuple[str, ...]) -> Iterator[TokenBatch]:
         """As of `batches`."""
         for batch in self.batches.once(views):
-            yield from self._scored([batch])
+            yield from self.filled([batch])
 
-    def _scored(self, batches: Sequence[TokenBatch]) -> list[TokenBatch]:
+    def filled(self, batches: Sequence[TokenBatch]) -> list[TokenBatch]:
+        """These batches with their reference."""
         found = [self.score(batch) for batch in batches]
         sizes = [values.numel() for values in found]
         parts = torch.split(torch.cat([values.flatten() for values in found]).cpu(), sizes)

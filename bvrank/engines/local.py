@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from bvrank.engines.sketch import Losses, Sketch, gradients_of
 from bvrank.errors import ConfigError
 from bvrank.models.saving import load_weights, save_policy
 from bvrank.ranks import ALONE, Ranks
@@ -32,7 +33,7 @@ class Local:
         device(self.device)
 
     def check(self, *, precision: Precision, processes: int, optimizer: str,
-              compiled: bool = False) -> None:  # fmt: skip
+              compiled: bool = False, measured: bool = False) -> None:  # fmt: skip
         """ConfigError for more than one process."""
         if processes > 1:
             raise ConfigError(
@@ -72,6 +73,10 @@ class LocalEngine:
     def backward(self, loss: Tensor) -> None:
         """Adds the gradient of `loss`, a share of the global loss."""
         loss.backward()  # type: ignore[no-untyped-call]
+
+    def gradients(self, batch: TokenBatch, losses: Losses, sketch: Sketch) -> Tensor:
+        """Projected gradients [L,D] of losses of the batch's log-probs."""
+        return gradients_of(self.score, self.module, batch, losses, sketch)
 
     def step(self, learning_rate: float) -> float:
         """Clips, steps, zeroes; returns the norm before clipping. Non-finite: changes nothing."""

@@ -75,6 +75,11 @@ class Pairwise(Preference):
 
     pairs: kernels.Pairs = "best_worst"
 
+    @property
+    def every_trace(self) -> bool:
+        """Whether all traces of an answer are in the loss, and not the first alone."""
+        return self.pairs == "whole_list"
+
     def loss(self, better: Tensor, worse: Tensor) -> Tensor:
         """The loss of every pair, from scores that broadcast to [V,B,K,K]."""
         raise NotImplementedError
@@ -163,6 +168,20 @@ class Weighted(Listwise):
         return rank_weights(relevance, key, prefs.valid, self.weight, self.ties, self.k, self.decay)
 
 
+class Mixed:
+    """What an objective has of the one inside of it, `loss`."""
+
+    loss: Any
+
+    @property
+    def candidates(self) -> int | None:
+        return self.loss.candidates  # type: ignore[no-any-return]
+
+    @property
+    def needs_reference(self) -> bool:
+        return bool(self.loss.needs_reference)
+
+
 def check_mixed(loss: Any, beta: float | None, bare_beta: float | None) -> None:
     """ConfigError unless `loss` is an objective of one view that takes these betas (None: its own)
     in both views of a mix."""
@@ -178,3 +197,19 @@ def check_mixed(loss: Any, beta: float | None, bare_beta: float | None) -> None:
         if not hasattr(loss, "beta"):
             raise ConfigError(f"{kind} has no beta", where=name, repair=f"Set {name}=null.")
         kernels.in_range(name, value, 0.0, open_low=True)
+
+
+def check_share(alpha: float | str, loss: Any) -> None:
+    """ConfigError unless alpha is a share, or is `auto` and has a meaning for a mix of `loss`: the
+    loss of one trace that becomes another one where traces are summed out."""
+    if not isinstance(alpha, str):
+        kernels.in_range("alpha", alpha, 0.0, 1.0)
+        return
+    one_trace = isinstance(loss, Pairwise) and not getattr(loss, "wants_traces", False)
+    if not one_trace or loss.per_token or not loss.needs_reference:
+        raise ConfigError(
+            f"auto has no meaning for {type(loss).__name__}: it wants a pairwise loss of the "
+            "log-ratio of one trace", where="alpha",
+            repair="Set a number, or objective@objective.loss=dpo (robust, hinge, apo_zero, "
+            "apo_down).",
+        )  # fmt: skip

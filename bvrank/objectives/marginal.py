@@ -27,12 +27,16 @@ class Marginal(DPO):
 
     wants_traces: ClassVar[bool] = True  # says so where no answer has two
 
+    @property
+    def every_trace(self) -> bool:
+        return True
+
     def __call__(self, prefs: Preferences) -> Outcome:
         """Outcome [V,B] over answers: the first trace of each stands for it."""
-        return super().__call__(_over_traces(prefs))
+        return super().__call__(over_traces(prefs))
 
 
-def _over_traces(prefs: Preferences) -> Preferences:
+def over_traces(prefs: Preferences) -> Preferences:
     """One candidate per answer; its policy is its reference plus the log-mean-exp of ratios."""
     valid, numbers = prefs.valid, torch.arange(prefs.valid.shape[-1], device=prefs.valid.device)
     same = prefs.answer.unsqueeze(-1) == prefs.answer.unsqueeze(-2)  # [V,B,K,K]

@@ -48,6 +48,25 @@ def pair_rows(count: int = 6, bare: bool = True) -> list[dict[str, Any]]:
     return rows
 
 
+def traced_rows(count: int = 8, traces: int = 2, bare: bool = True) -> list[dict[str, Any]]:
+    """`pair_rows` with several traces of each answer."""
+    rows = pair_rows(count, bare)
+    for row in (r for r in rows if r["view"] == "full"):
+        for side in ("chosen", "rejected"):
+            one = row[side]
+            row[side] = [{**one, "think": f"{one['think']} {n}"} for n in range(traces)]
+    return rows
+
+
+def on_traces(tmp_path: Path, *overrides: str, traces: int = 2, count: int = 8) -> dict[str, Any]:
+    """`config` of bvpo on pairs with so many traces of each answer; measurements by 4 groups."""
+    path = tmp_path / f"traces{traces}.jsonl"
+    if not path.exists():
+        write(path, traced_rows(count, traces))
+    words = ("data=pairs", f"data.path={path}", "objective=bvpo", "batch=4")
+    return config(tmp_path, *words, *overrides)
+
+
 def list_rows(count: int = 6) -> list[dict[str, Any]]:
     """Ragged lists, some with the positions in which their candidates were shown."""
     rows = []

@@ -43,7 +43,7 @@ class Log:
 
 def recorder(steps: int, log: int, every: int, held: bool = True) -> tuple[Recorder, Log]:
     tracker: Any = Log()
-    evaluate = (lambda step: {"eval/loss": 1.0 / step}) if held else None
+    evaluate = (lambda step, fields: {"eval/loss": 1.0 / step}) if held else None
     return Recorder(tracker, steps, log, every, evaluate), tracker
 
 
