@@ -192,7 +192,7 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
 
 # Further values of keys that have one above, each of which does something of its own.
 FURTHER: dict[str, dict[str, tuple[str, ...]]] = {
-    "objective=bvpo": {"alpha": ("auto", *TRACED, "probe.gradients.groups=4")},
+    "objective=bvpo": {"alpha": ("auto", *TRACED[1:])},
     "": {"scoring.reference": ("adapter_off", "model.lora.r=2")},
 }
 

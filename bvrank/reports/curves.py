@@ -85,6 +85,8 @@ def panels(names: Iterable[str]) -> list[Panel]:
         moved,
         Panel("grad_norm", "Gradient norm before clipping", "L2 norm",
               (Facet("", (Line("grad_norm"),)),)),
+        Panel("alpha", "Share of the view full in the loss", "alpha",
+              (Facet("", (Line("schedule/alpha"),)),)),
     ]  # fmt: skip
     kept = [(p, tuple(f for f in p.facets if any(x.key in known for x in f.lines))) for p in made]
     return [Panel(p.name, p.heading, p.unit, f, p.reference) for p, f in kept if f]

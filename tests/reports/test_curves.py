@@ -57,6 +57,7 @@ def test_numbers_that_no_float_holds_are_left_out():
 def test_panels_follow_what_was_logged():
     assert panels([]) == []
     assert [p.name for p in panels(["loss", "eval/loss"])] == ["loss"]
+    assert [p.name for p in panels(["loss", "schedule/alpha"])] == ["loss", "alpha"]
     names = ["full/rewards/margins", "bare/rewards/margins", "bare/logps/chosen", "grad_norm"]
     found = {p.name: [f.title for f in p.facets] for p in panels(reversed(names))}
     assert found == {
