@@ -17,7 +17,7 @@ from bvrank.run import RunFolder
 from bvrank.run.folder import told
 from bvrank.sampling.agreement import Agreement, agreement
 from bvrank.sampling.card import Facts, Tally, card, count_lines, reason, remarks
-from bvrank.sampling.pipeline import Fits, ModeCount, responses_of, scores_of, select
+from bvrank.sampling.pipeline import Fits, ModeCount, mark, responses_of, scores_of, select
 from bvrank.sampling.responses import Prompt, Shelf
 from bvrank.sampling.writing import write_pairs, write_sums
 
@@ -155,7 +155,9 @@ def _settings(asked: Request) -> list[tuple[str, str]]:
     return [
         ("prompts", _node(config["prompts"])), ("sampler", _node(config["sampler"])),
         *([("model", _node(config["model"]))] if asked.model is not None else []),
-        ("reward", _node(config["reward"])), ("selection", select),
+        ("reward", _node(config["reward"])),
+        ("scores", f"scores-{mark(asked.reward)}-*.jsonl; others are of other rewards"),
+        ("selection", select),
         ("responses", f"{config['n']} in each of {modes}, seed {config['seed']}"),
         ("files", "SHA256SUMS has their hashes: sha256sum -c SHA256SUMS; manifest.json and "
                   "summary.json, which say when and how it ended, are written later"),

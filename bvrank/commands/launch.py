@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +95,10 @@ def launch(launcher: Launcher, config: Mapping[str, Any], name: str, command: st
                 agent.join(0.2)
         if len(wishes) > 1:
             raise Interrupted("stopped at once", repair=GO_ON[command])
-        return _ended(job.parent, agent, command)
+        try:
+            return _ended(job.parent, agent, command)
+        except Interrupted as error:
+            raise _as_wished(error, wishes) from None
 
 
 class _Agent(threading.Thread):
@@ -179,6 +182,15 @@ def _stoppable(scratch: Path, agent: _Agent) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _as_wished(error: Interrupted, wishes: Sequence[int]) -> Interrupted:
+    """With the signal that this process heard in place of the one that it passed on."""
+    passed = f"stopped by {signal.SIGTERM.name}"
+    if not wishes or error.what != passed:
+        return error
+    what = f"stopped by {signal.Signals(wishes[0]).name}"
+    return Interrupted(what, where=error.where, repair=error.repair)
 
 
 def _any_failed(scratch: Path) -> bool:

@@ -136,14 +136,15 @@ def _opened(asked: Request, ranks: Ranks, made: _Work | None) -> RunFolder:
             force=asked.settings.force, content="" if there and _mended(asked) else asked.content,
             holds="the files, or the code of the reward",
         )  # fmt: skip
-        run.go_on = GO_ON["sample"]
         for note in run.notes:
             print(note, file=sys.stderr)
         found = (run.path, run.finished, run.resumed)
         if made is not None:
             _begin(asked, run, made)
     path, finished, resumed = ranks.agree(found) or (Path(), False, False)
-    return run or Follower(path, finished=finished, resumed=resumed)
+    run = run or Follower(path, finished=finished, resumed=resumed)
+    run.go_on = GO_ON["sample"]
+    return run
 
 
 def _mended(asked: Request) -> bool:

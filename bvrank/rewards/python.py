@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
@@ -15,6 +16,7 @@ from bvrank.errors import BvrankError, ConfigError, DataError, RunError
 from bvrank.records import Asked, Scored
 
 Row = Mapping[str, Any]
+STAYS = "What was made stays: mend it, and the same command goes on."
 
 
 @dataclass(frozen=True)
@@ -84,13 +86,13 @@ class Python:
             found = list(self.function([_row(a) for a in part]))
         except (BvrankError, KeyboardInterrupt):
             raise
-        except Exception as error:  # code of strangers: it may raise anything
-            why = " ".join(str(error).split())
-            what = f"{self._name} failed ({type(error).__name__}: {why})"
-            raise RunError(what, where=where) from error
+        except (Exception, SystemExit) as error:  # code of strangers: it may raise anything
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+            what = f"{self._name} failed{_place(error)} ({why})"
+            raise RunError(what, where=where, repair=STAYS) from error
         if len(found) != len(part):
             what = f"{self._name} returned {len(found)} scores for {len(part)} rows"
-            raise DataError(what, where=where, repair="It has to return one for each row.")
+            raise DataError(what, where=where, repair=f"It has to return one for each row. {STAYS}")
         return found
 
     def _scored(self, asked: Asked, score: Any) -> Scored:
@@ -106,6 +108,13 @@ class Python:
                 what, where=asked.key, repair="Return a finite number, or None for no score."
             )
         return Scored(asked.key, number)
+
+
+def _place(error: BaseException) -> str:
+    """The line of the function's own code that raised; "" where that is not known."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if f.filename != __file__]
+    return f" at {Path(own[-1].filename).name}:{own[-1].lineno}" if own else ""
 
 
 def _row(asked: Asked) -> dict[str, Any]:

@@ -36,7 +36,7 @@ REASONS = {
     "special_token": "text of a special token", "one_response": "fewer than two to compare",
     "tie": "equal scores", "margin": "scores too close", "unfinished": "an unfinished response",
     "duplicate_prompt": "repeated", "conflicting_gold": "repeated with another gold answer",
-    "same_text": "one text, two scores",
+    "same_text": "one text, two scores", "none": "the function gave no score",
     "thought": "thought, though thinking was off",
 }  # fmt: skip
 
@@ -163,8 +163,12 @@ def remarks(facts: Facts) -> Iterator[str]:
                    "what an earlier one says; a higher temperature makes them differ.")  # fmt: skip
         ties = count.without["tie"]
         if ties and ties > count.pairs:
-            yield (f"{ties:,} {NAMES[mode]} prompts have equal scores throughout, more than make a "
-                   "pair: the pairs come from prompts on which the policy wavers.")  # fmt: skip
+            yield (f"{ties:,} {NAMES[mode]} prompts give no pair for equal scores, more than give "
+                   "one: the pairs come from prompts on which the policy wavers.")  # fmt: skip
+        silent = count.unscored["none"]
+        if count.responses and silent / count.responses > MUCH:
+            yield (f"{_share(silent, count.responses)} of the {NAMES[mode]} responses have no "
+                   "score: the function gave none. They are left out.")  # fmt: skip
 
 
 def _lengths_of(count: ModeCount) -> str:

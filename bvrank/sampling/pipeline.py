@@ -78,7 +78,7 @@ def generate(folder: Path, work: Work, generator: Generator, ranks: Ranks = ALON
 
 def scores_of(folder: Path, reward: Reward) -> Shelf:
     """The scores so far under `reward`."""
-    return Shelf(folder.glob(f"scores-{_mark(reward)}-*.jsonl"), Judged)
+    return Shelf(folder.glob(f"scores-{mark(reward)}-*.jsonl"), Judged)
 
 
 def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
@@ -99,7 +99,7 @@ def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
             ranks.world, sum(len(part) for part in parts) - _unknown(left, known)
         )
     count = sum(k not in known for part in left for keys in part for k in keys)
-    path = folder / f"scores-{_mark(reward)}-{ranks.rank:05d}.jsonl"
+    path = folder / f"scores-{mark(reward)}-{ranks.rank:05d}.jsonl"
     with Log(path) as log, phase("scoring", count) as shown:
         if reward.together is None:
             log.add(judged := list(_copied(left, shelf, known)))
@@ -186,7 +186,8 @@ def _count(count: ModeCount, group: Sequence[Made], found: Pool) -> None:
     count.lost_tokens += [tokens for tokens in lost if tokens is not None]
 
 
-def _mark(reward: Reward) -> str:
+def mark(reward: Reward) -> str:
+    """What names the scores of a reward."""
     return hashlib.sha256(reward.identity.encode()).hexdigest()[:8]
 
 

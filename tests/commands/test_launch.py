@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,3 +145,12 @@ def test_threads_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert launch._environment(32)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert launch._environment(8)["OMP_NUM_THREADS"] == "5"
+
+
+def test_the_signal_that_was_heard_is_told() -> None:
+    """Ranks get another one in its place."""
+    passed = Interrupted("stopped by SIGTERM", repair="Go on.")
+    assert str(launch._as_wished(passed, [signal.SIGINT])) == "stopped by SIGINT. Go on."
+    assert launch._as_wished(passed, []) is passed
+    saved = Interrupted("stopped after step 3 of 9; it is saved")
+    assert launch._as_wished(saved, [signal.SIGINT]) is saved

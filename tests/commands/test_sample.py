@@ -358,7 +358,7 @@ def test_a_reward_that_failed_may_be_mended_where_it_stands(
     the reward that made them."""
     mine = ("name=mine", "reward=python", "trusted=[tests]",
             "reward.function=tests.commands.test_sample.failing")  # fmt: skip
-    with pytest.raises(RunError, match=r"failed \(KeyError"):
+    with pytest.raises(RunError, match=r"failed at test_sample.py:\d+ \(KeyError"):
         run(words, *mine)
     monkeypatch.setattr("bvrank.sampling.local.sampled", None)  # nothing is drawn again
     monkeypatch.setitem(globals(), "failing", letters)

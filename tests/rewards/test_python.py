@@ -52,7 +52,12 @@ WRONG: list[tuple[Callable[..., Any], type[Exception], str]] = [
     (lambda rows: [1.0], DataError, r"r0 to r3: .*returned 1 scores for 4 rows.*one for each"),
     (lambda rows: [float("nan")] * len(rows), DataError, r"r0: .*returned 'nan'.*finite"),
     (lambda rows: ["high"] * len(rows), DataError, r"r0: .*returned 'high'"),
-    (lambda rows: 1 / 0, RunError, r"r0 to r3: .*failed \(ZeroDivisionError: division by zero\)"),
+    (
+        lambda rows: 1 / 0,
+        RunError,
+        r"r0 to r3: .*failed at test_python.py:\d+ \(ZeroDivisionError: .*\).* goes on",
+    ),
+    (lambda rows: sys.exit(7), RunError, r"failed at test_python.py:\d+ \(SystemExit: 7\)"),
     (lambda rows: None, RunError, r"r0 to r3: .*failed \(TypeError"),
 ]
 

@@ -62,7 +62,7 @@ def test_what_biases_the_pairs_is_remarked_on() -> None:
     assert told[0].endswith("A larger sampler.max_new_tokens mends that.")
     (recorded, *_) = remarks(facts(limit=None))
     assert "never finished" in recorded and "mends" not in recorded
-    assert told[1].startswith("10 Thinking prompts have equal scores")
+    assert told[1].startswith("10 Thinking prompts give no pair for equal scores")
     assert told[2].startswith("2 (2.0 %) of the NoThinking responses thought all the same")
     assert told[3].startswith("30 (30.0 %) of the NoThinking responses say what an earlier")
     plain: dict[Mode, ModeCount] = {"thinking": ModeCount(100, traced=49)}
@@ -73,6 +73,10 @@ def test_what_biases_the_pairs_is_remarked_on() -> None:
     (remark,) = remarks(facts(counts=early))
     assert remark.startswith("3 (3.0 %) of the Thinking responses ended by themselves inside")
     assert "max_new_tokens" not in remark
+    silent: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 97, 0, Counter(), Counter(none=3),
+                                                           9, traced=100)}  # fmt: skip
+    (remark,) = remarks(facts(counts=silent))
+    assert remark.startswith("3 (3.0 %) of the Thinking responses have no score")
     quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9, traced=100)}
     assert not list(remarks(facts(counts=quiet)))
 

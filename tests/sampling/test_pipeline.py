@@ -214,7 +214,7 @@ def test_a_torn_log_of_scores_is_completed(kept: int, tmp_path: Path) -> None:
         reward = Moods(together)
         reward.identity = f"moods {together}"
         pipeline.score(tmp_path, PROMPTS, made, reward)
-        (log,) = tmp_path.glob(f"scores-{pipeline._mark(reward)}-*.jsonl")
+        (log,) = tmp_path.glob(f"scores-{pipeline.mark(reward)}-*.jsonl")
         lines_ = log.read_bytes().splitlines(keepends=True)
         log.write_bytes(b"".join(lines_[:kept]))
         first, reward.calls = reward.calls, []
