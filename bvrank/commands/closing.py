@@ -141,10 +141,10 @@ def _no_pair(facts: Facts, folder: Path) -> DataError:
             (count.left_out + count.unscored + count.without).most_common()
         ) for mode, count in facts.counts.items()
     )  # fmt: skip
+    more = "More of them (n), a higher temperature, a" if facts.limit else "A"
     return DataError(
         f"no prompt gives a pair ({why})", where=str(folder),
-        repair="The responses stay. More of them (n), a higher temperature, a smaller "
-        "select.margin or another reward may give pairs.",
+        repair=f"The responses stay. {more} smaller select.margin or another reward may give pairs.",
     )  # fmt: skip
 
 

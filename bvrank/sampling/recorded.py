@@ -87,7 +87,9 @@ class Recorded:
         if self.finished_column is not None:
             said = _truth(self._value(where, row, "finished_column"))
             if said is None:
-                raise DataError(f"'{self.finished_column}' is neither true nor false", where=where)
+                raise DataError(f"'{self.finished_column}' is neither true nor false", where=where,
+                                repair="Name a column of true and false, or none, with "
+                                "sampler.finished_column=...")  # fmt: skip
             ended = said
         score = None
         if self.score_column is not None:
