@@ -142,9 +142,10 @@ def _no_pair(facts: Facts, folder: Path) -> DataError:
         ) for mode, count in facts.counts.items()
     )  # fmt: skip
     more = "More of them (n), a higher temperature, a" if facts.limit else "A"
+    repair = f"The responses stay. {more} smaller select.margin or another reward may give pairs."
     return DataError(
         f"no prompt gives a pair ({why})", where=str(folder),
-        repair=f"The responses stay. {more} smaller select.margin or another reward may give pairs.",
+        repair=repair,
     )  # fmt: skip
 
 
