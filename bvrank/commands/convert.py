@@ -168,7 +168,8 @@ def _write(files: Mapping[Path, Rows], stale: Path | None) -> Path | None:
         if isinstance(error, OSError):
             verb = "moved" if out == stale else "written"
             what = f"cannot be {verb} ({error.strerror or error})"
-            raise RunError(what, where=str(out)) from error
+            repair = "Choose a place that you can write to with out=..."
+            raise RunError(what, where=str(out), repair=repair) from error
         raise
     return None
 

@@ -12,13 +12,14 @@ from statistics import fmean, pstdev
 from typing import ClassVar
 
 from bvrank.answers import split
-from bvrank.errors import ConfigError
+from bvrank.errors import ConfigError, RunError
 from bvrank.records import Asked, Message, Scored
 from bvrank.sampling.chat import Decoding, Failure, Reply, Request
 from bvrank.sampling.faults import OWN, too_many
 from bvrank.sampling.openai import Server, complete
 
 VERSION = 1  # of how verdicts are read; what an older version scored is scored again
+UNREAD = "verdict_unparsable"
 SLOTS = re.compile(r"\{(prompt|answer|gold)\}")
 
 
@@ -31,6 +32,8 @@ class Judge:
     alone (never in its thinking). A verdict without a rating in range, or one that was cut off,
     does not count. `max_failed`: share of answers that the judge may stay away from when all
     attempts are used up; with more of them the run stops, and the same command asks again.
+
+    Where no verdict at all can be read the run stops, and none is kept.
 
     Unscored: `verdict_unparsable` when none counts, `judge_<reason>` when none even came (the
     reasons of bvrank.sampling.faults), `no_gold`.
@@ -97,20 +100,33 @@ class Judge:
         hearings: dict[str, _Hearing] = {}
         unasked: list[Scored] = []
         heard, away = 0, list[tuple[str, Failure]]()
+        unread: list[Scored] = []  # as long as nothing could be read: a judge that does not judge
+        said, reads = "", self.before > 0
         with closing(complete(self.server, self._requests(asked, hearings, unasked))) as results:
             for result in results:
                 yield from _taken(unasked)
                 hearing = hearings.pop(result.key)
                 hearing.left -= 1
                 self._hear(hearing, result)
+                said = said or getattr(result, "text", "")
                 if hearing.left:
                     continue
                 heard += 1
-                if hearing.away is None or hearing.ratings:
-                    yield hearing.score()
-                else:
+                if hearing.away is not None and not hearing.ratings:
                     away.append((hearing.key, hearing.away))
+                    continue
+                reads = reads or bool(hearing.ratings)
+                unread.append(hearing.score())
+                if reads:
+                    yield from _taken(unread)
         yield from _taken(unasked)
+        if any(scored.reason == UNREAD for scored in unread):
+            raise RunError(
+                f"none of {len(unread):,} verdicts holds a rating; the first: {_short(said)!r}",
+                where="reward", repair="See to the judge, reward.prompt and reward.rating. Nothing "
+                "of it is kept: the same command asks again.",
+            )  # fmt: skip
+        yield from unread
         if len(away) > self.max_failed * (self.before + heard):
             raise too_many([failure for _, failure in away], "verdict", "reward")
         yield from (Scored(key, None, f"judge_{failure.reason}") for key, failure in away)
@@ -140,7 +156,7 @@ class Judge:
         elif isinstance(result, Failure):
             hearing.reasons.append(f"judge_{result.reason}")
         elif (rating := self._rating(result)) is None:
-            hearing.reasons.append("verdict_unparsable")
+            hearing.reasons.append(UNREAD)
         else:
             hearing.ratings.append(rating)
 
@@ -169,10 +185,13 @@ class _Hearing:
 
     def score(self) -> Scored:
         if not self.ratings:
-            unread = "verdict_unparsable"
-            return Scored(self.key, None, unread if unread in self.reasons else self.reasons[-1])
+            return Scored(self.key, None, UNREAD if UNREAD in self.reasons else self.reasons[-1])
         details = {"judgments": float(len(self.ratings)), "spread": pstdev(self.ratings)}
         return Scored(self.key, fmean(self.ratings), details=details)
+
+
+def _short(text: str) -> str:
+    return " ".join(text.split())[:120]
 
 
 def _taken(waiting: list[Scored]) -> Iterator[Scored]:

@@ -41,7 +41,7 @@ class Generator(Protocol):
 class ModeCount:
     """What became of the responses of one mode, and of its prompts."""
 
-    responses: int = 0
+    responses: int = 0  # that came
     closed: int = 0  # of those with a trace, the ones whose thinking ended
     repeated: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
@@ -175,6 +175,7 @@ def select(prompts: Sequence[Prompt], made: Shelf, scores: Shelf, selection: Sel
 
 
 def _count(count: ModeCount, group: Sequence[Made], found: Pool) -> None:
+    group = [m for m in group if not m.away]
     count.responses += len(group)
     traced = [m for m in group if m.think is not None and (m.mode == "thinking" or m.think.strip())]
     count.traced += len(traced)

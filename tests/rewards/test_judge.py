@@ -108,6 +108,21 @@ def test_answers_that_nobody_judged_have_no_score_when_they_are_too_many(
     assert scores(judge(max_failed=0.7))["r1"].reason == "judge_server_error"
 
 
+def test_a_judge_that_never_judges_stops_the_run(said: dict[str, Any]) -> None:
+    """Nothing of it would be asked again, were it kept."""
+    said |= {f"r{n}#0": "I would rather not." for n in range(3)}
+    found: list[Scored] = []
+    with pytest.raises(RunError, match=r"none of 3 verdicts holds a rating.*I would rather not"):
+        for one in judge(max_failed=1.0).scores(ROWS):
+            found.append(one)
+    assert not found
+    said["r2#0"] = "Rating: [[4]]"
+    reasons = {key: s.reason for key, s in scores(judge()).items()}
+    assert reasons == {"r0": "verdict_unparsable", "r1": "verdict_unparsable", "r2": ""}
+    said["r2#0"] = "no"  # others could be read before
+    assert scores(judge().shared(1, 1))["r2"].reason == "verdict_unparsable"
+
+
 def test_the_share_that_may_stay_away_is_of_all_answers(said: dict[str, Any]) -> None:
     """Those that an earlier call scored count among them."""
     said["r1#0"] = lost("r1#0")
