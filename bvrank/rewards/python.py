@@ -83,13 +83,17 @@ class Python:
         """What the function makes of some rows: as many numbers."""
         where = _rows(part)
         try:
-            found = list(self.function([_row(a) for a in part]))
+            found: Any = self.function([_row(a) for a in part])
+            found = list(found) if isinstance(found, Iterable) else found
         except (BvrankError, KeyboardInterrupt):
             raise
         except (Exception, SystemExit) as error:  # code of strangers: it may raise anything
             why = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
             what = f"{self._name} failed{_place(error)} ({why})"
             raise RunError(what, where=where, repair=STAYS) from error
+        if not isinstance(found, list):
+            what = f"{self._name} returned {str(found)[:80]} for {len(part)} rows"
+            raise DataError(what, where=where, repair=f"It has to return one for each row. {STAYS}")
         if len(found) != len(part):
             what = f"{self._name} returned {len(found)} scores for {len(part)} rows"
             raise DataError(what, where=where, repair=f"It has to return one for each row. {STAYS}")

@@ -134,8 +134,10 @@ def remarks(facts: Facts) -> Iterator[str]:
     wanted = facts.prompts * facts.n
     for mode, count in facts.counts.items():
         if count.responses < wanted:
+            again = " A smaller sampler.max_failed asks for them again."
             yield (f"{wanted - count.responses:,} of {wanted:,} {NAMES[mode]} responses "
-                   f"(n={facts.n} to each prompt) are not there.")  # fmt: skip
+                   f"(n={facts.n} to each prompt) are not there."
+                   f"{again if count.left_out['failed'] else ''}")  # fmt: skip
         lost = sum(count.left_out[name] for name in CUT)
         if count.responses and lost / count.responses > MUCH:
             mend = f" A larger {facts.limit} mends that." if facts.limit else ""
@@ -165,10 +167,11 @@ def remarks(facts: Facts) -> Iterator[str]:
         if ties and ties > count.pairs:
             yield (f"{ties:,} {NAMES[mode]} prompts give no pair for equal scores, more than give "
                    "one: the pairs come from prompts on which the policy wavers.")  # fmt: skip
-        silent = count.unscored["none"]
+        silent = sum(count.unscored.values())
         if count.responses and silent / count.responses > MUCH:
+            why = ", ".join(f"{n:,} {reason(name)}" for name, n in count.unscored.most_common())
             yield (f"{_share(silent, count.responses)} of the {NAMES[mode]} responses have no "
-                   "score: the function gave none. They are left out.")  # fmt: skip
+                   f"score and are left out ({why}).")  # fmt: skip
 
 
 def _lengths_of(count: ModeCount) -> str:

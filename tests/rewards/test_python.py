@@ -58,7 +58,7 @@ WRONG: list[tuple[Callable[..., Any], type[Exception], str]] = [
         r"r0 to r3: .*failed at test_python.py:\d+ \(ZeroDivisionError: .*\).* goes on",
     ),
     (lambda rows: sys.exit(7), RunError, r"failed at test_python.py:\d+ \(SystemExit: 7\)"),
-    (lambda rows: None, RunError, r"r0 to r3: .*failed \(TypeError"),
+    (lambda rows: None, DataError, r"r0 to r3: .*returned None for 4 rows.*one for each row"),
 ]
 
 

@@ -73,10 +73,12 @@ def test_what_biases_the_pairs_is_remarked_on() -> None:
     (remark,) = remarks(facts(counts=early))
     assert remark.startswith("3 (3.0 %) of the Thinking responses ended by themselves inside")
     assert "max_new_tokens" not in remark
-    silent: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 97, 0, Counter(), Counter(none=3),
-                                                           9, traced=100)}  # fmt: skip
+    unscored = Counter(none=2, x=1)
+    silent: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 97, 0, Counter(), unscored, 9,
+                                                           traced=100)}  # fmt: skip
     (remark,) = remarks(facts(counts=silent))
     assert remark.startswith("3 (3.0 %) of the Thinking responses have no score")
+    assert "(2 the function gave no score, 1 x)" in remark
     quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9, traced=100)}
     assert not list(remarks(facts(counts=quiet)))
 
