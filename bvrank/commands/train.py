@@ -120,7 +120,7 @@ def request(config: dict[str, Any]) -> Request:
     trackers = trackers_of(config.get("tracker") or {}, trusted)
     store = _store(settings.store)
     objective = build(config["objective"], "objective", trusted)
-    measuring.check(settings, objective)
+    measuring.check(settings, objective, source)
     schedule = parse_schedule(objective, settings.schedule)
     _check_wanted(settings, objective)
     content, name = _identity(config, settings)
