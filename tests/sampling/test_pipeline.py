@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,35 +13,15 @@ from typing import Any
 
 import pytest
 
-from bvrank.models.tiny import tiny_model
 from bvrank.ranks import Ranks
 from bvrank.records import Asked, Mode, Scored
 from bvrank.sampling import pipeline
-from bvrank.sampling.local import Local, Transformers, Work
-from bvrank.sampling.prompts import Arithmetic
-from bvrank.sampling.responses import MODES, Log, Made, Prompt
+from bvrank.sampling.local import Work
+from bvrank.sampling.responses import Log, Made
 from bvrank.sampling.selection import Selection
-from tests.sampling.saying import TEMPLATE, drawer, saying, usual
-from tests.signals import killed_at_write
-
-PROMPTS = [p for p in Arithmetic(12, 0).prompts() if isinstance(p, Prompt)]
-WORK = Work(PROMPTS, MODES, 2, 0)
-
-
-class Lengths:
-    """A reward of no sense."""
-
-    identity = "lengths"
-    together: int | None = None
-
-    def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
-        for a in asked:
-            yield Scored(a.key, float(a.key.rpartition(":")[2]))
-
-
-def whole(folder: Path, generator: Any, reward: Any, work: Work = WORK) -> None:
-    pipeline.generate(folder, work, generator)
-    pipeline.score(folder, PROMPTS, pipeline.responses_of(folder), reward)
+from tests.commands.line import ROOT
+from tests.sampling.dying import PROMPTS, WORK, Lengths, generator, whole
+from tests.sampling.saying import drawer, saying, usual
 
 
 def selected(
@@ -61,23 +42,14 @@ def lines(folder: Path, kind: str) -> Counter[str]:
 
 def test_kill_9_at_any_moment_loses_and_repeats_nothing(tmp_path: Path) -> None:
     """20 processes die one after another over one folder; the last one ends the work."""
-    model = tiny_model(0, hidden_size=16, layers=1, heads=2, intermediate_size=16)
-    # Such a model rarely ends: its responses run to their last token.
-    generator = Local(model, TEMPLATE, Transformers(1.0, 1.0, 12, sequences=4))
-    reward, draw = Lengths(), random.Random(0)
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    reward, straight, killed = Lengths(), tmp_path / "straight", tmp_path / "killed"
     straight.mkdir(), killed.mkdir()
-    whole(straight, generator, reward)
-    for _ in range(20):
-        moment = draw.randrange(4), draw.choice([0.0, draw.random(), 1.0])
-        child = os.fork()
-        if not child:
-            killed_at_write(*moment)
-            whole(killed, generator, reward)
-            os._exit(0)
-        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
+    whole(straight, generator(), reward)
+    dying = [sys.executable, "-m", "tests.sampling.dying", str(killed), "20"]
+    ran = subprocess.run(dying, cwd=ROOT, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
     assert 0 < lines(killed, "scores").total() < lines(straight, "scores").total()
-    whole(killed, generator, reward)
+    whole(killed, generator(), reward)
     for kind in ("responses", "scores"):
         assert lines(killed, kind) == lines(straight, kind)
     assert len(pipeline.responses_of(killed)) == WORK.total
