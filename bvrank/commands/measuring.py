@@ -23,8 +23,9 @@ def wanted(settings: TrainSettings, objective: Any) -> bool:
 def check(settings: TrainSettings, objective: Any, source: Any) -> None:
     """ConfigError for settings of a measurement that is not made, or that cannot be; of data that
     are yet to be sampled before anything is taught for them."""
-    sampled = getattr(source, "path", "") is None
-    if estimated(objective) and sampled and getattr(source, "traces", 2) < 2:
+    from bvrank.data.arithmetic import Arithmetic
+
+    if estimated(objective) and isinstance(source, Arithmetic) and source.traces < 2:
         raise ConfigError("alpha is estimated from two traces of each answer, and one is kept",
                           where="data.traces", repair="Write data.traces=2 data.samples=16, or set "
                           "objective.alpha to a number.")  # fmt: skip

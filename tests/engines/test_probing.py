@@ -10,6 +10,7 @@ import pytest
 from bvrank.commands import train
 from bvrank.errors import ConfigError, Interrupted
 from tests.commands.fast import (
+    config,
     go,
     interrupt_at,
     metrics,
@@ -135,6 +136,12 @@ def test_what_cannot_be_is_refused_at_the_start(
 ) -> None:
     with pytest.raises(ConfigError, match=line):
         train.main(on_traces(tmp_path, *AUTO[:1], *words))
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_nothing_is_taught_for_pairs_of_one_trace_each(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="alpha is estimated from two traces"):
+        train.main(config(tmp_path, "objective=bvpo", *AUTO))
     assert not (tmp_path / "outputs").exists()
 
 
