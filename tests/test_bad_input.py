@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bvrank.commands import session, train
@@ -198,6 +198,8 @@ def only_told() -> Iterator[None]:
 
 
 @settings(max_examples=300, deadline=None)
+@example((2, "template.file"), "\0")
+@example((2, "engine"), "\ud800")
 @given(st.sampled_from(PLACES), VALUES)
 def test_no_value_of_a_setting_brings_a_traceback(place: tuple[int, str], value: Any) -> None:
     number, key = place

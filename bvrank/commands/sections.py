@@ -192,7 +192,7 @@ class Rendering:
             if place.exists() and not place.is_file():
                 raise OSError("a folder, a pipe or a device, not a file")
             return place.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # of no home, of a null byte
             raise ConfigError(f"cannot be read ({error})", where="template.file") from error
 
     def template(self, tokenizer: Any) -> Template:

@@ -29,7 +29,7 @@ def run_name(config: Mapping[str, Any], *, objective: str, data: str, content: s
     """
     matters = {k: v for k, v in config.items() if k not in IGNORED}
     text = to_json({"config": canonical(matters), "content": content})
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
     return f"{label(objective)}-{label(data)}-s{config.get('seed', 0)}-{digest}"
 
 
@@ -37,7 +37,8 @@ def group_name(config: Mapping[str, Any]) -> str:
     """`<objective>-<data>-<8 hex>`: one name for the seeds of a configuration."""
     seed = config.get("seed")
     matters = {k: v for k, v in config.items() if k not in (*IGNORED, "seed")}
-    digest = hashlib.sha256(to_json(canonical(without_seeds(matters, seed))).encode()).hexdigest()
+    text = to_json(canonical(without_seeds(matters, seed)))
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
     parts = [str((config.get(g) or {}).get("_target_", "")) for g in ("objective", "data")]
     return "-".join([*map(label, parts), digest[:8]])
 

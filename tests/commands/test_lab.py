@@ -148,7 +148,7 @@ def test_a_stopped_lab_is_measured_again(here: Path, monkeypatch: pytest.MonkeyP
      ("beta=0", "must be greater than 0"), ("worlds=0", "must be at least 1"),
      ("threads=0", "must be at least 1"), ("bare_from=new", "bare_from"),
      ("sampling.sizes=[]", "sampling.sizes"), ("sampling.draws=3", "at least 64"),
-     ("train.seeds=1", "an interval wants two"), ("train.every=7", "must divide steps=20"),
+     ("train.seeds=1", "an interval wants two"), ("train.every=7", "must divide steps=15"),
      ("train.rules=[adam]", "train.rules"), ("train.traces=1", "one trace is the arm g_t"),
      ("train.rate=0", "train.rate"), ("outputs=''", "must name a folder"),
      ("shape.width=3", "shape.width")],
