@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.commands.build import build
+from bvrank.commands.guessing import hint
 from bvrank.commands.words import named
 from bvrank.data.converters import Draft, finished
 from bvrank.data.files import read_rows
@@ -90,7 +91,13 @@ def _rows(
 
 
 def _check(kept: Rows, refused: Sequence[Refused], config: Mapping[str, Any]) -> None:
-    check_refused(len(kept), refused, config["max_refused"], config["path"], setting="max_refused")
+    try:
+        check_refused(len(kept), refused, config["max_refused"], config["path"],
+                      setting="max_refused")  # fmt: skip
+    except DataError as error:
+        if not kept and (others := hint(config["path"], config["split"])):
+            error.repair = others
+        raise
 
 
 def _check_sides(kept: Rows, tested: Rows, test: Path | None) -> None:

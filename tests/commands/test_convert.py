@@ -73,6 +73,17 @@ def test_too_many_refused_rows_write_nothing(config: dict[str, Any]) -> None:
     assert main({**config, "max_refused": 0.5}) == 0
 
 
+def test_a_file_of_another_format_names_its_converter(config: dict[str, Any]) -> None:
+    Path(config["path"]).write_text(json.dumps({"question": "Who?", "paragraphs": []}))
+    with pytest.raises(DataError, match=r"Repair the file"):
+        main(config)
+    Path(config["path"]).write_text(json.dumps({
+        "chosen": "\n\nHuman: hi\n\nAssistant: yes", "rejected": "\n\nHuman: hi\n\nAssistant: no",
+    }))  # fmt: skip
+    with pytest.raises(DataError, match=r"no row is left.*from=hh, from=trl or from=ultrafeedback"):
+        main(config)
+
+
 def test_refused_rows_are_told(config: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     Path(config["path"]).write_text(json.dumps([GOOD, {**GOOD, "answer": "x"}]))
     main({**config, "max_refused": 1.0})
