@@ -74,7 +74,7 @@ def test_too_many_refused_rows_write_nothing(config: dict[str, Any]) -> None:
 
 
 def test_a_file_of_another_format_names_its_converter(config: dict[str, Any]) -> None:
-    Path(config["path"]).write_text(json.dumps({"question": "Who?", "paragraphs": []}))
+    Path(config["path"]).write_text(json.dumps([{"question": "Who?"}]))
     with pytest.raises(DataError, match=r"Repair the file"):
         main(config)
     Path(config["path"]).write_text(json.dumps({
