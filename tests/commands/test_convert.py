@@ -77,9 +77,9 @@ def test_a_file_of_another_format_names_its_converter(config: dict[str, Any]) ->
     Path(config["path"]).write_text(json.dumps([{"question": "Who?"}]))
     with pytest.raises(DataError, match=r"Repair the file"):
         main(config)
-    Path(config["path"]).write_text(json.dumps({
+    Path(config["path"]).write_text(json.dumps([{
         "chosen": "\n\nHuman: hi\n\nAssistant: yes", "rejected": "\n\nHuman: hi\n\nAssistant: no",
-    }))  # fmt: skip
+    }]))  # fmt: skip
     with pytest.raises(DataError, match=r"no row is left.*from=hh, from=trl or from=ultrafeedback"):
         main(config)
 
