@@ -207,14 +207,14 @@ def reference_of(rows: Sequence[Encoded], engine: Any, collate: Collator, settin
 
 def stream(rows: Sequence[Encoded], reference: Reference | None, collate: Collator,
            views: tuple[str, ...], settings: TrainSettings, *, independent: bool = False,
-           ranks: Ranks = ALONE) -> Stream:  # fmt: skip
+           ranks: Ranks = ALONE, one_pair: bool = False) -> Stream:  # fmt: skip
     """This rank's stateless stream of batches; independent pairing draws each of `views` apart."""
     streams = streams_of(rows, views, independent=independent)
     order = Order(streams, settings.seed, settings.batch)
     values = None if reference is None else reference.values
     micro = settings.per_forward(ranks.world)
     return Stream(rows, values, order, collate, micro, ranks.rank, ranks.world,
-                  settings.micro_tokens)  # fmt: skip
+                  settings.micro_tokens, one_pair)  # fmt: skip
 
 
 def plan_of(schedule: Schedule, settings: TrainSettings, measure: Measure | None = None) -> Plan:

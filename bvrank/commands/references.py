@@ -16,6 +16,7 @@ from bvrank.commands.probing import Drawing, drawing_of, probe_of, told
 from bvrank.data.batches import Ahead, Stream
 from bvrank.data.shelf import taken
 from bvrank.engines.live import Live, base_below, second_model
+from bvrank.engines.probing import loss_of
 from bvrank.errors import RunError
 from bvrank.protocols import Measure
 from bvrank.ranks import Ranks
@@ -111,9 +112,11 @@ class Batching:
         return found
 
     def _stream(self, rows: Any, reference: Reference | None, independent: bool) -> Stream:
+        losses = [loss_of(self.asked.objective, view) for view in self.asked.views]
         return assemble.stream(
             rows, reference, self.collate, self.asked.views, self.asked.settings,
             independent=independent, ranks=self.ranks,
+            one_pair=all(getattr(loss, "one_pair", False) for loss in losses),
         )  # fmt: skip
 
     def _measure(self, batches: Any, reference: Reference | None) -> Measure | None:

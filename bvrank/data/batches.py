@@ -20,7 +20,8 @@ class Stream:
     """protocols.Batches over encoded rows. `reference` holds a value per branch of each row (None:
     the objective needs none); `micro` examples make a micro-batch, or as many as put at most
     `budget` tokens through the model. Micro-batches go round the ranks, and `rank` of `world` takes
-    its own."""
+    its own. `one_pair`: of a row's candidates only the first best and the first worst of each view
+    are laid out."""
 
     rows: Sequence[Encoded]
     reference: Sequence[np.ndarray] | None
@@ -30,6 +31,7 @@ class Stream:
     rank: int = 0
     world: int = 1
     budget: int | None = None
+    one_pair: bool = False
 
     def step(self, number: int, views: tuple[str, ...]) -> Iterator[TokenBatch]:
         """This rank's micro-batches of optimiser step `number` (1-based); as many on every rank,
@@ -55,7 +57,8 @@ class Stream:
     def row(self, number: int, draw: np.ndarray | None = None) -> Row:
         """Row `number` with its reference."""
         reference = None if self.reference is None else self.reference[number]
-        return Row(self.rows[number], reference, draw)
+        row = Row(self.rows[number], reference, draw)
+        return _paired(row) if self.one_pair else row
 
     def once(self, views: tuple[str, ...], limit: int | None = None) -> Iterator[TokenBatch]:
         """Every row once, in file order, for held-out figures; at most `limit` rows. Ranks get as
@@ -129,6 +132,18 @@ class Ahead:
 def _pinned(batch: TokenBatch) -> TokenBatch:
     """In memory that a GPU can fetch from while it computes, where there is one."""
     return batch.pinned() if torch.cuda.is_available() else batch
+
+
+def _paired(row: Row) -> Row:
+    """The row with the first best and the first worst candidate of each view alone."""
+    grades = np.asarray([b.relevance for b in row.tree.branches], np.float32)  # as labels have them
+    ends: dict[str, tuple[int, int]] = {}
+    for i, branch in enumerate(row.tree.branches):
+        best, worst = ends.get(branch.view, (i, i))
+        ends[branch.view] = (i if grades[i] > grades[best] else best,
+                             i if grades[i] < grades[worst] else worst)  # fmt: skip
+    kept = sorted({i for both in ends.values() for i in both})
+    return row if len(kept) == len(grades) else row.only(kept)
 
 
 def _uncounted(batch: TokenBatch) -> TokenBatch:

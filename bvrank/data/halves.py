@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -59,9 +59,7 @@ def halved(row: Row, view: str, half: int) -> Row:
     """The row with half 0 or 1 of the traces of each answer of `view`: every other one, as many in
     one as in the other; an odd one is left out."""
     kept = [i for own in _answers(row.tree, view) for i in own[half : len(own) // 2 * 2 : 2]]
-    tree = replace(row.tree, branches=tuple(row.tree.branches[i] for i in kept))
-    parts = (None if v is None else v[kept] for v in (row.reference, row.draw))
-    return Row(tree, *parts)
+    return row.only(kept)
 
 
 def traces(tree: Encoded, view: str) -> list[int]:

@@ -80,6 +80,11 @@ class Pairwise(Preference):
         """Whether all traces of an answer are in the loss, and not the first alone."""
         return self.pairs == "whole_list"
 
+    @property
+    def one_pair(self) -> bool:
+        """Whether a row's first best and first worst candidate are all that is read of it."""
+        return self.pairs == "best_worst" and type(self).__call__ is Pairwise.__call__
+
     def loss(self, better: Tensor, worse: Tensor) -> Tensor:
         """The loss of every pair, from scores that broadcast to [V,B,K,K]."""
         raise NotImplementedError

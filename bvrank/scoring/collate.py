@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -20,6 +20,12 @@ class Row:
     tree: Encoded
     reference: np.ndarray | None = None
     draw: np.ndarray | None = None
+
+    def only(self, kept: Sequence[int]) -> Row:
+        """With these of its branches."""
+        tree = replace(self.tree, branches=tuple(self.tree.branches[i] for i in kept))
+        return Row(tree, *(None if v is None else v[list(kept)]
+                           for v in (self.reference, self.draw)))  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ from tests.commands.fast import (
     metrics,
     on_lists,
     on_pairs,
+    on_traces,
     pair_rows,
     read,
     same,
@@ -65,6 +66,17 @@ def test_the_adapter_off_trains_as_the_stored_reference_does(
     runs = [go(on_pairs(tmp_path, *words, *more)) for more in ((), (OFF,))]
     assert_alike(*runs, within)
     assert {"eval/loss", "eval/bare/loss"} <= set(metrics(runs[1])[-1])
+
+
+def test_steps_score_the_one_pair_that_they_read(tmp_path: Path) -> None:
+    """Whatever other traces and candidates a row holds."""
+    words = ("steps=4", "micro=1", "data.eval_fraction=0.25", "objective.alpha=0.5")
+    runs = [go(on_traces(tmp_path, *words, traces=n)) for n in (1, 4)]
+    assert_alike(*runs, 1e-5)
+    runs.append(go(on_traces(tmp_path, *words, "objective.loss.pairs=whole_list", traces=4)))
+    one, four, every = ([round(line["speed/tokens_per_second"] * line["speed/seconds"])
+                         for line in metrics(run, speed=True)] for run in runs)  # fmt: skip
+    assert one == four and all(a < b for a, b in zip(four, every, strict=True))
 
 
 @pytest.mark.parametrize(

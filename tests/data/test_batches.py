@@ -13,6 +13,8 @@ import torch
 
 from bvrank.data.batches import Ahead, Stream
 from bvrank.data.loader import Order, streams_of
+from bvrank.objectives.bvpo import BVPO
+from bvrank.objectives.dpo import DPO
 from bvrank.records import TokenBatch
 from bvrank.scoring.collate import Collator, Size
 from bvrank.scoring.layout import Cost
@@ -132,6 +134,31 @@ def test_once_within_a_budget_is_every_row_once(budget: int, world: int) -> None
     assert counted([b for own in ranks for b in own]) == sorted(t.where for t in TREES)
     assert len({len(own) for own in ranks}) == 1
     assert all(b.tokens <= budget or len(b.where) <= 1 for own in ranks for b in own)
+
+
+@pytest.mark.parametrize("loss", [DPO(sft_weight=0.5), BVPO()], ids=lambda o: type(o).__name__)
+@pytest.mark.parametrize("layout", ["forest", "padded"])
+def test_the_pair_alone_gives_what_the_whole_rows_give(loss: Any, layout: Any) -> None:
+    """Graded and level candidates; a candidate's log-prob is its first token id's."""
+    rng = np.random.default_rng(3)
+    trees = [replace(t, branches=tuple(replace(b, relevance=float(rng.integers(3)))
+             for b in t.branches)) for t in marked(4, 40)]  # fmt: skip
+    order = Order((np.arange(40),), 1, 40)
+    values = [rng.normal(size=len(t.branches)) for t in trees]
+    whole = Stream(trees, values, order, Collator(layout, Cost(1.0, 0.0)), 40)
+    found = []
+    for batches in (whole, replace(whole, one_pair=True)):
+        (batch,) = batches.step(1, loss.views)
+        policy = torch.zeros_like(batch.labels.reference)
+        for rows in batch.rows:
+            policy.view(-1)[rows.owner] = rows.target.double().sin()
+        found.append((loss(replace(batch.labels, policy=policy)), batch))
+    (one, every), (other, pairs) = found
+    assert float(one.count.sum()) > 0 and torch.equal(one.count, other.count)
+    torch.testing.assert_close(one.loss, other.loss, rtol=1e-12, atol=0)
+    for name, metric in one.metrics.items():
+        torch.testing.assert_close(other.metrics[name], metric, rtol=1e-12, atol=0, equal_nan=True)
+    assert pairs.tokens < every.tokens and pairs.labels.valid.sum(-1).max() == 2
 
 
 def same(one: Iterator[TokenBatch], other: Iterator[TokenBatch]) -> bool:
