@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,16 +10,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bvrank.commands.measuring import estimated
+from bvrank.data.batches import paired
 from bvrank.data.halves import Halves, traced
 from bvrank.data.loader import Order
 from bvrank.data.shelf import has_view, taken
-from bvrank.engines.probing import Auto, Probe, loss_of
+from bvrank.engines.probing import Auto, Probe, loss_of, several
 from bvrank.errors import ConfigError
 from bvrank.records import FULL, Encoded
 from bvrank.scoring.collate import Collator
 
 if TYPE_CHECKING:
     from bvrank.commands.settings import TrainSettings
+
+
+LEAST = 30  # steps between estimates of alpha, unless set
+COST = 0.03  # of a run's tokens, for estimates; their small forwards take longer than a step's
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,33 @@ def probe_of(found: Drawing, rows: Sequence[Encoded], reference: Any, filled: An
     micro = min(settings.per_forward(world), size(settings) // asked.groups)
     halves = Halves(rows, reference, order, collate, asked.groups, micro, settings.micro_tokens,
                     found.traced)  # fmt: skip
-    estimating = Auto(auto.every, auto.memory, auto.min, auto.max)
-    return Probe(
-        halves, filled, settings.batch, asked.every, asked.dimension, settings.seed,
-        estimating if estimated(objective) else None,
-    )  # fmt: skip
+    estimating = None
+    if estimated(objective):
+        every = auto.every or interval(halves, objective, settings.batch)
+        estimating = Auto(every, auto.memory, auto.min, auto.max)
+    return Probe(halves, filled, settings.batch, asked.every, asked.dimension, settings.seed,
+                 estimating)  # fmt: skip
+
+
+def interval(halves: Halves, objective: Any, batch: int) -> int:
+    """Steps from one estimate to the next, for one that puts at most `COST` of the tokens of the
+    steps between through the model (backwards: twice as many), counted on the first one's rows."""
+    groups, views = halves.phase(1), objective.views
+    rows = [[paired(r) for r in e] if reads_one_pair(objective, views) else e
+            for group in groups for e in group]  # fmt: skip
+    step = sum(halves.collate.tokens(halves.collate.size(e, views)) for e in rows) / len(rows)
+    measured = 0.0
+    for view in views:
+        backwards = 1 + (view == FULL and several(groups, view))
+        for half in (0, 1) if view in halves.traced else (None,):
+            tokens = sum(halves.tokens(group, view, half) for group in groups)
+            measured += tokens * (1 + 2 * backwards) / 3
+    return max(LEAST, math.ceil(measured / (step * batch * COST)))
+
+
+def reads_one_pair(objective: Any, views: Sequence[str]) -> bool:
+    """Whether the first best and the first worst candidate of a row are all that its loss reads."""
+    return all(getattr(loss_of(objective, view), "one_pair", False) for view in views)
 
 
 def told(found: Drawing, rows: Sequence[Encoded], drawn: np.ndarray) -> str | None:

@@ -12,11 +12,10 @@ import numpy as np
 
 from bvrank.commands import assemble, policy
 from bvrank.commands.measuring import wanted
-from bvrank.commands.probing import Drawing, drawing_of, probe_of, told
+from bvrank.commands.probing import Drawing, drawing_of, probe_of, reads_one_pair, told
 from bvrank.data.batches import Ahead, Stream
 from bvrank.data.shelf import taken
 from bvrank.engines.live import Live, base_below, second_model
-from bvrank.engines.probing import loss_of
 from bvrank.errors import RunError
 from bvrank.protocols import Measure
 from bvrank.ranks import Ranks
@@ -112,11 +111,10 @@ class Batching:
         return found
 
     def _stream(self, rows: Any, reference: Reference | None, independent: bool) -> Stream:
-        losses = [loss_of(self.asked.objective, view) for view in self.asked.views]
         return assemble.stream(
             rows, reference, self.collate, self.asked.views, self.asked.settings,
             independent=independent, ranks=self.ranks,
-            one_pair=all(getattr(loss, "one_pair", False) for loss in losses),
+            one_pair=reads_one_pair(self.asked.objective, self.asked.views),
         )  # fmt: skip
 
     def _measure(self, batches: Any, reference: Reference | None) -> Measure | None:
@@ -124,8 +122,13 @@ class Batching:
             return None
         filled = batches.filled if isinstance(batches, Live) else list
         values = None if reference is None else reference.values
-        return probe_of(self.drawing, self.rows.train, values, filled, self.collate,
-                        self.asked.settings, self.asked.objective, self.ranks.world)  # fmt: skip
+        found = probe_of(self.drawing, self.rows.train, values, filled, self.collate,
+                         self.asked.settings, self.asked.objective, self.ranks.world)  # fmt: skip
+        if found.auto and self.asked.settings.auto.every is None and self.ranks.first:
+            print(
+                f"alpha: estimated every {found.auto.every:,} steps (auto.every)", file=sys.stderr
+            )
+        return found
 
     def _live(self, stream: Stream | Ahead, engine: Any) -> Any:
         """`stream` with the reference of each batch, where that is scored as the batch comes."""

@@ -111,15 +111,17 @@ class Probe:
 
 @dataclass(frozen=True)
 class Auto:
-    """How objective.alpha=auto is estimated: see bvrank.engines.probing.Auto."""
+    """How objective.alpha=auto is estimated: see bvrank.engines.probing.Auto. `every` None: as
+    often as estimates take few of the run's tokens (commands.probing.interval)."""
 
-    every: int = 30
+    every: int | None = None
     memory: float = 0.9
     min: float = 0.0
     max: float = 1.0
 
     def __post_init__(self) -> None:
-        at_least("every", self.every, 1)
+        if self.every is not None:
+            at_least("every", self.every, 1)
         share("memory", self.memory, open_high=True)
         share("min", self.min)
         share("max", self.max)

@@ -58,7 +58,7 @@ class Stream:
         """Row `number` with its reference."""
         reference = None if self.reference is None else self.reference[number]
         row = Row(self.rows[number], reference, draw)
-        return _paired(row) if self.one_pair else row
+        return paired(row) if self.one_pair else row
 
     def once(self, views: tuple[str, ...], limit: int | None = None) -> Iterator[TokenBatch]:
         """Every row once, in file order, for held-out figures; at most `limit` rows. Ranks get as
@@ -134,7 +134,7 @@ def _pinned(batch: TokenBatch) -> TokenBatch:
     return batch.pinned() if torch.cuda.is_available() else batch
 
 
-def _paired(row: Row) -> Row:
+def paired(row: Row) -> Row:
     """The row with the first best and the first worst candidate of each view alone."""
     grades = np.asarray([b.relevance for b in row.tree.branches], np.float32)  # as labels have them
     ends: dict[str, tuple[int, int]] = {}

@@ -40,10 +40,15 @@ class Halves:
 
     def forwards(self, group: Group, view: str, half: int | None) -> Iterator[TokenBatch]:
         """A group's micro-batches of one view, with one half of its traces (None: with all)."""
-        cut = [[row if half is None else halved(row, view, half) for row in e] for e in group]
+        cut = [_cut(example, view, half) for example in group]
         sizes = [self.collate.size(e, (view,)) for e in cut]
         for part in self._parts(sizes):
             yield self.collate([cut[i] for i in part], (view,))
+
+    def tokens(self, group: Group, view: str, half: int | None) -> int:
+        """Of a group's forwards, an example at a time."""
+        cut = [_cut(example, view, half) for example in group]
+        return sum(self.collate.tokens(self.collate.size(e, (view,))) for e in cut)
 
     def _parts(self, sizes: Sequence[Size]) -> list[list[int]]:
         if self.budget is None:
@@ -53,6 +58,10 @@ class Halves:
     def _row(self, number: int, draw: np.ndarray) -> Row:
         reference = None if self.reference is None else self.reference[number]
         return Row(self.rows[number], reference, draw)
+
+
+def _cut(example: list[Row], view: str, half: int | None) -> list[Row]:
+    return example if half is None else [halved(row, view, half) for row in example]
 
 
 def halved(row: Row, view: str, half: int) -> Row:

@@ -64,7 +64,7 @@ class Probe:
         if auto is None:
             return Measured(values)
         if running is None:
-            return Measured(values, {"alpha": START})
+            return Measured(values, {"alpha": _clipped(math.nan, auto)})
         return Measured(values, {"alpha": _clipped(running.alpha, auto)}, running.kept())
 
     def _measured(self, number: int, objective: Objective, engine: Engine,
@@ -75,7 +75,7 @@ class Probe:
         with untouched(engine.module, engine.device):
             found = self._gradients(groups, objective, engine, sketch, estimating)
         if not all(bool(x.isfinite().all()) for x in found.values()):
-            return {}, running  # the step itself will say why
+            return {"probe/failed": 1.0}, running  # it leaves alpha where it was
         scales = {v: self._scale(objective, groups, v) for v in objective.views}
         values = figures({v: found[v] for v in objective.views}, scales)
         if estimating and self.auto is not None:
@@ -93,8 +93,7 @@ class Probe:
         found: dict[str, Tensor] = {}
         for view in objective.views:
             halves = (0, 1) if view in self.halves.traced else (None,)
-            several = any(n > 3 for g in groups for e in g for r in e for n in traces(r.tree, view))
-            apart = estimating and view == FULL and several
+            apart = estimating and view == FULL and several(groups, view)
             loss = loss_of(objective, view)
             losses = [loss, lambda prefs, loss=loss: loss(over_traces(prefs))][: 1 + apart]
             parts = [self._of_groups(groups, view, h, losses, engine, sketch) for h in halves]
@@ -142,10 +141,15 @@ class _Summed:
         return [o.loss.sum() for o in outcomes]
 
 
+def several(groups: Sequence[Group], view: str) -> bool:
+    """Whether a half holds two traces of an answer, so that the marginal's loss is another one."""
+    return any(n > 3 for g in groups for e in g for r in e for n in traces(r.tree, view))
+
+
 def loss_of(objective: Any, view: str) -> Any:
     """The loss of one view: what a mix has `on` it, or the objective itself."""
     return objective.on(view) if hasattr(objective, "on") else objective
 
 
 def _clipped(alpha: float, auto: Auto) -> float:
-    return START if math.isnan(alpha) else min(max(alpha, auto.low), auto.high)
+    return min(max(START if math.isnan(alpha) else alpha, auto.low), auto.high)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -48,7 +49,8 @@ class Sketch:
 
     def _sign(self, values: Tensor, number: int) -> Tensor:
         if number not in self._signs:
-            make = torch.Generator(values.device).manual_seed(self.seed * 1_000_003 + number)
+            state = np.random.SeedSequence((self.seed, number)).generate_state(1, np.uint64)
+            make = torch.Generator(values.device).manual_seed(int(state[0] >> np.uint64(1)))
             bits = torch.randint(0, 2, values.shape, generator=make, device=values.device,
                                  dtype=torch.int8)  # fmt: skip
             self._signs[number] = bits * 2 - 1

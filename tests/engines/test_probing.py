@@ -8,8 +8,12 @@ from typing import Any
 import pytest
 
 from bvrank.commands import train
+from bvrank.engines.probing import Probe
 from bvrank.errors import ConfigError, Interrupted
+from bvrank.records import Measured
 from tests.commands.fast import (
+    QUICK,
+    TINY,
     config,
     go,
     interrupt_at,
@@ -21,6 +25,8 @@ from tests.commands.fast import (
     same,
     weights,
 )
+from tests.commands.line import process
+from tests.engines.estimating import alone
 
 FOUR = "probe.gradients.groups=4"
 LOOK = ("probe.gradients.every=1", FOUR)
@@ -84,6 +90,43 @@ def test_alpha_follows_from_what_was_measured(words: tuple[str, ...], tmp_path: 
     assert used == [clipped[0], clipped[0], clipped[1], clipped[1]] and used[0] != used[2]
     assert all(0 < line["probe/alpha_stderr"] < 10 for line in lines[::2])
     assert "probe/alpha" not in lines[1]
+
+
+@pytest.mark.parametrize("every", [False, True], ids=["first traces", "all traces"])
+def test_what_is_measured_equals_a_slow_reference(
+    every: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups of two rows out of a batch of eight, four traces of each answer, off the reference."""
+    asked = Probe.__call__
+    pairs: list[tuple[dict[str, float], dict[str, float]]] = []
+
+    def twice(self: Probe, number: int, objective: Any, engine: Any, known: Any) -> Measured:
+        found = asked(self, number, objective, engine, known)
+        pairs.append((found.values, alone(self, number, objective, engine, every)))
+        return found
+
+    monkeypatch.setattr(Probe, "__call__", twice)
+    go(on_traces(tmp_path, *AUTO, *(EVERY if every else ()), "auto.every=1", "auto.memory=0",
+                 "steps=3", "batch=8", "precision=fp64", "data.pairing=prompt",
+                 "probe.gradients.dimension=1000000", traces=4))  # fmt: skip
+    assert len(pairs) == 3
+    for values, slow in pairs[1:]:
+        for name, value in slow.items():
+            assert values[f"probe/{name}"] == pytest.approx(value, rel=1e-8), name
+
+
+@pytest.mark.parametrize("words", [("engine=zero1", "micro=1"), ("engine=zero2",)])
+def test_two_processes_measure_what_one_does(words: tuple[str, ...], tmp_path: Path) -> None:
+    shared = (*AUTO, "auto.every=2", "steps=3", "batch=8", "precision=fp32")
+    one = metrics(go(on_traces(tmp_path, *shared, traces=4)))
+    given = (f"data.path={tmp_path / 'traces4.jsonl'}", f"outputs={tmp_path / 'two'}",
+             f"store={tmp_path / 'store'}", "name=run")  # fmt: skip
+    done = process("train", "data=pairs", "objective=bvpo", *QUICK, *TINY, *shared, *words, *given,
+                   "engine.device=cpu", "launcher.processes=2")  # fmt: skip
+    assert done.code == 0, done.err
+    for a, b in zip(one, metrics(tmp_path / "two/run"), strict=True):
+        for name in (n for n in a if n.startswith(("probe/", "schedule/", "loss"))):
+            assert b[name] == pytest.approx(a[name], rel=1e-3, abs=1e-5), name
 
 
 def test_alpha_is_clipped_and_a_view_left_out_comes_back(tmp_path: Path) -> None:
