@@ -8,10 +8,14 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bvrank.commands import assemble, bias
 from bvrank.commands.assemble import Half, Rows
 from bvrank.commands.diagnosis import Check
 from bvrank.commands.loading import material_of
+from bvrank.commands.measuring import wanted
+from bvrank.commands.probing import drawing_of
 from bvrank.data import checks
 from bvrank.data.arithmetic import Demonstrations
 from bvrank.data.checks import Rendered, rendered
@@ -20,7 +24,7 @@ from bvrank.data.flaws import Finding, Flaw, findings
 from bvrank.data.gaps import Lengths, lengths
 from bvrank.data.mix import worlds
 from bvrank.data.templates import Template
-from bvrank.errors import DataError, ModelError
+from bvrank.errors import ConfigError, DataError, ModelError
 from bvrank.records import Example
 from bvrank.tracking.progress import phase
 
@@ -136,12 +140,29 @@ def _stops(seen: Seen, skeleton: Any) -> Iterator[Finding]:
         except DataError as error:
             yield Finding("rows", "would_stop", "problem", f"a run would stop: {error.what}",
                           error.repair)  # fmt: skip
-    if skeleton is None or not seen.train.kept:
+    if not seen.train.kept:
+        return
+    yield from _measured(seen)
+    if skeleton is None:
         return
     try:
         assemble.check_positions(Rows(seen.train.kept, seen.held.kept, [], False), skeleton)
     except DataError as error:
         yield Finding("length", "positions", "problem",
+                      f"a run would stop: {error.where}: {error.what}", error.repair)  # fmt: skip
+
+
+def _measured(seen: Seen) -> Iterator[Finding]:
+    """Rows that alpha=auto or a measurement of gradients wants, and that are not there."""
+    asked, rows = seen.asked, seen.train.kept
+    if not wanted(asked.settings, asked.objective):
+        return
+    apart = getattr(asked.source, "pairing", None) == "independent" and len(asked.views) > 1
+    try:
+        drawing_of(rows, np.arange(len(rows)), asked.settings, asked.objective, asked.views,
+                   independent=apart)  # fmt: skip
+    except ConfigError as error:
+        yield Finding("rows", "would_stop", "problem",
                       f"a run would stop: {error.where}: {error.what}", error.repair)  # fmt: skip
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 LEAST = 30  # steps between estimates of alpha, unless set
-COST = 0.03  # of a run's tokens, for estimates; their small forwards take longer than a step's
+COST = 0.04  # of a run's tokens, for estimates; their small forwards take longer than a step's
 
 
 @dataclass(frozen=True)
@@ -111,11 +111,15 @@ def told(found: Drawing, rows: Sequence[Encoded], drawn: np.ndarray) -> str | No
 
 
 def _too_few_traces(there: int, rows: int, least: int) -> ConfigError:
+    repair = (
+        "Raise data.traces and data.samples (bvrank sample: select.traces and n), or give lists of "
+        "{think, answer} as chosen and rejected; or set alpha to a number."
+    )
+    if there == rows:
+        repair = "Draw more rows (steps, batch), or lower probe.gradients.groups."
     return ConfigError(
         f"auto needs {least:,} rows with two answers and two traces of each, and {there:,} of "
-        f"{rows:,} have them", where="objective.alpha",
-        repair="Raise data.traces and data.samples (bvrank sample: select.traces and n), or give "
-        "lists of {think, answer} as chosen and rejected; or set alpha to a number.",
+        f"{rows:,} have them", where="objective.alpha", repair=repair,
     )  # fmt: skip
 
 

@@ -155,6 +155,15 @@ def test_a_view_that_no_row_has_stops_a_run(tmp_path: Path, capsys: Any) -> None
     assert "the view bare, but no row has it" in found["what"]
 
 
+@pytest.mark.parametrize(("alpha", "found"), [("auto", {"would_stop"}), ("0.5", set())])
+def test_one_trace_of_each_answer_would_stop_an_estimate_of_alpha(
+    alpha: str, found: set[str], tmp_path: Path, capsys: Any
+) -> None:
+    words = ("objective=bvpo", "data.bare_from=reuse", f"objective.alpha={alpha}")
+    document = examined(tmp_path, capsys, clean_pairs(), *words)[1]
+    assert set(told(document)) == found
+
+
 def test_a_length_that_gives_the_better_side_away(tmp_path: Path, capsys: Any) -> None:
     rows = clean_pairs()
     for row in rows[: int(0.9 * len(rows))]:

@@ -171,7 +171,7 @@ def test_an_estimate_resumes_to_the_bit(tmp_path: Path, monkeypatch: pytest.Monk
         (("auto.min=0.6", "auto.max=0.4"), "auto.min: must be at most auto.max=0.4, got 0.6"),
         (("objective.alpha=0.4", "auto.memory=0.5"), "auto.memory: has no effect"),
         (("objective.alpha=0.4", "probe.gradients.dimension=99"), "probe.gradients.dimension: has"),
-        (("batch=12", "probe.gradients.groups=12"), "auto needs 12 rows .* and 8 of 8 have them"),
+        (("batch=12", "probe.gradients.groups=12"), "auto needs 12 rows .* 8 of 8 .* Draw more"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_at_the_start(
