@@ -191,12 +191,14 @@ def phase(
 ) -> Iterator[Phase]:
     """Shows `total` units of work while the block runs: `with phase("sampling", 500) as p: ...`.
 
-    Call `p.advance(n, name=value, ...)` in it. Writes to stderr, or to `console`.
+    Call `p.advance(n, name=value, ...)` in it. Writes to stderr, or to `console`; of no work,
+    nothing.
     """
     console = console or _screen()
     live = console.is_terminal and not console.is_dumb_terminal
     kind = _LivePhase if live else _PlainPhase
-    running = kind(console, title, total, done=done, clock=clock)
+    shown = kind(console, title, total, done=done, clock=clock) if total else None
+    running = shown or Phase(title, total, done=done, clock=clock)
     try:
         yield running
     finally:

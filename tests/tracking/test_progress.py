@@ -106,6 +106,13 @@ def test_nothing_done_says_nothing():
     assert told(console) == []
 
 
+def test_no_work_says_nothing_on_any_terminal():
+    for console in (plain(), Console(file=io.StringIO(), width=80, force_terminal=True)):
+        with phase("scoring", 0, console=console) as state:
+            state.advance(0)
+        assert console.file.getvalue() == ""
+
+
 def test_markup_in_a_title_is_text():
     console = plain()
     with phase("[red]x[/red]", 1, console=console) as state:
