@@ -2,7 +2,8 @@
 
     avg@k        mean score of k responses; pass@1 is avg@1
     pass@k       chance that one of k is right (Chen et al., 2021), from all that were drawn
-    maj@k        whether the most frequent answer is right
+    maj@k        whether the most frequent value is right; the share of right ones where several are
+                 as frequent (see voting.py)
 
 An answer that is not there (thinking never closed, nothing behind it, cut off before it) is wrong.
 One that could not be graded counts as wrong too and is told; where nothing could be graded there is
@@ -11,9 +12,8 @@ no figure but an error.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar, Literal
@@ -21,11 +21,10 @@ from typing import Any, ClassVar, Literal
 from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import Measured
+from bvrank.evaluation.voting import votes
 from bvrank.records import Message
 from bvrank.sampling.responses import Judged, Made, Prompt
 from bvrank.statistics import majority, pass_at
-
-BOXED = re.compile(r"\\boxed\s*\{")
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ class Answers:
     pass_at: list[int] | None = None
     maj: bool = True
     template: str = "{prompt}"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Literal["responses", "policy", "nothing"]] = "responses"
 
     def __post_init__(self) -> None:
@@ -65,6 +64,8 @@ class Answers:
         reasons = Counter(j.reason for g in groups for j in g.verdicts.values() if j.score is None)
         if reasons and not any(j.score is not None for g in groups for j in g.verdicts.values()):
             raise DataError(f"no answer could be graded ({_told(reasons)})", where="task.reward")
+        if self.maj and (desk.n or self.n) > 1:
+            groups = _voted(groups, self.reward)
         short = {p.where: p for p in prompts if p.where in {r.where for r in unfit}}
         cells = self._cells(groups, short, desk)
         counts = Counter(r.reason for r in (*refused, *unfit)) + reasons
@@ -106,6 +107,7 @@ class Group:
     prompt: Prompt
     made: list[Made]
     verdicts: Mapping[Any, Judged]
+    votes: Sequence[Hashable] = ()
 
     @property
     def there(self) -> list[Made]:
@@ -119,14 +121,19 @@ class Group:
     def mean(self) -> float:
         return sum(map(self.score, self.there)) / len(self.there)
 
+    @property
+    def answered(self) -> list[Made]:
+        """Those that vote."""
+        return [m for m in self.there if m.closed and (m.answer or "").strip()]
+
+    def readable(self, made: Made) -> bool:
+        """Whether the verifier could grade it."""
+        judged = self.verdicts.get(made.key)
+        return judged is not None and judged.score is not None
+
     def majority(self) -> float:
-        """Right answers are one, however they are written; wrong ones are told apart by text."""
-        answered = [m for m in self.there if m.closed and (m.answer or "").strip()]
-        right = [self.score(m) for m in answered]
-        votes = [
-            "" if s >= 1 else _said(m.answer or "") for m, s in zip(answered, right, strict=True)
-        ]
-        return majority(votes, right)
+        """By the votes of `voted`."""
+        return majority(self.votes, [self.score(m) for m in self.answered])
 
     def rate(self, name: str) -> float | None:
         """A share of the responses, or their mean length; None where nobody counted tokens."""
@@ -161,6 +168,15 @@ def _groups(prompts: Sequence[Prompt], made: Any, verdicts: Any) -> list[Group]:
     return found
 
 
+def _voted(groups: Sequence[Group], reward: Any) -> list[Group]:
+    """The groups with the vote of each answer."""
+    told = votes(
+        [[m.answer or "" for m in g.answered] for g in groups],
+        [[g.readable(m) for m in g.answered] for g in groups], reward,
+    )  # fmt: skip
+    return [replace(group, votes=own) for group, own in zip(groups, told, strict=True)]
+
+
 def _samples(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
     for group in groups:
         for made in group.made:
@@ -171,13 +187,6 @@ def _samples(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
                 "gold": group.prompt.gold, "end": made.end, "closed": made.closed,
                 "tokens": made.tokens, "think": made.think, "answer": made.answer,
             }  # fmt: skip
-
-
-def _said(answer: str) -> str:
-    """What tells wrong answers apart: the last box's content, or the whole text, without spaces."""
-    boxes = list(BOXED.finditer(answer))
-    body = answer[boxes[-1].end() :].rpartition("}")[0] if boxes else answer
-    return "".join(body.split())
 
 
 def _notes(refused: Sequence[Any], unfit: Sequence[Any], reasons: Mapping[str, int]) -> list[str]:

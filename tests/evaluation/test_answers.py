@@ -15,6 +15,7 @@ from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import Measured
 from bvrank.records import Asked, Message, Refused, Scored
 from bvrank.rewards.arithmetic import Arithmetic
+from bvrank.rewards.math import Math
 from bvrank.sampling.responses import Made, Prompt
 
 GOLDS = ("7", "9")
@@ -100,6 +101,28 @@ def test_every_figure_by_hand(tmp_path: Path) -> None:
     assert next(iter(found.cells)) == "thinking/avg@4"
     assert list(found.cells["thinking/avg@4"]) == ["a:1", "a:2"]
     assert found.counts == {"missing": 1} and "1 rows hold no prompt" in found.notes[0]
+
+
+def maj(tmp_path: Path, answers: list[str], reward: Any) -> float:
+    said = {0: [("t", answer, True, "stop") for answer in answers]}
+    task = Answers("t", Source(("5",)), reward, n=len(answers))
+    found = measured(tmp_path, task, Sampler(said))  # type: ignore[arg-type]
+    (value,) = found.cells[f"thinking/maj@{len(answers)}"].values()
+    return value
+
+
+@pytest.mark.parametrize("wording", [r"\boxed{{7}}, as \frac{{{0}}}{{{0}}} shows",
+                                     "Try {}: the answer is 7"])  # fmt: skip
+def test_wrong_answers_that_agree_outvote_a_few_right_ones(wording: str, tmp_path: Path) -> None:
+    """Two of 32 are right, and thirty say 7, each in words of its own."""
+    pytest.importorskip("math_verify")
+    wrong = [wording.format(i) for i in range(2, 32)]
+    assert maj(tmp_path, [r"\boxed{5}", "It is 5.", *wrong], Math()) == 0.0
+
+
+def test_a_tie_is_shared(tmp_path: Path) -> None:
+    pytest.importorskip("math_verify")
+    assert maj(tmp_path, ["5", r"\boxed{5.0}", "7", "so 7.0", "8"], Math()) == 0.5
 
 
 def test_every_sample_is_kept(tmp_path: Path) -> None:
