@@ -70,7 +70,7 @@ class AlpacaEval:
     weighted: bool = True
     decoding: Decoding = field(default_factory=lambda: Decoding(0.0, 1.0, 1))
     difficulty_path: str | None = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         replayed = isinstance(judged(self.judge), Replay)
@@ -95,16 +95,16 @@ class AlpacaEval:
         """Responses, verdicts, figures."""
         gamed = None if self.difficulty_path is None else Gamed.read(self.difficulty_path)
         if isinstance(self.judge, Replay):
-            rows, reasons = recorded(self.judge.path, desk.limit)
-            cells, intervals, notes = _figures("", rows, gamed, desk.seed)
-            notes = [*unjudged(reasons, "comparisons"), *notes]
-            return Measured(cells, map(annotation, rows), reasons, notes, intervals)
+            return _replayed(self.judge, gamed, desk)
         baseline = Baseline(str(self.path))
         if gamed is not None:
+            gamed.whole(baseline.size, baseline.path)
             gamed.of(row.index for row in baseline.rows.values())
         taking = contest(desk, baseline)
         rows_of, reasons, plain = self._judged(desk, taking, baseline)
-        cells, intervals, notes = {}, {}, [*taking.notes, *unjudged(reasons, "comparisons")]
+        cells: dict[str, dict[str, float]] = {}
+        intervals: dict[str, Any] = {}
+        notes = [*taking.notes, *unjudged(reasons, "comparisons")]
         notes += _plainly(plain) if self.weighted else []
         notes += [] if self.prompt_file else [worded("task.prompt_file", "task.prompt")]
         for mode in desk.modes:
@@ -154,6 +154,15 @@ class AlpacaEval:
             Message(m.role, SLOTS.sub(lambda found: told[found[1]], m.content)) for m in self._turns
         )
         return Question(tuple(filled), self.decoding)
+
+
+def _replayed(replay: Replay, gamed: Gamed | None, desk: Desk) -> Measured:
+    found = recorded(replay.path, desk.limit, replay.model)
+    if gamed is not None and found.size is not None:
+        gamed.whole(found.size, replay.path)
+    cells, intervals, notes = _figures("", found.rows, gamed, desk.seed)
+    notes = [*unjudged(found.reasons, "comparisons"), *notes]
+    return Measured(cells, map(annotation, found.rows), found.reasons, notes, intervals)
 
 
 def preference(verdict: Verdict) -> tuple[float, bool] | None:

@@ -147,7 +147,7 @@ class ArenaHard:
         return Measured(cells, samples, taking.counts + reasons, notes, intervals)
 
     def _replayed(self, replay: Replay, desk: Desk) -> Measured:
-        found = judgments(replay.path, desk.limit)
+        found = judgments(replay.path, desk.limit, replay.model)
         found = [j for j in found if self.categories is None or j.category in self.categories]
         styles = self._recorded_styles(replay, found) if self.style else {}
         reasons = Counter({"no_verdict": sum(j.outcomes is None for j in found)})
@@ -157,7 +157,7 @@ class ArenaHard:
 
     def _recorded_styles(self, replay: Replay, found: Sequence[Judgment]) -> dict[str, Any]:
         """By the metadata of both files, where both have it; counted here otherwise."""
-        own = answers(str(replay.answers_path))
+        own = answers(str(replay.answers_path), replay.model, "judge.model")
         styles = {}
         for judgment in found:
             base = self._rules(judgment.category).baseline

@@ -14,12 +14,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from typing import Any
 
 from bvrank.data.files import read_rows
 from bvrank.data.refusals import Unfit
 from bvrank.errors import DataError
+from bvrank.evaluation.recordings import chosen, once
 from bvrank.evaluation.style import STRONG, counted, relative, style_of
 from bvrank.records import Message, Refused
 from bvrank.sampling.prompts import TWICE
@@ -103,30 +103,39 @@ class Questions:
         return found, refused
 
 
-def answers(path: str) -> dict[str, Answer]:
-    """A file of answers, by uid. DataError for a row that holds none."""
-    found: dict[str, Answer] = {}
+def answers(path: str, model: str | None = None, key: str | None = None) -> dict[str, Answer]:
+    """A file of answers, by uid; those of `model` where it holds several. DataError for a row that
+    holds none, a second row of a uid, and several models of which none is chosen by `key`."""
+    found: list[tuple[str, tuple[str, Answer]]] = []
     for where, row in read_rows(path):
         try:
-            found[_uid(row)] = _answer(row)
+            answer = _answer(row)
+            found.append((answer.model, (_uid(row), answer)))
         except Unfit as error:
             raise DataError(error.detail, where=where) from None
-    return found
+    alone = len({name for name, _ in found}) < 2  # whatever it is called there
+    own = chosen(found, None if alone else model, path, key)
+    once((uid for uid, _ in own), path)
+    return dict(own)
 
 
-def judgments(path: str, limit: int | None = None) -> list[Judgment]:
-    """A file of judgments. DataError for a row that holds no two games, or an unknown label."""
-    found = []
-    for where, row in islice(read_rows(path), limit):
+def judgments(path: str, limit: int | None = None, model: str | None = None) -> list[Judgment]:
+    """The first `limit` of a file of judgments; of `model` where it holds several. DataError for a
+    row that holds no two games, an unknown label, a second row of a uid, and several models."""
+    found: list[tuple[str, Judgment]] = []
+    for where, row in read_rows(path):
         try:
             games = row.get("games")
             if not isinstance(games, list) or len(games) != 2:
                 raise Unfit("no_games", "'games' does not hold both orders")
             labels = (_label(games[0]), _label(games[1]))
-            found.append(Judgment(_uid(row), str(row.get("category") or ""), labels))
+            own = Judgment(_uid(row), str(row.get("category") or ""), labels)
+            found.append((str(row.get("model") or ""), own))
         except Unfit as error:
             raise DataError(error.detail, where=where) from None
-    return found
+    kept = chosen(found, model, path)
+    once((j.uid for j in kept), path)
+    return kept[:limit]
 
 
 def label_of(text: str) -> str | None:

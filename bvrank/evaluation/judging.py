@@ -154,10 +154,12 @@ class OpenAI:
 @dataclass(frozen=True)
 class Replay:
     """judge=replay: the official file of judgments at `path`; nobody is asked. `answers_path`: the
-    answers that were judged, where style is controlled for (arena_hard)."""
+    answers that were judged, where style is controlled for (arena_hard). `model`: whose judgments
+    count, where the file holds several models'."""
 
     path: str
     answers_path: str | None = None
+    model: str | None = None
 
 
 Judge = OpenAI | Replay

@@ -135,6 +135,29 @@ def test_the_length_control_is_told_with_difficulties(server: ChatServer, tmp_pa
     assert not any("minimal" in note for note in measured.notes)
 
 
+def test_a_missing_answer_shifts_no_difficulty(server: ChatServer, tmp_path: Path) -> None:
+    """What is written is replayed with the difficulties that it was measured with."""
+    gamed = tmp_path / "df_gamed.csv"
+    gamed.write_text("index,preference,std_delta_len,instruction_difficulty\n" + "".join(
+        f"{i},{0.5 + 0.02 * i},{i / 6 - 1},{(i * 7) % 12 / 3}\n" for i in range(12)))  # fmt: skip
+    own = task(tmp_path, openai(server.url), difficulty_path=str(gamed))
+    place = desk(tmp_path / "a", lambda p, mode: (
+        {"end": "failed"} if p.row == 2 else "good" * p.row if p.row % 3 else "bad"))  # fmt: skip
+    measured = own.measure(place)
+    path = tmp_path / "a" / "annotations.thinking.json"
+    replay = task(tmp_path, Replay(str(path)), path=None, difficulty_path=str(gamed))
+    again = replay.measure(desk(tmp_path / "b", some))
+    assert len(again.cells["lc_win_rate"]) == 11
+    assert again.cells["lc_win_rate"] == measured.cells["thinking/lc_win_rate"]
+    bare = [{k: v for k, v in row.items() if k != "index"} for row in json.loads(path.read_text())]
+    save(path, bare)
+    with pytest.raises(DataError, match=r"11 instructions, the file of .* 12"):
+        replay.measure(desk(tmp_path / "c", some))
+    save(tmp_path / "base.json", ROWS[1:])
+    with pytest.raises(DataError, match="11 instructions"):
+        own.measure(place)
+
+
 def verdict(text: str, **first: float) -> Verdict:
     return Verdict("k", text, "length", first or None)
 
@@ -273,6 +296,6 @@ def test_what_does_not_fit_is_told_before_anything_is_made(
     path = tmp_path / "df_gamed.csv"
     path.write_text("index,preference,std_delta_len,instruction_difficulty\n0,0.5,0,0\n")
     place = desk(tmp_path / "a", some)
-    with pytest.raises(DataError, match="instruction 1"):
+    with pytest.raises(DataError, match=r"12 instructions, the file of .* 1:"):
         task(tmp_path, openai(server.url), difficulty_path=str(path)).measure(place)
     assert not place.sampler.asked and not server.bodies

@@ -38,7 +38,9 @@ def test_answers_of_both_forms(tmp_path: Path) -> None:
     old = {"question_id": "b", "model_id": "old", "choices": [{"turns": [{"content": "B"}]}],
            "conv_metadata": {"token_len": 3}}  # fmt: skip
     plain = {"uid": "c", "model": "m", "messages": [{"role": "assistant", "content": "C"}]}
-    found = answers(str(save(tmp_path / "a.jsonl", [new, old, plain])))
+    found = {}
+    for row in (new, old, plain):
+        found |= answers(str(save(tmp_path / "a.jsonl", [row])))
     assert {k: (a.model, a.text) for k, a in found.items()} == {
         "a": ("own", "text"), "b": ("old", "B"), "c": ("m", "C"),
     }  # fmt: skip
@@ -83,6 +85,25 @@ def test_judgments(tmp_path: Path) -> None:
     for games in (None, [{"score": "A>B"}], [{"score": "A"}, {"score": "A>B"}]):
         with pytest.raises(DataError):
             judgments(str(save(tmp_path / "k.jsonl", [{"uid": "a", "games": games}])))
+
+
+def test_several_models_are_never_one(tmp_path: Path) -> None:
+    """Two models of one file are not twice as many questions, nor is one answer the other's."""
+    games = [{"score": "A>B"}, {"score": "B>A"}]
+    told = [{"uid": f"u{i}", "model": m, "games": games} for m in ("a", "b") for i in range(2)]
+    said = [{"uid": r["uid"], "model": r["model"], "messages": [{"content": r["model"]}]}
+            for r in told]  # fmt: skip
+    paths = str(save(tmp_path / "j.jsonl", told)), str(save(tmp_path / "a.jsonl", said))
+    for read, path in zip((judgments, answers), paths, strict=True):
+        with pytest.raises(DataError, match="2 models: a, b"):
+            read(path)
+    assert [j.uid for j in judgments(paths[0], 1, "b")] == ["u0"]
+    assert {a.text for a in answers(paths[1], "b").values()} == {"b"}
+    for read, rows in ((judgments, told), (answers, said)):
+        path = str(save(tmp_path / "t.jsonl", [rows[0], rows[0]]))
+        with pytest.raises(DataError, match="'u0' twice"):
+            read(path)  # type: ignore[operator]
+    assert answers(str(save(tmp_path / "o.jsonl", said[:2])), "renamed").keys() == {"u0", "u1"}
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs BVRANK_REAL_DATA")
