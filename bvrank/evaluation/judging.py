@@ -56,11 +56,17 @@ class Verdict:
     first: Mapping[str, float] | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    opened: bool = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether it reached its limit: what may have followed is not known."""
+        return self.finish == "length"
 
     @property
     def answer(self) -> str | None:
         """Without its thinking; None where that never closed."""
-        return split(self.text).answer
+        return split(self.text, opened=self.opened).answer
 
     @property
     def odds(self) -> Mapping[str, float]:
@@ -70,10 +76,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class OpenAI:
-    """judge=openai: a model behind a server of chat completions. `max_failed`: share of questions
-    that may stay without a verdict; with more of them there is no figure but an error."""
+    """judge=openai: a model behind a server of chat completions. `opened`: its template opens the
+    think block and the server does not repeat it, so that a text without `</think>` is a thought
+    that was cut off. `max_failed`: share of questions that may stay without a verdict; with more of
+    them there is no figure but an error."""
 
     server: Server
+    opened: bool = False
     max_failed: float = 0.02
 
     def __post_init__(self) -> None:
@@ -89,7 +98,7 @@ class OpenAI:
         requests = {key: judge._request(question) for key, question in questions.items()}
         with Bench(desk, judge._mark) as bench:
             failed = judge._ask(bench, {r.key: r for r in requests.values()})
-            verdicts = {key: bench.get(request.key) for key, request in requests.items()}
+            verdicts = {key: judge._heard(bench.get(r.key)) for key, r in requests.items()}
         found, reasons = {}, Counter[str]()
         for key, verdict in verdicts.items():
             said = None if verdict is None else read(verdict)
@@ -99,6 +108,9 @@ class OpenAI:
                 reasons[UNREAD if verdict else failed[requests[key].key]] += 1
         self._check(reasons, len(questions))
         return found, reasons
+
+    def _heard(self, verdict: Verdict | None) -> Verdict | None:
+        return verdict and replace(verdict, opened=self.opened)
 
     def _with(self, alternatives: int) -> OpenAI:
         if not alternatives:

@@ -173,6 +173,16 @@ def test_what_a_verdict_says() -> None:
         assert preference(verdict(text)) is None
 
 
+def test_one_that_was_cut_off_has_to_be_a_name() -> None:
+    """A thought of which nothing shows that it is one: its last line, and its first token."""
+    thought = "Is it m? Or rather\nM"
+    assert preference(Verdict("k", thought, "stop"), 64) == (1.0, False)
+    assert preference(verdict(thought), 64) is preference(verdict("Is", m=-3.0), 64) is None
+    assert preference(verdict("M."), 64) == (1.0, False)
+    assert preference(verdict("Is", m=-3.0)) == (0.0, True)  # as official: one token is all
+    assert preference(Verdict("k", "m", "length", {"m": -0.1}, opened=True)) is None
+
+
 def test_log_probs_make_the_preference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """P(M) / (P(m) + P(M)), turned round where the model stands first."""
 
