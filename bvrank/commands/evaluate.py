@@ -139,6 +139,9 @@ def request(config: dict[str, Any]) -> Asked:
     nodes = task_nodes(config)
     at = "task" if config["suite"] is None else "tasks.{}"
     tasks = {name: build(node, at.format(name), trusted) for name, node in nodes.items()}
+    for name, task in tasks.items():
+        if hasattr(task, "check"):
+            task.check(settings.n, at.format(name))
     if config.get("judge") and not any(hasattr(t, "judge") for t in tasks.values()):
         raise ConfigError("has no effect: nothing here is judged", where="judge")
     sampler = build(config["sampler"], "sampler", trusted)

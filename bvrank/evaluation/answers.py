@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Literal
 from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import Measured
+from bvrank.evaluation.telling import away, left_out, thoughtless
 from bvrank.evaluation.voting import votes
 from bvrank.records import Message
 from bvrank.sampling.responses import Judged, Made, Prompt
@@ -54,6 +55,7 @@ class Answers:
 
     def measure(self, desk: Desk) -> Measured:
         """Responses, verdicts, figures."""
+        self.check(desk.n)
         found, refused = desk.prompts(self.prompts)
         prompts = [self._asked(p) for p in found]
         if all(p.gold is None for p in prompts):
@@ -69,8 +71,21 @@ class Answers:
         short = {p.where: p for p in prompts if p.where in {r.where for r in unfit}}
         cells = self._cells(groups, short, desk)
         counts = Counter(r.reason for r in (*refused, *unfit)) + reasons
-        counts["failed"] += sum(m.end == "failed" for g in groups for m in g.made)
-        return Measured(cells, _samples(groups), +counts, _notes(refused, unfit, reasons))
+        counts["failed"] += (failed := sum(m.end == "failed" for g in groups for m in g.made))
+        notes = [*left_out(refused, unfit, "wrong"), *_ungraded(reasons)]
+        notes += away(failed, sum(not g.there for g in groups))
+        notes += _few(groups, max(self.pass_at or [0]))
+        notes += thoughtless(m for g in groups for m in g.made)
+        return Measured(cells, _samples(groups), +counts, notes)
+
+    def check(self, n: int | None, key: str = "task") -> None:
+        """ConfigError where `n` responses, in place of the task's own, are too few for a pass@k."""
+        if n is not None and (over := [k for k in self.pass_at or () if k > n]):
+            raise ConfigError(
+                f"pass@{over[0]} needs {over[0]} responses, and n={n} of them are drawn",
+                where=f"{key}.pass_at",
+                repair=f"Say {key}.pass_at=[{n}], or draw more with n={over[0]}.",
+            )
 
     def _asked(self, prompt: Prompt) -> Prompt:
         """The prompt as the task words it."""
@@ -87,7 +102,7 @@ class Answers:
         for mode in desk.modes:
             own = [g for g in groups if g.mode == mode]
             named = {f"avg@{n}": Group.mean}
-            named |= {f"pass@{k}": _passing(k) for k in self.pass_at or () if k <= n}
+            named |= {f"pass@{k}": _passing(k) for k in self.pass_at or ()}
             named |= {f"maj@{n}": Group.majority} if self.maj and n > 1 else {}
             for name, measure in named.items():
                 values = {g.prompt.where: measure(g) for g in own if g.there}
@@ -189,17 +204,19 @@ def _samples(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _notes(refused: Sequence[Any], unfit: Sequence[Any], reasons: Mapping[str, int]) -> list[str]:
-    notes = []
-    if refused:
-        notes.append(f"{len(refused)} rows hold no prompt and are left out; first "
-                     f"{refused[0].where}: {refused[0].detail}")  # fmt: skip
-    if unfit:
-        notes.append(f"{len(unfit)} prompts could not be asked and count as wrong; first "
-                     f"{unfit[0].where}: {unfit[0].detail}")  # fmt: skip
-    if reasons:
-        notes.append(f"answers that could not be graded count as wrong: {_told(reasons)}")
-    return notes
+def _few(groups: Sequence[Group], most: int) -> list[str]:
+    """Where pass@k is that of a smaller k, for want of responses."""
+    few = [len(g.there) for g in groups if 0 < len(g.there) < most]
+    if not few:
+        return []
+    return [f"pass@k of {len(few):,} prompts rests on fewer than k={most} responses, "
+            f"{min(few)} at the fewest"]  # fmt: skip
+
+
+def _ungraded(reasons: Mapping[str, int]) -> list[str]:
+    if not reasons:
+        return []
+    return [f"answers that could not be graded count as wrong: {_told(reasons)}"]
 
 
 def _told(counts: Mapping[str, int]) -> str:
