@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bvrank.commands.build import build, construct
-from bvrank.commands.origin import in_force
+from bvrank.commands.origin import in_force, task_in_force
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.ranges import at_least
 from bvrank.commands.sections import Rendering
@@ -84,7 +84,8 @@ class Asked:
         local = self.model is not None
         kept = in_force(self.config, local)
         gone = ("task", "suite", "tasks", "judge", "optimizer", "run", "checkpoint", "model")
-        kept = {k: v for k, v in kept.items() if k not in gone} | {"task": self.nodes[name]}
+        kept = {k: v for k, v in kept.items() if k not in gone}
+        kept["task"] = task_in_force(self.nodes[name])
         if self.tasks[name].needs == "nothing":
             kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
         own = {"model": dict(self.subject.node)} if self.subject.node is not None else {}

@@ -34,5 +34,5 @@ def thoughtless(made: Iterable[Made]) -> list[str]:
     if not found:
         return []
     return [f"{found:,} thinking responses were cut off and show no thought: they count as "
-            "answers. Where the template of a server opens the think block itself they are thoughts: "
-            "sampler.opened=true"]  # fmt: skip
+            "answers. Where the template of a server opens the think block itself they are "
+            "thoughts: sampler.opened=true"]  # fmt: skip

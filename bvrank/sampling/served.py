@@ -98,8 +98,8 @@ def _check(text: str) -> None:
         raise ConfigError(
             f"a thinking response closes its block with {CLOSE} and never opened it",
             where="sampler.opened",
-            repair="The template opens it: say sampler.opened=true, so that what was cut off before "
-            f"{CLOSE} counts as a thought that never closed, and not as an answer.",
+            repair="The template opens it: say sampler.opened=true, so that what was cut off "
+            f"before {CLOSE} counts as a thought that never closed, and not as an answer.",
         )  # fmt: skip
 
 

@@ -218,7 +218,7 @@ def test_what_is_not_judged_is_left_out_and_told(tmp_path: Path) -> None:
         assert [n["preference"] for n in notes].count(None) == 1
         with pytest.raises(RunError, match="1 of 12"):
             task(tmp_path, openai(server.url)).measure(place)
-        assert len(server.bodies) == 12
+        assert len(server.bodies) == 13
 
 
 def test_the_official_template_is_read(server: ChatServer, tmp_path: Path) -> None:
@@ -280,6 +280,25 @@ def test_a_command_that_was_stopped_gives_the_same_figures_for_no_second_call(
     seen = len(server.bodies)
     assert evaluate.main({**config, "force": True}) == 0 and len(server.bodies) == seen
     assert json.loads((folder / "result.json").read_text())["figures"] == result["figures"]
+
+
+@pytest.mark.parametrize(
+    ("word", "same"),
+    [("judge.max_failed=0.5", True), ("judge.server.concurrency=3", True),
+     ("judge.server.timeout=9.0", True), ("judge.server.api_key_env=KEY", True),
+     ("judge.server.model=other", False), ("judge.opened=true", False),
+     ("+judge.server.extra_body.top_k=1", False)],
+)  # fmt: skip
+def test_how_a_judge_is_asked_makes_no_other_folder(
+    word: str, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice to raise judge.max_failed goes on where the work lies."""
+    monkeypatch.setenv("KEY", "k" * 40)
+    save(tmp_path / "base.json", ROWS)
+    usual = words(tmp_path, "http://127.0.0.1:1/v1")
+    one, other = (evaluate.request(frozen(composed("evaluate", [*usual, *more])))
+                  for more in ([], [word]))  # fmt: skip
+    assert (one.folder("alpaca_eval") == other.folder("alpaca_eval")) == same
 
 
 def test_a_judge_without_a_task_is_refused(server: ChatServer, tmp_path: Path) -> None:

@@ -152,7 +152,7 @@ def test_a_question_that_is_judged_by_half_is_left_out(tmp_path: Path) -> None:
         assert told["u5"][0] is None and told["u5"][1]["score"] == "A>B"
         with pytest.raises(RunError):
             task(tmp_path, openai(server.url)).measure(place)
-        assert len(server.bodies) == 12
+        assert len(server.bodies) == 13
     replay = task(tmp_path, Replay(str(tmp_path / "a/model_judgment.thinking.jsonl")), path=None)
     assert replay.measure(desk(tmp_path / "b", some)).counts == {"no_verdict": 1}
 
