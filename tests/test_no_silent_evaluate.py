@@ -127,15 +127,17 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "rules.baseline_path": ("other_base.jsonl",),
         "rules.system": ("Be fair.",), "rules.system_file": ("official.txt",),
         "prompt": ("'{question} {answer_a} {answer_b}'",),
-        "others": ("{hard_prompt: {_target_: bvrank.evaluation.arena.Rules, system: Other., "
+        "others": ("{hard_prompt: {_target_: bvrank.evaluation.rules.Rules, system: Other., "
                    "baseline_path: base.jsonl}}",),
+        "edition": ("v2", "judge.server.model=flaky", "judge.max_failed=1.0"),
         "categories": ("[odd]",), "style": ("true",), **DECODING,
     },
     "task=lm_eval": {
         "name": ("harness",), "tasks": ("[text]",), "shots": ("2",), "chat": ("true",),
         "batch": ("3",),
     },
-    "judge": {**SERVED, "max_failed": ("1.0", "judge.server.model=flaky")},
+    "judge": {**SERVED, "opened": ("true", "judge.max_failed=1.0"),
+              "max_failed": ("1.0", "judge.server.model=flaky")},
 }  # fmt: skip
 KEYS = [(room, key, other) for room, keys in OTHER.items() for key, other in keys.items()]
 CALLS: Counter[str] = Counter()

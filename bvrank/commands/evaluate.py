@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bvrank.commands.build import build, construct
-from bvrank.commands.origin import in_force
+from bvrank.commands.origin import in_force, task_in_force
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.ranges import at_least
 from bvrank.commands.sections import Rendering
@@ -84,7 +84,8 @@ class Asked:
         local = self.model is not None
         kept = in_force(self.config, local)
         gone = ("task", "suite", "tasks", "judge", "optimizer", "run", "checkpoint", "model")
-        kept = {k: v for k, v in kept.items() if k not in gone} | {"task": self.nodes[name]}
+        kept = {k: v for k, v in kept.items() if k not in gone}
+        kept["task"] = task_in_force(self.nodes[name])
         if self.tasks[name].needs == "nothing":
             kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
         own = {"model": dict(self.subject.node)} if self.subject.node is not None else {}
@@ -139,6 +140,9 @@ def request(config: dict[str, Any]) -> Asked:
     nodes = task_nodes(config)
     at = "task" if config["suite"] is None else "tasks.{}"
     tasks = {name: build(node, at.format(name), trusted) for name, node in nodes.items()}
+    for name, task in tasks.items():
+        if hasattr(task, "check"):
+            task.check(settings.n, at.format(name))
     if config.get("judge") and not any(hasattr(t, "judge") for t in tasks.values()):
         raise ConfigError("has no effect: nothing here is judged", where="judge")
     sampler = build(config["sampler"], "sampler", trusted)

@@ -26,6 +26,8 @@ SERVER = ("concurrency", "requests_per_minute", "tokens_per_minute", "timeout", 
           "backoff", "api_key_env", "stream")  # fmt: skip
 HOW = ("sampler.max_failed", "reward.max_failed",
        *(f"{group}.server.{key}" for group in ("sampler", "reward") for key in SERVER))  # fmt: skip
+ASKED = ("max_failed", *(f"server.{key}" for key in SERVER))
+HOW_TASK = tuple(f"{part}.{key}" for part in ("judge", "reward") for key in ASKED)
 # What only a policy in this process follows.
 POLICY = ("model", "template", "precision", "device", "check")
 DRAWN = ("seed", "n", "modes", "sampler", "model", "template", "precision")
@@ -48,6 +50,11 @@ def in_force(config: Mapping[str, Any], needs_model: bool) -> dict[str, Any]:
     here, all that is said of one."""
     kept = config if needs_model else {k: v for k, v in config.items() if k not in POLICY}
     return _less(kept, HOW)
+
+
+def task_in_force(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A task less how its judge, or the server of its reward, is asked."""
+    return _less(node, HOW_TASK)
 
 
 def unheeded(config: Mapping[str, Any]) -> str | None:

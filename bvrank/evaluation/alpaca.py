@@ -21,7 +21,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -50,6 +50,7 @@ from bvrank.sampling.prompts import rendered
 SLOTS = re.compile(r"\{(instruction|output_1|output_2)\}")
 ALTERNATIVES = 5  # first tokens whose log-probs are asked for
 FIRST, SECOND = "m", "M"
+AROUND = " \t\n\"'`*."  # what may stand around a name
 SHORT = ("lc_win_rate_minimal knows no difficulty of instructions (the official package's "
          "length_controlled_minimal) and is not the leaderboard's figure: task.difficulty_path "
          "takes the official df_gamed.csv")  # fmt: skip
@@ -70,7 +71,7 @@ class AlpacaEval:
     weighted: bool = True
     decoding: Decoding = field(default_factory=lambda: Decoding(0.0, 1.0, 1))
     difficulty_path: str | None = None
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         replayed = isinstance(judged(self.judge), Replay)
@@ -95,16 +96,16 @@ class AlpacaEval:
         """Responses, verdicts, figures."""
         gamed = None if self.difficulty_path is None else Gamed.read(self.difficulty_path)
         if isinstance(self.judge, Replay):
-            rows, reasons = recorded(self.judge.path, desk.limit)
-            cells, intervals, notes = _figures("", rows, gamed, desk.seed)
-            notes = [*unjudged(reasons, "comparisons"), *notes]
-            return Measured(cells, map(annotation, rows), reasons, notes, intervals)
+            return _replayed(self.judge, gamed, desk)
         baseline = Baseline(str(self.path))
         if gamed is not None:
+            gamed.whole(baseline.size, baseline.path)
             gamed.of(row.index for row in baseline.rows.values())
         taking = contest(desk, baseline)
         rows_of, reasons, plain = self._judged(desk, taking, baseline)
-        cells, intervals, notes = {}, {}, [*taking.notes, *unjudged(reasons, "comparisons")]
+        cells: dict[str, dict[str, float]] = {}
+        intervals: dict[str, Any] = {}
+        notes = [*taking.notes, *unjudged(reasons, "comparisons")]
         notes += _plainly(plain) if self.weighted else []
         notes += [] if self.prompt_file else [worded("task.prompt_file", "task.prompt")]
         for mode in desk.modes:
@@ -130,7 +131,8 @@ class AlpacaEval:
         asked = {k: self._question(r) for k, r in rows.items() if r.preference is None}
         judge: OpenAI = self.judge
         alternatives = ALTERNATIVES if self.weighted else 0
-        said, reasons = judge.hear(desk, asked, preference, alternatives)
+        read = partial(preference, limit=self.decoding.max_tokens)
+        said, reasons = judge.hear(desk, asked, read, alternatives)
         plain = Counter(weighted for _, weighted in said.values())
         for key, (second, _) in said.items():
             row = rows[key]
@@ -156,14 +158,26 @@ class AlpacaEval:
         return Question(tuple(filled), self.decoding)
 
 
-def preference(verdict: Verdict) -> tuple[float, bool] | None:
+def _replayed(replay: Replay, gamed: Gamed | None, desk: Desk) -> Measured:
+    found = recorded(replay.path, desk.limit, replay.model)
+    if gamed is not None and found.size is not None:
+        gamed.whole(found.size, replay.path)
+    cells, intervals, notes = _figures("", found.rows, gamed, desk.seed)
+    notes = [*unjudged(found.reasons, "comparisons"), *notes]
+    return Measured(cells, map(annotation, found.rows), found.reasons, notes, intervals)
+
+
+def preference(verdict: Verdict, limit: int = 1) -> tuple[float, bool] | None:
     """For the answer that was shown second, in [0, 1], and whether log-probs say so; None where the
-    verdict is none."""
+    verdict is none. `limit`: of its tokens; of several, one that was cut off has to be a name."""
+    whole = (verdict.answer or "").strip(AROUND)
+    if verdict.cut and limit > 1 and whole not in (FIRST, SECOND):
+        return None
     odds = [math.exp(verdict.odds.get(name, -math.inf)) for name in (FIRST, SECOND)]
     if sum(odds) > 0:
         return odds[1] / sum(odds), True
     lines = (verdict.answer or "").strip().splitlines()
-    said = lines[-1].strip(" \t\"'`*.") if lines else ""
+    said = lines[-1].strip(AROUND) if lines else ""
     return (float(said == SECOND), False) if said in (FIRST, SECOND) else None
 
 

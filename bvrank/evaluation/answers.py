@@ -2,7 +2,8 @@
 
     avg@k        mean score of k responses; pass@1 is avg@1
     pass@k       chance that one of k is right (Chen et al., 2021), from all that were drawn
-    maj@k        whether the most frequent answer is right
+    maj@k        whether the most frequent value is right; the share of right ones where several are
+                 as frequent (see voting.py)
 
 An answer that is not there (thinking never closed, nothing behind it, cut off before it) is wrong.
 One that could not be graded counts as wrong too and is told; where nothing could be graded there is
@@ -11,9 +12,8 @@ no figure but an error.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any, ClassVar, Literal
@@ -21,11 +21,11 @@ from typing import Any, ClassVar, Literal
 from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import Measured
+from bvrank.evaluation.telling import away, left_out, thoughtless
+from bvrank.evaluation.voting import votes
 from bvrank.records import Message
 from bvrank.sampling.responses import Judged, Made, Prompt
 from bvrank.statistics import majority, pass_at
-
-BOXED = re.compile(r"\\boxed\s*\{")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Answers:
     pass_at: list[int] | None = None
     maj: bool = True
     template: str = "{prompt}"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Literal["responses", "policy", "nothing"]] = "responses"
 
     def __post_init__(self) -> None:
@@ -55,6 +55,7 @@ class Answers:
 
     def measure(self, desk: Desk) -> Measured:
         """Responses, verdicts, figures."""
+        self.check(desk.n)
         found, refused = desk.prompts(self.prompts)
         prompts = [self._asked(p) for p in found]
         if all(p.gold is None for p in prompts):
@@ -65,11 +66,26 @@ class Answers:
         reasons = Counter(j.reason for g in groups for j in g.verdicts.values() if j.score is None)
         if reasons and not any(j.score is not None for g in groups for j in g.verdicts.values()):
             raise DataError(f"no answer could be graded ({_told(reasons)})", where="task.reward")
+        if self.maj and (desk.n or self.n) > 1:
+            groups = _voted(groups, self.reward)
         short = {p.where: p for p in prompts if p.where in {r.where for r in unfit}}
         cells = self._cells(groups, short, desk)
         counts = Counter(r.reason for r in (*refused, *unfit)) + reasons
-        counts["failed"] += sum(m.end == "failed" for g in groups for m in g.made)
-        return Measured(cells, _samples(groups), +counts, _notes(refused, unfit, reasons))
+        counts["failed"] += (failed := sum(m.end == "failed" for g in groups for m in g.made))
+        notes = [*left_out(refused, unfit, "wrong"), *_ungraded(reasons)]
+        notes += away(failed, sum(not g.there for g in groups))
+        notes += _few(groups, max(self.pass_at or [0]))
+        notes += thoughtless(m for g in groups for m in g.made)
+        return Measured(cells, _samples(groups), +counts, notes)
+
+    def check(self, n: int | None, key: str = "task") -> None:
+        """ConfigError where `n` responses, in place of the task's own, are too few for a pass@k."""
+        if n is not None and (over := [k for k in self.pass_at or () if k > n]):
+            raise ConfigError(
+                f"pass@{over[0]} needs {over[0]} responses, and n={n} of them are drawn",
+                where=f"{key}.pass_at",
+                repair=f"Say {key}.pass_at=[{n}], or draw more with n={over[0]}.",
+            )
 
     def _asked(self, prompt: Prompt) -> Prompt:
         """The prompt as the task words it."""
@@ -86,7 +102,7 @@ class Answers:
         for mode in desk.modes:
             own = [g for g in groups if g.mode == mode]
             named = {f"avg@{n}": Group.mean}
-            named |= {f"pass@{k}": _passing(k) for k in self.pass_at or () if k <= n}
+            named |= {f"pass@{k}": _passing(k) for k in self.pass_at or ()}
             named |= {f"maj@{n}": Group.majority} if self.maj and n > 1 else {}
             for name, measure in named.items():
                 values = {g.prompt.where: measure(g) for g in own if g.there}
@@ -106,6 +122,7 @@ class Group:
     prompt: Prompt
     made: list[Made]
     verdicts: Mapping[Any, Judged]
+    votes: Sequence[Hashable] = ()
 
     @property
     def there(self) -> list[Made]:
@@ -119,14 +136,19 @@ class Group:
     def mean(self) -> float:
         return sum(map(self.score, self.there)) / len(self.there)
 
+    @property
+    def answered(self) -> list[Made]:
+        """Those that vote."""
+        return [m for m in self.there if m.closed and (m.answer or "").strip()]
+
+    def readable(self, made: Made) -> bool:
+        """Whether the verifier could grade it."""
+        judged = self.verdicts.get(made.key)
+        return judged is not None and judged.score is not None
+
     def majority(self) -> float:
-        """Right answers are one, however they are written; wrong ones are told apart by text."""
-        answered = [m for m in self.there if m.closed and (m.answer or "").strip()]
-        right = [self.score(m) for m in answered]
-        votes = [
-            "" if s >= 1 else _said(m.answer or "") for m, s in zip(answered, right, strict=True)
-        ]
-        return majority(votes, right)
+        """By the votes of `voted`."""
+        return majority(self.votes, [self.score(m) for m in self.answered])
 
     def rate(self, name: str) -> float | None:
         """A share of the responses, or their mean length; None where nobody counted tokens."""
@@ -161,6 +183,15 @@ def _groups(prompts: Sequence[Prompt], made: Any, verdicts: Any) -> list[Group]:
     return found
 
 
+def _voted(groups: Sequence[Group], reward: Any) -> list[Group]:
+    """The groups with the vote of each answer."""
+    told = votes(
+        [[m.answer or "" for m in g.answered] for g in groups],
+        [[g.readable(m) for m in g.answered] for g in groups], reward,
+    )  # fmt: skip
+    return [replace(group, votes=own) for group, own in zip(groups, told, strict=True)]
+
+
 def _samples(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
     for group in groups:
         for made in group.made:
@@ -173,24 +204,19 @@ def _samples(groups: Sequence[Group]) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _said(answer: str) -> str:
-    """What tells wrong answers apart: the last box's content, or the whole text, without spaces."""
-    boxes = list(BOXED.finditer(answer))
-    body = answer[boxes[-1].end() :].rpartition("}")[0] if boxes else answer
-    return "".join(body.split())
+def _few(groups: Sequence[Group], most: int) -> list[str]:
+    """Where pass@k is that of a smaller k, for want of responses."""
+    few = [len(g.there) for g in groups if 0 < len(g.there) < most]
+    if not few:
+        return []
+    return [f"pass@k of {len(few):,} prompts rests on fewer than k={most} responses, "
+            f"{min(few)} at the fewest"]  # fmt: skip
 
 
-def _notes(refused: Sequence[Any], unfit: Sequence[Any], reasons: Mapping[str, int]) -> list[str]:
-    notes = []
-    if refused:
-        notes.append(f"{len(refused)} rows hold no prompt and are left out; first "
-                     f"{refused[0].where}: {refused[0].detail}")  # fmt: skip
-    if unfit:
-        notes.append(f"{len(unfit)} prompts could not be asked and count as wrong; first "
-                     f"{unfit[0].where}: {unfit[0].detail}")  # fmt: skip
-    if reasons:
-        notes.append(f"answers that could not be graded count as wrong: {_told(reasons)}")
-    return notes
+def _ungraded(reasons: Mapping[str, int]) -> list[str]:
+    if not reasons:
+        return []
+    return [f"answers that could not be graded count as wrong: {_told(reasons)}"]
 
 
 def _told(counts: Mapping[str, int]) -> str:

@@ -2,12 +2,14 @@
 
     score              win rate against the baseline: mean of all battles, where a strong verdict
                        ([[A>>B]], [[B>>A]]) counts as three; with one model against one baseline
-                       this is the official Bradley-Terry estimate
+                       this is the official Bradley-Terry estimate. An answer that is not there
+                       loses both battles, plainly
     style_controlled   the same at equal style: see style.py
 
-A judge sees both orders; a question whose judge fails in one of them is left out, as official. With
-several categories each has its own figures, `score@<category>`. Intervals resample questions (the
-official ones resample battles, and so are narrower).
+A judge sees both orders; what counts where it gives no verdict in one of them is the edition's rule
+(see boards.py). A judgment that was cut off is no verdict. With several categories each has its own
+figures, `score@<category>`. Intervals resample questions (the official ones resample battles, and
+so are narrower).
 
 Writes the official files of answers (`model_answer.<mode>.jsonl`) and of judgments
 (`model_judgment.<mode>.jsonl`), which judge=replay reads as it does official ones.
@@ -20,12 +22,13 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation.boards import (
     Answer,
+    Edition,
     Judgment,
     Questions,
     answer_row,
@@ -42,64 +45,39 @@ from bvrank.evaluation.contest import (
     export,
     unjudged,
     worded,
-    wording,
 )
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.judging import Question, Replay, Verdict, judged
 from bvrank.evaluation.result import Measured
+from bvrank.evaluation.rules import Rules
 from bvrank.evaluation.style import Battles, score, style_of
 from bvrank.records import Message
 from bvrank.run.files import to_json
 from bvrank.sampling.chat import Decoding
 
 SLOTS = re.compile(r"\{(question|answer_a|answer_b)\}")
-LOST = ("A>>B", "B>>A")  # both games of a model that says nothing
+LOST = ("A>B", "B>A")  # both games of a model that says nothing
 Games = dict[tuple[str, int, int], tuple[str, str]]  # mode, row, order -> label and what was said
-
-
-@dataclass(frozen=True)
-class Rules:
-    """Of a category: the answers of the baseline, and the judge's system prompt (`system_file`: a
-    file with it)."""
-
-    baseline_path: str | None
-    system: str
-    system_file: str | None = None
-
-    @property
-    def words(self) -> str:
-        """The system prompt."""
-        return (
-            self.system
-            if self.system_file is None
-            else wording(self.system_file, "task.rules.system_file").strip()
-        )
-
-    @cached_property
-    def baseline(self) -> dict[str, Answer]:
-        """By uid. ConfigError where no file is named."""
-        if self.baseline_path is None:
-            raise ConfigError("names no file with the answers of the baseline",
-                              where="task.rules.baseline_path")  # fmt: skip
-        return answers(self.baseline_path)
 
 
 @dataclass(frozen=True)
 class ArenaHard:
     """`path`: the questions. `rules`: baseline and system prompt; those of some categories are in
     `others`. `categories`: those that count (None: all). `prompt`: what the judge is shown, with
-    {question}, {answer_a} and {answer_b} in it. `style`: whether style is controlled for."""
+    {question}, {answer_a} and {answer_b} in it. `edition`: whose rules read a judgment (see
+    boards.py). `style`: whether style is controlled for."""
 
     name: str
     path: str | None
     judge: Any
     rules: Rules
     prompt: str
+    edition: Edition = "v2"
     others: dict[str, Any] = field(default_factory=dict)
     categories: list[str] | None = None
     style: bool = False
     decoding: Decoding = field(default_factory=lambda: Decoding(0.0, 1.0, 4096))
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         for slot in ("question", "answer_a", "answer_b"):
@@ -141,30 +119,37 @@ class ArenaHard:
             own, sure = self._figures(f"{mode}/", found, styles, desk.seed)
             cells |= own | taking.rates(mode)
             intervals |= sure
-        notes = [*taking.notes, *unjudged(reasons, "questions with games")]
+        notes = [*taking.notes, *unjudged(reasons, self._unit)]
         notes += [] if official else [worded("task.rules.system_file", "task.rules.system")]
         samples = (_sample(e, games) for e in taking.entrants)
         return Measured(cells, samples, taking.counts + reasons, notes, intervals)
 
     def _replayed(self, replay: Replay, desk: Desk) -> Measured:
-        found = judgments(replay.path, desk.limit)
+        found = judgments(replay.path, self.edition, desk.limit, replay.model)
         found = [j for j in found if self.categories is None or j.category in self.categories]
         styles = self._recorded_styles(replay, found) if self.style else {}
-        reasons = Counter({"no_verdict": sum(j.outcomes is None for j in found)})
+        reasons = Counter({"no_verdict": sum(j.silent(self.edition) for j in found)})
         cells, intervals = self._figures("", found, styles, desk.seed)
         samples = ({"key": j.uid, "category": j.category, "labels": j.labels} for j in found)
-        return Measured(cells, samples, +reasons, unjudged(+reasons, "questions"), intervals)
+        return Measured(cells, samples, +reasons, unjudged(+reasons, self._unit), intervals)
+
+    @property
+    def _unit(self) -> str:
+        """What is left out for want of a verdict."""
+        return "games" if self.edition == "v0.1" else "questions with games"
 
     def _recorded_styles(self, replay: Replay, found: Sequence[Judgment]) -> dict[str, Any]:
         """By the metadata of both files, where both have it; counted here otherwise."""
-        own = answers(str(replay.answers_path))
+        own = answers(str(replay.answers_path), replay.model, "judge.model")
         styles = {}
         for judgment in found:
             base = self._rules(judgment.category).baseline
             for name, known in ((str(replay.answers_path), own), ("the baseline", base)):
                 if judgment.uid not in known:
                     raise DataError(f"has no answer to {judgment.uid}", where=name)
-            styles[judgment.uid] = difference(own[judgment.uid], base[judgment.uid])
+            answer = own[judgment.uid]
+            there = bool(answer.text.strip())
+            styles[judgment.uid] = difference(answer, base[judgment.uid]) if there else None
         return styles
 
     def _rules(self, category: str) -> Rules:
@@ -189,7 +174,9 @@ class ArenaHard:
         asked = questions.asked[entrant.prompt.where]
         return self._rules(asked.category).baseline.get(asked.uid)
 
-    def _style(self, entrant: Entrant, questions: Questions) -> tuple[float, ...]:
+    def _style(self, entrant: Entrant, questions: Questions) -> tuple[float, ...] | None:
+        if not entrant.answer:
+            return None
         base = self._base(entrant, questions)
         return difference(Answer("", entrant.answer), Answer("", base.text if base else ""))
 
@@ -204,7 +191,7 @@ class ArenaHard:
                     asked[key] = self._question(e, questions, order)
                 else:
                     games[key] = (lost, "")
-        said, reasons = self.judge.hear(desk, asked, label)
+        said, reasons = self.judge.hear(desk, asked, partial(label, edition=self.edition))
         return games | said, reasons
 
     def _question(self, entrant: Entrant, questions: Questions, order: int) -> Question:
@@ -222,10 +209,11 @@ class ArenaHard:
         cells, intervals = {}, {}
         categories = list(dict.fromkeys(j.category for j in found))
         for category in categories:
-            own = [(j, j.outcomes) for j in found if j.category == category]
+            own = [(j, j.outcomes(self.edition)) for j in found if j.category == category]
             known = [(j.uid, o) for j, o in own if o is not None]
             if not known:
-                raise DataError(f"no {prefix}{category} has both verdicts", where="task.judge")
+                raise DataError(f"no {prefix}{category} question counts: no verdicts",
+                                where="task.judge")  # fmt: skip
             battles = [Battles(o, styles.get(uid, ())) for uid, o in known]
             for styled in (True, False) if self.style else (False,):
                 name = "style_controlled" if styled else "score"
@@ -266,9 +254,9 @@ class ArenaHard:
                 "model": model, "baseline": base.model if base else "", "games": told}  # fmt: skip
 
 
-def label(verdict: Verdict) -> tuple[str, str] | None:
-    """The label, and all that was said; None where there is none."""
-    found = label_of(verdict.answer or "")
+def label(verdict: Verdict, edition: Edition) -> tuple[str, str] | None:
+    """The label, and all that was said; None where there is none, or more might have followed."""
+    found = None if verdict.cut else label_of(verdict.answer or "", edition)
     return None if found is None else (found, verdict.answer or "")
 
 

@@ -6,6 +6,15 @@
 
 The first game shows the baseline as assistant A, the second the model. Files of 2024 call uid
 `question_id`, and hold `turns` and `choices`.
+
+Two editions read a judgment differently, each as its official code does:
+
+    v0.1   several different labels in one judgment are no verdict; a game without a verdict counts
+           for nothing, and the other game of its question counts
+    v2     the last label counts; a question of which one game has no verdict is left out
+
+What differs: the official v0.1 asks a judge that gave no label to go on, once; here nobody is asked
+twice.
 """
 
 from __future__ import annotations
@@ -14,12 +23,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 from bvrank.data.files import read_rows
 from bvrank.data.refusals import Unfit
 from bvrank.errors import DataError
+from bvrank.evaluation.recordings import chosen, once
 from bvrank.evaluation.style import STRONG, counted, relative, style_of
 from bvrank.records import Message, Refused
 from bvrank.sampling.prompts import TWICE
@@ -30,6 +39,8 @@ LABELS = {  # for assistant A
     "A<B": (0.0,), "A<<B": (0.0,) * STRONG, "B>A": (0.0,), "B>>A": (0.0,) * STRONG,
     "B<A": (1.0,), "B<<A": (1.0,) * STRONG,
 }  # fmt: skip
+FIVE = ("A>B", "A>>B", "A=B", "B>A", "B>>A")  # all that v0.1 knows
+Edition = Literal["v0.1", "v2"]
 PATTERNS = (re.compile(r"\[\[([AB<>=]+)\]\]"), re.compile(r"\[([AB<>=]+)\]"))  # official
 
 
@@ -59,14 +70,19 @@ class Judgment:
     category: str
     labels: tuple[str | None, str | None]
 
-    @property
-    def outcomes(self) -> tuple[float, ...] | None:
-        """For the model, strong verdicts three times; None where one of the games has no verdict
-        (official: the question is left out)."""
-        as_b, as_a = self.labels
-        if as_b is None or as_a is None:
+    def silent(self, edition: Edition) -> int:
+        """Games without a verdict."""
+        known = FIVE if edition == "v0.1" else LABELS
+        return sum(label not in known for label in self.labels)
+
+    def outcomes(self, edition: Edition) -> tuple[float, ...] | None:
+        """For the model, strong verdicts three times; None where no game counts."""
+        silent = self.silent(edition)
+        if silent == 2 or (silent and edition == "v2"):
             return None
-        return *LABELS[as_a], *(1 - s for s in LABELS[as_b])
+        known = FIVE if edition == "v0.1" else LABELS
+        as_b, as_a = (LABELS[s] if s is not None and s in known else () for s in self.labels)
+        return *as_a, *(1 - s for s in as_b)
 
 
 @dataclass(frozen=True)
@@ -103,34 +119,47 @@ class Questions:
         return found, refused
 
 
-def answers(path: str) -> dict[str, Answer]:
-    """A file of answers, by uid. DataError for a row that holds none."""
-    found: dict[str, Answer] = {}
+def answers(path: str, model: str | None = None, key: str | None = None) -> dict[str, Answer]:
+    """A file of answers, by uid; those of `model` where it holds several. DataError for a row that
+    holds none, a second row of a uid, and several models of which none is chosen by `key`."""
+    found: list[tuple[str, tuple[str, Answer]]] = []
     for where, row in read_rows(path):
         try:
-            found[_uid(row)] = _answer(row)
+            answer = _answer(row)
+            found.append((answer.model, (_uid(row), answer)))
         except Unfit as error:
             raise DataError(error.detail, where=where) from None
-    return found
+    alone = len({name for name, _ in found}) < 2  # whatever it is called there
+    own = chosen(found, None if alone else model, path, key)
+    once((uid for uid, _ in own), path)
+    return dict(own)
 
 
-def judgments(path: str, limit: int | None = None) -> list[Judgment]:
-    """A file of judgments. DataError for a row that holds no two games, or an unknown label."""
-    found = []
-    for where, row in islice(read_rows(path), limit):
+def judgments(path: str, edition: Edition, limit: int | None = None, model: str | None = None
+              ) -> list[Judgment]:  # fmt: skip
+    """The first `limit` of a file of judgments; of `model` where it holds several. DataError for a
+    row without two games, a label that v2 does not know, a second row of a uid, several models."""
+    found: list[tuple[str, Judgment]] = []
+    for where, row in read_rows(path):
         try:
             games = row.get("games")
             if not isinstance(games, list) or len(games) != 2:
                 raise Unfit("no_games", "'games' does not hold both orders")
-            labels = (_label(games[0]), _label(games[1]))
-            found.append(Judgment(_uid(row), str(row.get("category") or ""), labels))
+            labels = (_label(games[0], edition), _label(games[1], edition))
+            own = Judgment(_uid(row), str(row.get("category") or ""), labels)
+            found.append((str(row.get("model") or ""), own))
         except Unfit as error:
             raise DataError(error.detail, where=where) from None
-    return found
+    kept = chosen(found, model, path)
+    once((j.uid for j in kept), path)
+    return kept[:limit]
 
 
-def label_of(text: str) -> str | None:
-    """The last label of a judgment, as official; None where there is none."""
+def label_of(text: str, edition: Edition) -> str | None:
+    """The label of a judgment, as official; None where there is none."""
+    if edition == "v0.1":
+        told = set(PATTERNS[0].findall(text))
+        return told.pop() if len(told) == 1 and told <= {*FIVE} else None
     for pattern in PATTERNS:
         if found := pattern.findall(text.upper()):
             return str(found[-1]) if found[-1] in LABELS else None
@@ -181,9 +210,9 @@ def _answer(row: Mapping[str, Any]) -> Answer:
     return Answer(str(model), text, style if isinstance(style, Mapping) else None)
 
 
-def _label(game: Any) -> str | None:
+def _label(game: Any, edition: Edition) -> str | None:
     label = game.get("score") if isinstance(game, Mapping) else None
-    if label is not None and label not in LABELS:
+    if label is not None and label not in LABELS and edition == "v2":
         raise Unfit("no_label", f"score {label!r} is no verdict")
     return label
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from bvrank.errors import ConfigError
 from bvrank.evaluation.desk import Desk
+from bvrank.evaluation.telling import away, left_out, thoughtless
 from bvrank.records import Refused
 from bvrank.run.files import write_atomic
 from bvrank.sampling.responses import Made, Prompt
@@ -92,20 +93,16 @@ def contest(desk: Desk, source: Any) -> Contest:
     counts = Counter(r.reason for r in (*refused, *unfit))
     counts["failed"] += failed
     counts["no_answer"] += (missing := sum(not e.answer for e in entrants))
-    return Contest(entrants, +counts, _notes(refused, unfit, missing))
+    return Contest(entrants, +counts, _notes(refused, unfit, missing, failed, entrants))
 
 
-def _notes(refused: Sequence[Refused], unfit: Sequence[Refused], missing: int) -> list[str]:
-    notes = []
-    if refused:
-        notes.append(f"{len(refused)} rows hold no prompt and are left out; first "
-                     f"{refused[0].where}: {refused[0].detail}")  # fmt: skip
-    if unfit:
-        notes.append(f"{len(unfit)} prompts could not be asked and count as lost; first "
-                     f"{unfit[0].where}: {unfit[0].detail}")  # fmt: skip
+def _notes(refused: Sequence[Refused], unfit: Sequence[Refused], missing: int, failed: int,
+           entrants: Sequence[Entrant]) -> list[str]:  # fmt: skip
+    notes = left_out(refused, unfit, "lost")
     if missing:
         notes.append(f"{missing:,} answers are not there and lost without a judge")
-    return notes
+    notes += away(failed, 0)
+    return notes + thoughtless(e.made for e in entrants if e.made is not None)
 
 
 def worded(key: str, own: str) -> str:

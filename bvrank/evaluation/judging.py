@@ -2,8 +2,9 @@
 
 A verdict is kept by the content of its question (the judge, the messages, how it is drawn), in the
 folder of the evaluation the moment it is there and, when judging ends, below the store: the same
-question is never paid for twice. What never came (timeouts, servers that are away) is not kept, so
-that the same command asks again. A judge that does not judge gives failures, which are counted.
+question is never paid for twice. What never came (timeouts, servers that are away) is not kept, and
+what nobody can read stays in the folder alone: the same command asks for both again. A judge that
+does not judge gives failures, which are counted.
 
 Judges are shown final answers alone; their own thinking is not searched for a verdict.
 """
@@ -56,11 +57,17 @@ class Verdict:
     first: Mapping[str, float] | None = None
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    opened: bool = False
+
+    @property
+    def cut(self) -> bool:
+        """Whether it reached its limit: what may have followed is not known."""
+        return self.finish == "length"
 
     @property
     def answer(self) -> str | None:
         """Without its thinking; None where that never closed."""
-        return split(self.text).answer
+        return split(self.text, opened=self.opened).answer
 
     @property
     def odds(self) -> Mapping[str, float]:
@@ -70,10 +77,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class OpenAI:
-    """judge=openai: a model behind a server of chat completions. `max_failed`: share of questions
-    that may stay without a verdict; with more of them there is no figure but an error."""
+    """judge=openai: a model behind a server of chat completions. `opened`: its template opens the
+    think block and the server does not repeat it, so that a text without `</think>` is a thought
+    that was cut off. `max_failed`: share of questions that may stay without a verdict; with more of
+    them there is no figure but an error."""
 
     server: Server
+    opened: bool = False
     max_failed: float = 0.02
 
     def __post_init__(self) -> None:
@@ -87,18 +97,26 @@ class OpenAI:
         failures; what did come is kept."""
         judge = self._with(alternatives)
         requests = {key: judge._request(question) for key, question in questions.items()}
-        with Bench(desk, judge._mark) as bench:
+
+        def fits(verdict: Verdict) -> bool:
+            return read(judge._heard(verdict)) is not None
+
+        with Bench(desk, judge._mark, fits) as bench:
             failed = judge._ask(bench, {r.key: r for r in requests.values()})
-            verdicts = {key: bench.get(request.key) for key, request in requests.items()}
-        found, reasons = {}, Counter[str]()
+            verdicts = {key: bench.get(r.key) for key, r in requests.items()}
+        found, reasons, cut = {}, Counter[str](), 0
         for key, verdict in verdicts.items():
-            said = None if verdict is None else read(verdict)
+            said = None if verdict is None else read(judge._heard(verdict))
             if said is not None:
                 found[key] = said
             else:
                 reasons[UNREAD if verdict else failed[requests[key].key]] += 1
-        self._check(reasons, len(questions))
+                cut += verdict is not None and verdict.cut
+        self._check(reasons, len(questions), cut)
         return found, reasons
+
+    def _heard(self, verdict: Verdict) -> Verdict:
+        return replace(verdict, opened=self.opened)
 
     def _with(self, alternatives: int) -> OpenAI:
         if not alternatives:
@@ -118,7 +136,7 @@ class OpenAI:
 
     def _ask(self, bench: Bench, requests: Mapping[str, Request]) -> dict[str, str]:
         """Has the bench hold a verdict on each; key -> reason of those that did not come."""
-        left = [r for key, r in requests.items() if bench.get(key) is None]
+        left = [r for key, r in requests.items() if not bench.settled(key)]
         if not left:
             return {}
         self._estimate(left, len(requests) - len(left))
@@ -139,28 +157,39 @@ class OpenAI:
               f"{prompt:,} prompt tokens, at most {output:,} output tokens; {known:,} verdicts are "
               "there already", file=sys.stderr)  # fmt: skip
 
-    def _check(self, reasons: Counter[str], total: int) -> None:
+    def _check(self, reasons: Counter[str], total: int, cut: int) -> None:
         failed = sum(reasons.values())
         if failed and (failed == total or failed > self.max_failed * total):
             told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
             raise RunError(
                 f"{failed:,} of {total:,} questions stayed without a verdict ({told})",
-                where="judge",
-                repair="What was judged is kept: the same command asks for what did not come. "
+                where="judge", repair=f"{_repair(reasons, cut)} What was judged is kept. "
                 "judge.max_failed is the share that may be missing.",
-            )
+            )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Replay:
     """judge=replay: the official file of judgments at `path`; nobody is asked. `answers_path`: the
-    answers that were judged, where style is controlled for (arena_hard)."""
+    answers that were judged, where style is controlled for (arena_hard). `model`: whose judgments
+    count, where the file holds several models'."""
 
     path: str
     answers_path: str | None = None
+    model: str | None = None
 
 
 Judge = OpenAI | Replay
+
+
+def _repair(reasons: Counter[str], cut: int) -> str:
+    """What helps against what failed most."""
+    if reasons.most_common(1)[0][0] != UNREAD:
+        return "The same command asks again for what did not come."
+    longer = f" {cut:,} were cut off: raise decoding.max_tokens of the task." if cut else ""
+    return (f"The judge was heard, and {LOG} in the folder has its words, but they hold no verdict."
+            f"{longer} The same command asks these again; one that says the same again needs "
+            "another prompt, temperature or judge.")  # fmt: skip
 
 
 def judged(judge: Any) -> Judge:
@@ -176,17 +205,24 @@ def judged(judge: Any) -> Judge:
 
 class Bench:
     """The verdicts of one judge that are there already, in this folder or below the store; those
-    that are added are logged at once. Use it in a `with` block, whose end shares what is new."""
+    that are added are logged at once. `fits`: whether one can be read; others are not
+    shared. Use it in a `with` block, whose end shares what is new."""
 
-    def __init__(self, desk: Desk, mark: str) -> None:
+    def __init__(self, desk: Desk, mark: str, fits: Callable[[Verdict], bool]) -> None:
         self._folder = None if desk.store is None else desk.store / KIND
-        self._mark, path = mark, desk.folder / LOG
+        self._mark, self._fits, path = mark, fits, desk.folder / LOG
         self._log = Log(path)
         self._own = {v.key: v for v in _read(path)}
-        self._shared = {v.key: v for v in self._lying()}
+        self._shared = {v.key: v for v in self._lying() if fits(v)}
 
     def get(self, key: str) -> Verdict | None:
-        return self._own.get(key) or self._shared.get(key)
+        own, shared = self._own.get(key), self._shared.get(key)
+        return shared if shared and not (own and self._fits(own)) else own
+
+    def settled(self, key: str) -> bool:
+        """Whether a verdict is there that can be read."""
+        found = self.get(key)
+        return found is not None and self._fits(found)
 
     def add(self, verdict: Verdict) -> None:
         self._log.add([verdict])
@@ -198,10 +234,10 @@ class Bench:
 
     def __exit__(self, *error: Any) -> None:
         self._log.__exit__(*error)
-        new = [v for key, v in self._own.items() if key not in self._shared]
+        new = [v for key, v in self._own.items() if key not in self._shared and self._fits(v)]
         if self._folder is None or not new:
             return
-        name = f"{self._mark}-{_hash(sorted(v.key for v in new))[:16]}"
+        name = f"{self._mark}-{_hash(sorted([v.key, v.text] for v in new))[:16]}"
         text = "".join(to_json(asdict(v)) + "\n" for v in new)
         try:
             kept(self._folder / name, lambda: lambda part: _write(part / LOG, text))

@@ -76,6 +76,16 @@ class Gamed:
                                 where="task.difficulty_path")  # fmt: skip
         return np.array([self.difficulty[i] for i in wanted])
 
+    def whole(self, rows: int, path: str) -> None:
+        """DataError where a file whose instructions are known by their places alone does not hold
+        as many as there are difficulties: behind a gap they would have each other's."""
+        if rows != len(self.difficulty):
+            raise DataError(
+                f"holds {rows:,} instructions, the file of task.difficulty_path "
+                f"{len(self.difficulty):,}: which is whose goes by their places, in a whole file",
+                where=path, repair="Name the whole file (limit=... takes its first rows).",
+            )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Controlled:

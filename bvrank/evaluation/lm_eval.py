@@ -67,7 +67,10 @@ class LmEval:
                 if not values or not math.isclose(sum(values) / len(values), value, abs_tol=1e-9):
                     intervals[figure] = _interval(value, results.get(f"{metric}_stderr,{kind}"))
         versions = ", ".join(f"{t} {v}" for t, v in found.get("versions", {}).items())
-        notes = [f"versions of the harness's tasks: {versions}", "modes and sampler do not apply"]
+        notes = [
+            f"versions of the harness's tasks: {versions}",
+            "n, modes and sampler do not apply",
+        ]
         return Measured(cells, _samples(found), notes=notes, intervals=intervals)
 
     def _run(self, desk: Desk) -> Mapping[str, Any]:

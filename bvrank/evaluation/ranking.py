@@ -73,7 +73,7 @@ class Ranking:
     separator: str | None = None
     n: int | None = None
     audit: int = 0
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
 
     def __post_init__(self) -> None:
         check_measures(self.measures, "measures")

@@ -9,6 +9,10 @@
 The official code centres d too, on the mean of all models that are on the board. With one model on
 it that would take away the very difference that is to be controlled for: here zero is zero, so that
 the score is that of answers in the baseline's style.
+
+An answer that is not there has no style, and the official code knows none: its games are lost
+plainly, [[A>B]] and [[B>A]], and with control of style they are no part of the fit but mixed in by
+their share of the battles.
 """
 
 from __future__ import annotations
@@ -36,10 +40,10 @@ WORD = re.compile(r"\w+|[^\w\s]")
 @dataclass(frozen=True)
 class Battles:
     """The battles of one question: their outcomes for the model (1, 0.5, 0), strong ones several
-    times, and the difference of style, where that counts."""
+    times, and the difference of style, where that counts; None of an answer that is not there."""
 
     outcomes: tuple[float, ...]
-    style: tuple[float, ...] = ()
+    style: tuple[float, ...] | None = ()
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,26 @@ def score(battles: Sequence[Battles], styled: bool, seed: int = 0) -> Score:
     """Of the battles, question by question."""
     weights = np.array([len(b.outcomes) for b in battles], dtype=np.float64)
     y = np.array([sum(b.outcomes) for b in battles]) / weights
-    x = _features(battles, weights) if styled else np.ones((len(battles), 1))
+    fitted = np.array([styled and b.style is not None for b in battles])
+    x = _features([b.style or () for b, own in zip(battles, fitted, strict=True) if own],
+                  weights[fitted])  # fmt: skip
 
     def value(counts: NDArray[np.int64] | Array, start: Array | None = None) -> tuple[float, Array]:
-        if not styled:
-            mean = float((counts * weights) @ y / (counts @ weights))
-            return mean, np.array([mean])
-        b = fit(x, y, weights * counts, start=start)
-        return float(sigmoid(b[:1])[0]), b
+        own = weights * counts
+        plain, total = float(own[~fitted] @ y[~fitted]), float(own.sum())
+        if not (share := float(own[fitted].sum())):
+            return plain / total, np.zeros(x.shape[1])
+        b = fit(x, y[fitted], own[fitted], start=start)
+        return (plain + share * float(sigmoid(b[:1])[0])) / total, b
 
     found, b = value(np.ones(len(battles)))
-    error, low, high = spread(lambda counts: value(counts, b if styled else None)[0],
-                              len(battles), seed, DRAWS)  # fmt: skip
-    cells = _styled(x, y, weights, b) if styled else weights * (y - found)
-    scale = len(battles) if styled else len(battles) / weights.sum()
-    return Score(found, error, (low, high), scale * cells + found)
+    error, low, high = spread(lambda counts: value(counts, b)[0], len(battles), seed, DRAWS)
+    moved, own = y - found, weights[fitted]
+    if fitted.any():
+        top = float(sigmoid(b[:1])[0])
+        moved[fitted] = top - found + own.sum() * _styled(x, y[fitted], own, b) / own
+    cells = len(battles) / weights.sum() * weights * moved
+    return Score(found, error, (low, high), cells + found)
 
 
 def relative(model: Sequence[float], baseline: Sequence[float]) -> tuple[float, ...]:
@@ -105,14 +114,15 @@ def counted(metadata: Mapping[str, Any]) -> tuple[float, ...]:
     return float(metadata["token_len"]), *map(float, sums)
 
 
-def _features(battles: Sequence[Battles], weights: Array) -> Array:
+def _features(styles: Sequence[Sequence[float]], weights: Array) -> Array:
     """A column of ones for the model, and style in units of its deviation over all battles."""
-    style = np.array([b.style for b in battles])
-    total = weights.sum()
+    if not len(styles):
+        return np.ones((0, 1))
+    style, total = np.array(styles), weights.sum()
     centred = style - weights @ style / total
     deviation = np.sqrt(weights @ centred**2 / max(total - 1, 1))
     scaled = np.divide(style, deviation, out=np.zeros_like(style), where=deviation > 0)
-    return np.concatenate([np.ones((len(battles), 1)), scaled], axis=1)
+    return np.concatenate([np.ones((len(style), 1)), scaled], axis=1)
 
 
 def _styled(x: Array, y: Array, weights: Array, b: Array) -> Array:

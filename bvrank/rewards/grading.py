@@ -6,6 +6,7 @@ signal interrupts. So it happens in a process that can be killed. Run by bvrank.
 
     {"gold": "#### 18", "answer": "It is \\\\boxed{18}."}   ->   {"right": true}
     {"gold": "?", "answer": ...}                            ->   {"reason": "gold_unparsable"}
+    {"one": "It is \\\\boxed{18}.", "other": "18.0"}         ->   {"same": true}
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 MEMORY = 4 * 2**30  # bytes of address space; sympy and its parser need 0.3 of it
@@ -38,7 +40,9 @@ def main() -> None:
         _limit_memory()
         print(json.dumps({"ready": True}), file=out, flush=True)
         for line in sys.stdin:
-            print(json.dumps(verdict(**json.loads(line))), file=out, flush=True)
+            asked = json.loads(line)
+            told = alike(**asked) if "other" in asked else verdict(**asked)
+            print(json.dumps(told), file=out, flush=True)
 
 
 def verdict(gold: str, answer: str) -> dict[str, Any]:
@@ -49,10 +53,31 @@ def verdict(gold: str, answer: str) -> dict[str, Any]:
         wanted = _gold(gold)
         if not wanted:
             return {"reason": "gold_unparsable"}
-        found = filter(None, map(_parsed, _boxed(_concluded(answer))))
-        return {"right": any(verify(wanted, f, timeout_seconds=None) for f in found)}
+        return {"right": any(verify(wanted, f, timeout_seconds=None) for f in _values(answer))}
     except (MemoryError, RecursionError):
         return {"reason": "too_hard"}
+
+
+def alike(one: str, other: str) -> dict[str, Any]:
+    """Whether two answers have one value, both read as `verdict` reads an answer."""
+    from math_verify import verify
+
+    try:
+        pairs = [(a, b) for a in _values(one) for b in _values(other)]
+        both = (verify(*p, timeout_seconds=None) for a, b in pairs for p in ((a, b), (b, a)))
+        return {"same": any(both)}
+    except (MemoryError, RecursionError):
+        return {"reason": "too_hard"}
+
+
+@lru_cache(maxsize=256)
+def _values(answer: str) -> list[list[Any]]:
+    return [found for found in map(_parsed, extracted(answer)) if found]
+
+
+def extracted(answer: str) -> list[str]:
+    """What is read of an answer: its last box, or the whole text where there is none."""
+    return _boxed(_concluded(answer))
 
 
 def _gold(text: str) -> list[Any]:

@@ -11,12 +11,13 @@ import select
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from bvrank.errors import ConfigError, RunError
 from bvrank.records import Asked, Scored
+from bvrank.rewards.grading import extracted
 
 VERSION = 3  # of the verdicts; what an older version scored is scored again
 LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
@@ -54,10 +55,27 @@ class Math:
         """1.0 or 0.0, in the order asked."""
         with contextlib.closing(_Grader(self.timeout)) as grader:
             for a in asked:
-                told = {"reason": "no_gold"} if a.gold is None else grader.ask(a.gold, a.answer)
+                told = {"reason": "no_gold"}
+                if a.gold is not None:
+                    told = grader.ask(gold=a.gold, answer=a.answer)
                 right = told.get("right")
                 score = None if right is None else float(right)
                 yield Scored(a.key, score, told.get("reason", ""))
+
+    def votes(self, groups: Iterable[Sequence[str]]) -> Iterator[list[int]]:
+        """Of each group of answers, which say the same: equal numbers for equal values, each
+        compared with the first of those before it; what has no value is told apart by its text."""
+        with contextlib.closing(_Grader(self.timeout)) as grader:
+            for answers in groups:
+                first: list[str] = []
+                known: dict[str, int] = {}
+                forms = ["".join("".join(extracted(answer)).split()) for answer in answers]
+                for form, answer in zip(forms, answers, strict=True):
+                    if form not in known:
+                        same = (n for n, a in enumerate(first) if grader.alike(a, answer))
+                        known[form] = next(same, len(first))
+                        first += [answer] if known[form] == len(first) else []
+                yield [known[form] for form in forms]
 
 
 class _Grader:
@@ -67,13 +85,16 @@ class _Grader:
         self._timeout = timeout
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ask(self, gold: str, answer: str) -> dict[str, Any]:
-        """What the process says of an answer; one that says nothing in time is killed."""
+    def alike(self, one: str, other: str) -> bool:
+        """Whether two answers have one value; what takes too long has none."""
+        return bool(self.ask(one=one, other=other).get("same"))
+
+    def ask(self, **asked: str) -> dict[str, Any]:
+        """What the process says to a line; one that says nothing in time is killed."""
         process = self._process or self._started()
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            line = json.dumps({"gold": gold, "answer": answer})
-            process.stdin.write(line.encode() + b"\n")
+            process.stdin.write(json.dumps(asked).encode() + b"\n")
         try:
             return _line(process, self._timeout)
         except TimeoutError:

@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from bvrank.answers import split
+from bvrank.answers import CLOSE, OPEN, split
 from bvrank.errors import ConfigError
 from bvrank.records import Mode
 from bvrank.sampling.chat import Decoding, Failure, Reply, Request
@@ -26,7 +26,8 @@ ENDS: dict[str, End] = {
 @dataclass(frozen=True)
 class Served:
     """How a server is asked. `opened`: its template opens the think block and the server does not
-    repeat it, so that a text without `</think>` is a thought that was cut off. `seeded`: each
+    repeat it, so that a text without `</think>` is a thought that was cut off; a reply that closes
+    a block which it did not open shows that it should be true, and is an error. `seeded`: each
     request sends a seed of its own. `max_failed`: share of responses that may stay away when all
     attempts are used up, or end in a way that is none of `ENDS`; with more of them the run stops,
     and the same command asks for these again. Ranks share this and the limits of `server`.
@@ -83,9 +84,23 @@ class Served:
                     yield Request(f"{prompt.row}:{copy}", prompt.messages, decoding, mode)
 
     def _made(self, mode: Mode, reply: Reply) -> Made:
+        if mode == "thinking" and not self.opened and CLOSE in reply.text:
+            _check(reply.text)
         found = split(reply.text, opened=self.opened and mode == "thinking")
         return Made(mode, *_key(reply.key), found.trace, found.answer, found.closed,
                     ENDS[reply.finish_reason], tokens=reply.completion_tokens)  # fmt: skip
+
+
+def _check(text: str) -> None:
+    """ConfigError for a thought that the prompt opened: of others like it that were cut off nothing
+    would tell that they are no answers."""
+    if OPEN not in text.partition(CLOSE)[0]:
+        raise ConfigError(
+            f"a thinking response closes its block with {CLOSE} and never opened it",
+            where="sampler.opened",
+            repair="The template opens it: say sampler.opened=true, so that what was cut off "
+            f"before {CLOSE} counts as a thought that never closed, and not as an answer.",
+        )  # fmt: skip
 
 
 def _ended(result: Reply | Failure) -> Reply | Failure:

@@ -156,6 +156,7 @@ def test_a_sweep_is_told_the_headlines(
      ("++tasks.gsm8k.n=2", "tasks: has no effect without a suite"),
      ("n=0", "n: must be at least 1"), ("limit=0", "limit: must be"), ("modes=[]", "modes: must"),
      ("seed=-1", "seed: must be"), ("outputs=''", "outputs: must name"), ("modes=[plain]", "modes"),
+     ("n=1", "task.pass_at: pass@2 needs 2 responses"),
      ("task.n=0", "task.n: must be at least 1"), ("checkpoint=last", "checkpoint"),
      ("run=nowhere", "nowhere: is not a run folder")],
 )  # fmt: skip

@@ -47,7 +47,7 @@ def desk(folder: Path, says: Says, modes: Sequence[Mode] = ("thinking",), **keys
 
 def openai(url: str, **keys: Any) -> OpenAI:
     server = {"model": "tiny", "base_url": url, "timeout": 20.0, "backoff": QUICK}
-    own = {k: keys.pop(k) for k in [*keys] if k != "max_failed"}
+    own = {k: keys.pop(k) for k in [*keys] if k not in ("max_failed", "opened")}
     return OpenAI(Server(**{**server, **own}), **keys)
 
 

@@ -135,6 +135,29 @@ def test_the_length_control_is_told_with_difficulties(server: ChatServer, tmp_pa
     assert not any("minimal" in note for note in measured.notes)
 
 
+def test_a_missing_answer_shifts_no_difficulty(server: ChatServer, tmp_path: Path) -> None:
+    """What is written is replayed with the difficulties that it was measured with."""
+    gamed = tmp_path / "df_gamed.csv"
+    gamed.write_text("index,preference,std_delta_len,instruction_difficulty\n" + "".join(
+        f"{i},{0.5 + 0.02 * i},{i / 6 - 1},{(i * 7) % 12 / 3}\n" for i in range(12)))  # fmt: skip
+    own = task(tmp_path, openai(server.url), difficulty_path=str(gamed))
+    place = desk(tmp_path / "a", lambda p, mode: (
+        {"end": "failed"} if p.row == 2 else "good" * p.row if p.row % 3 else "bad"))  # fmt: skip
+    measured = own.measure(place)
+    path = tmp_path / "a" / "annotations.thinking.json"
+    replay = task(tmp_path, Replay(str(path)), path=None, difficulty_path=str(gamed))
+    again = replay.measure(desk(tmp_path / "b", some))
+    assert len(again.cells["lc_win_rate"]) == 11
+    assert again.cells["lc_win_rate"] == measured.cells["thinking/lc_win_rate"]
+    bare = [{k: v for k, v in row.items() if k != "index"} for row in json.loads(path.read_text())]
+    save(path, bare)
+    with pytest.raises(DataError, match=r"11 instructions, the file of .* 12"):
+        replay.measure(desk(tmp_path / "c", some))
+    save(tmp_path / "base.json", ROWS[1:])
+    with pytest.raises(DataError, match="11 instructions"):
+        own.measure(place)
+
+
 def verdict(text: str, **first: float) -> Verdict:
     return Verdict("k", text, "length", first or None)
 
@@ -148,6 +171,16 @@ def test_what_a_verdict_says() -> None:
     assert preference(verdict("<think>\nm\n</think>\n\nM", m=-0.1)) == (1.0, False)
     for text in ("", "both", "m or M", "<think>\nM"):
         assert preference(verdict(text)) is None
+
+
+def test_one_that_was_cut_off_has_to_be_a_name() -> None:
+    """A thought of which nothing shows that it is one: its last line, and its first token."""
+    thought = "Is it m? Or rather\nM"
+    assert preference(Verdict("k", thought, "stop"), 64) == (1.0, False)
+    assert preference(verdict(thought), 64) is preference(verdict("Is", m=-3.0), 64) is None
+    assert preference(verdict("M."), 64) == (1.0, False)
+    assert preference(verdict("Is", m=-3.0)) == (0.0, True)  # as official: one token is all
+    assert preference(Verdict("k", "m", "length", {"m": -0.1}, opened=True)) is None
 
 
 def test_log_probs_make_the_preference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +218,7 @@ def test_what_is_not_judged_is_left_out_and_told(tmp_path: Path) -> None:
         assert [n["preference"] for n in notes].count(None) == 1
         with pytest.raises(RunError, match="1 of 12"):
             task(tmp_path, openai(server.url)).measure(place)
-        assert len(server.bodies) == 12
+        assert len(server.bodies) == 13
 
 
 def test_the_official_template_is_read(server: ChatServer, tmp_path: Path) -> None:
@@ -249,6 +282,25 @@ def test_a_command_that_was_stopped_gives_the_same_figures_for_no_second_call(
     assert json.loads((folder / "result.json").read_text())["figures"] == result["figures"]
 
 
+@pytest.mark.parametrize(
+    ("word", "same"),
+    [("judge.max_failed=0.5", True), ("judge.server.concurrency=3", True),
+     ("judge.server.timeout=9.0", True), ("judge.server.api_key_env=KEY", True),
+     ("judge.server.model=other", False), ("judge.opened=true", False),
+     ("+judge.server.extra_body.top_k=1", False)],
+)  # fmt: skip
+def test_how_a_judge_is_asked_makes_no_other_folder(
+    word: str, same: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice to raise judge.max_failed goes on where the work lies."""
+    monkeypatch.setenv("KEY", "k" * 40)
+    save(tmp_path / "base.json", ROWS)
+    usual = words(tmp_path, "http://127.0.0.1:1/v1")
+    one, other = (evaluate.request(frozen(composed("evaluate", [*usual, *more])))
+                  for more in ([], [word]))  # fmt: skip
+    assert (one.folder("alpaca_eval") == other.folder("alpaca_eval")) == same
+
+
 def test_a_judge_without_a_task_is_refused(server: ChatServer, tmp_path: Path) -> None:
     config = frozen(composed("evaluate", ["judge=replay", "judge.path=x.json"]))
     with pytest.raises(ConfigError, match="nothing here is judged"):
@@ -273,6 +325,6 @@ def test_what_does_not_fit_is_told_before_anything_is_made(
     path = tmp_path / "df_gamed.csv"
     path.write_text("index,preference,std_delta_len,instruction_difficulty\n0,0.5,0,0\n")
     place = desk(tmp_path / "a", some)
-    with pytest.raises(DataError, match="instruction 1"):
+    with pytest.raises(DataError, match=r"12 instructions, the file of .* 1:"):
         task(tmp_path, openai(server.url), difficulty_path=str(path)).measure(place)
     assert not place.sampler.asked and not server.bodies

@@ -24,6 +24,10 @@ def note(preference: Any, **more: Any) -> dict[str, Any]:
             "generator_2": "own", "dataset": "d", "preference": preference, **more}  # fmt: skip
 
 
+def noted(*told: Any) -> list[dict[str, Any]]:
+    return [note(p, instruction=f"i{n}") for n, p in enumerate(told)]
+
+
 def test_what_is_asked_and_what_the_baseline_answered(tmp_path: Path) -> None:
     rows = [{"dataset": "d", "instruction": "a", "output": "A", "generator": "g"},
             {"instruction": "b", "output": None}, {"instruction": "a", "output": "again"},
@@ -41,11 +45,12 @@ def test_what_is_asked_and_what_the_baseline_answered(tmp_path: Path) -> None:
 
 def test_preferences_are_read_as_the_official_code_reads_them(tmp_path: Path) -> None:
     told = [1, 2, 1.25, "1.5", 0, None, "nan"]
-    rows, reasons = recorded(str(save(tmp_path / "x.json", [*map(note, told)])),
-                             None)  # fmt: skip
-    assert [r.preference for r in rows] == [0, 1, 0.25, 0.5, 0.5, None, None]
-    assert reasons == {"no_preference": 2} and [r.index for r in rows] == list(range(7))
-    assert len(recorded(str(tmp_path / "x.json"), 3)[0]) == 3
+    found = recorded(str(save(tmp_path / "x.json", noted(*told))), None)
+    assert [r.preference for r in found.rows] == [0, 1, 0.25, 0.5, 0.5, None, None]
+    assert found.reasons == {"no_preference": 2} and found.size == 7
+    assert [r.index for r in found.rows] == list(range(7))
+    first = recorded(str(tmp_path / "x.json"), 3)
+    assert len(first.rows) == 3 and first.size == 7 and not first.reasons
 
 
 @pytest.mark.parametrize(
@@ -59,9 +64,25 @@ def test_what_is_no_annotation(row: Any, said: str, tmp_path: Path) -> None:
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    rows, _ = recorded(str(save(tmp_path / "x.json", [note(1.3), note(None)])), None)
-    again, _ = recorded(str(save(tmp_path / "y.json", [annotation(r) for r in rows])), None)
-    assert again == rows
+    rows = recorded(str(save(tmp_path / "x.json", noted(1.3, None, 2))), None).rows
+    kept = [annotation(r) for r in rows if r.index != 1]
+    again = recorded(str(save(tmp_path / "y.json", kept)), None)
+    assert again.rows == [rows[0], rows[2]] and again.size is None
+
+
+def test_one_model_is_read_and_nothing_twice(tmp_path: Path) -> None:
+    own, other = noted(1, 2), [{**n, "generator_2": "other"} for n in noted(2, 2)]
+    path = str(save(tmp_path / "x.json", [*own, *other]))
+    with pytest.raises(DataError, match="2 models: own, other") as error:
+        recorded(path, None)
+    assert "judge.model" in error.value.repair
+    found = recorded(path, None, "own")
+    assert [r.preference for r in found.rows] == [0, 1] and found.size == 2
+    assert [r.preference for r in recorded(path, 1, "other").rows] == [1]
+    for rows, said in ((own * 2, "'i0' twice"), ([{**n, "index": 4} for n in own], "index 4"),
+                       ([own[0], {**own[1], "index": 4}], "None is no number")):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            recorded(str(save(tmp_path / "y.json", rows)), None)
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs BVRANK_REAL_DATA")

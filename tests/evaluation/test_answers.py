@@ -15,6 +15,7 @@ from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import Measured
 from bvrank.records import Asked, Message, Refused, Scored
 from bvrank.rewards.arithmetic import Arithmetic
+from bvrank.rewards.math import Math
 from bvrank.sampling.responses import Made, Prompt
 
 GOLDS = ("7", "9")
@@ -102,6 +103,28 @@ def test_every_figure_by_hand(tmp_path: Path) -> None:
     assert found.counts == {"missing": 1} and "1 rows hold no prompt" in found.notes[0]
 
 
+def maj(tmp_path: Path, answers: list[str], reward: Any) -> float:
+    said = {0: [("t", answer, True, "stop") for answer in answers]}
+    task = Answers("t", Source(("5",)), reward, n=len(answers))
+    found = measured(tmp_path, task, Sampler(said))  # type: ignore[arg-type]
+    (value,) = found.cells[f"thinking/maj@{len(answers)}"].values()
+    return value
+
+
+@pytest.mark.parametrize("wording", [r"\boxed{{7}}, as \frac{{{0}}}{{{0}}} shows",
+                                     "Try {}: the answer is 7"])  # fmt: skip
+def test_wrong_answers_that_agree_outvote_a_few_right_ones(wording: str, tmp_path: Path) -> None:
+    """Two of 32 are right, and thirty say 7, each in words of its own."""
+    pytest.importorskip("math_verify")
+    wrong = [wording.format(i) for i in range(2, 32)]
+    assert maj(tmp_path, [r"\boxed{5}", "It is 5.", *wrong], Math()) == 0.0
+
+
+def test_a_tie_is_shared(tmp_path: Path) -> None:
+    pytest.importorskip("math_verify")
+    assert maj(tmp_path, ["5", r"\boxed{5.0}", "7", "so 7.0", "8"], Math()) == 0.5
+
+
 def test_every_sample_is_kept(tmp_path: Path) -> None:
     rows = list(measured(tmp_path).samples)
     assert [(r["key"], r["copy"], r["score"]) for r in rows] == [
@@ -130,6 +153,10 @@ def test_a_call_that_was_stopped_goes_on(tmp_path: Path) -> None:
 def test_the_limit_and_n_of_the_command(tmp_path: Path) -> None:
     source = Source()
     task = Answers("t", source, Arithmetic(), n=4, pass_at=[2, 4])
+    with pytest.raises(ConfigError, match="pass@4 needs 4 responses, and n=2") as error:
+        measured(tmp_path, task, limit=1, n=2)
+    assert error.value.where == "task.pass_at" and not source.asked
+    task = Answers("t", source, Arithmetic(), n=4, pass_at=[2])
     found = measured(tmp_path, task, limit=1, n=2)
     assert {name: [*cells] for name, cells in found.cells.items()} == {
         f"thinking/{name}": ["a:1"] for name in
@@ -160,6 +187,27 @@ def test_a_response_that_never_came_is_no_wrong_answer(tmp_path: Path) -> None:
     found = measured(tmp_path, Answers("t", Source(), Arithmetic(), n=4), Sampler(said))
     assert [*found.cells["thinking/avg@4"].values()] == pytest.approx([2 / 3, 0.0])
     assert found.counts["failed"] == 2
+    assert found.notes[-1] == "2 responses never came and are left out of every figure"
+
+
+def test_what_failures_leave_is_told(tmp_path: Path) -> None:
+    """A prompt without a figure, and a pass@k that is one of fewer."""
+    gone = (None, None, True, "failed")
+    said = {0: [*SAID[0][:3], gone], 1: [gone] * 4}
+    found = measured(tmp_path, Answers("t", Source(), Arithmetic(), n=4, pass_at=[2, 4]),
+                     Sampler(said))  # fmt: skip
+    assert found.cells["thinking/pass@4"] == {"a:1": 1.0} and found.counts["failed"] == 5
+    assert found.notes[-2:] == [
+        "5 responses never came and are left out of every figure, and with them 1 prompts that "
+        "have no other",
+        "pass@k of 1 prompts rests on fewer than k=4 responses, 3 at the fewest",
+    ]
+
+
+def test_a_cut_response_without_a_thought_is_told(tmp_path: Path) -> None:
+    said = {**SAID, 0: [*SAID[0][:3], (None, "Hmm, 7?", True, "length")]}
+    assert "1 thinking responses were cut off and show no thought" in measured(
+        tmp_path, sampler=Sampler(said)).notes[-1]  # fmt: skip
 
 
 def test_a_prompt_without_room_counts_as_wrong_and_is_told(tmp_path: Path) -> None:

@@ -12,10 +12,11 @@ pytest.importorskip("openai")
 
 from bvrank.errors import ConfigError, DataError, RunError
 from bvrank.evaluation import style
-from bvrank.evaluation.arena import ArenaHard, Rules, label
+from bvrank.evaluation.arena import ArenaHard, label
 from bvrank.evaluation.boards import answer_row
 from bvrank.evaluation.judging import Replay, Verdict
 from bvrank.evaluation.result import figures
+from bvrank.evaluation.rules import Rules
 from bvrank.evaluation.style import Battles, counted, relative, score, style_of
 from bvrank.records import Message
 from tests.evaluation.judges import desk, lines, openai, save
@@ -65,15 +66,15 @@ def some(prompt: Any, mode: str) -> Any:
 
 
 def test_scores_by_hand(server: ChatServer, tmp_path: Path) -> None:
-    """Strong wins 6 battles, weak 2, ties 2 halves, nothing loses 6: of each two questions."""
+    """Strong wins 6 battles, weak 2, ties 2 halves, nothing loses 2: of each two questions."""
     measured = task(tmp_path, openai(server.url)).measure(desk(tmp_path / "a", some))
     found = figures(measured)
     assert found["thinking/score@write"].value == pytest.approx((6 + 2 * 0.5) / 8)
-    assert found["thinking/score@hard"].value == pytest.approx(2 / 8)
+    assert found["thinking/score@hard"].value == pytest.approx(2 / 4)
     assert measured.counts == {"no_answer": 2} and len(server.bodies) == 12
     only = task(tmp_path, openai(server.url), categories=["hard"])
     alone = figures(only.measure(desk(tmp_path / "b", some)))
-    assert alone["thinking/score"].value == pytest.approx(2 / 8)
+    assert alone["thinking/score"].value == pytest.approx(2 / 4)
 
 
 def test_both_orders_are_shown_and_no_thinking(server: ChatServer, tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_both_orders_are_shown_and_no_thinking(server: ChatServer, tmp_path: Pat
     assert {b["messages"][0]["content"] for b in server.bodies} == {"Be fair."}
     samples = {row["key"]: row for row in measured.samples}
     assert samples["u0"]["labels"] == ["B>>A", "A>>B"] and samples["u0"]["think"]
-    assert samples["u3"]["labels"] == ["A>>B", "B>>A"]
+    assert samples["u3"]["labels"] == ["A>B", "B>A"]
 
 
 def test_categories_have_rules_of_their_own(server: ChatServer, tmp_path: Path) -> None:
@@ -151,7 +152,7 @@ def test_a_question_that_is_judged_by_half_is_left_out(tmp_path: Path) -> None:
         assert told["u5"][0] is None and told["u5"][1]["score"] == "A>B"
         with pytest.raises(RunError):
             task(tmp_path, openai(server.url)).measure(place)
-        assert len(server.bodies) == 12
+        assert len(server.bodies) == 13
     replay = task(tmp_path, Replay(str(tmp_path / "a/model_judgment.thinking.jsonl")), path=None)
     assert replay.measure(desk(tmp_path / "b", some)).counts == {"no_verdict": 1}
 
@@ -165,7 +166,7 @@ def test_questions_that_the_baseline_did_not_answer(server: ChatServer, tmp_path
 
 def test_the_last_label_counts() -> None:
     def said(text: str) -> str | None:
-        found = label(Verdict("k", text, "stop"))
+        found = label(Verdict("k", text, "stop"), "v2")
         return found and found[0]
 
     assert said("[[A>B]] no, rather [[B>>A]].") == "B>>A"
@@ -173,6 +174,64 @@ def test_the_last_label_counts() -> None:
     assert said("<think>\n[[A>B]]\n</think>\n\n[[B>A]]") == "B>A"
     for text in ("", "A is better", "[[C]]", "[[A]]", "<think>\n[[A>B]]"):
         assert said(text) is None
+
+
+def test_different_labels_are_no_verdict_of_the_first_edition() -> None:
+    """As in its official code, which knows five labels in double brackets."""
+
+    def said(text: str) -> str | None:
+        found = label(Verdict("k", text, "stop"), "v0.1")
+        return found and found[0]
+
+    assert said("[[A>B]], so [[A>B]].") == "A>B"
+    for text in ("[[A>B]] no, rather [[B>>A]]", "[A>B]", "[[a>b]]", "[[B<A]]", ""):
+        assert said(text) is None
+
+
+@pytest.mark.parametrize("edition", ["v0.1", "v2"])
+def test_a_judgment_that_was_cut_off_is_no_verdict(edition: Any) -> None:
+    """Of a judge whose template opens the block, nothing shows that it is a thought."""
+    thought = "Hmm, might be [[A>B]], wait"
+    assert label(Verdict("k", thought, "length"), edition) is None
+    assert label(Verdict("k", f"<think>\n{thought}", "length"), edition) is None
+    assert label(Verdict("k", thought, "stop", opened=True), edition) is None
+    closed = Verdict("k", f"{thought}\n</think>\n\n[[B>A]]", "stop", opened=True)
+    assert (label(closed, edition) or "")[0] == "B>A"
+
+
+@pytest.mark.parametrize(("edition", "score", "left_out"), [("v0.1", 0.4, 1), ("v2", 1.0, 1)])
+def test_a_game_without_a_verdict_by_edition(
+    edition: Any, score: float, left_out: int, tmp_path: Path
+) -> None:
+    """(B>A, A>B) are two wins; (A>>B, none) three losses where the one game counts, as v0.1."""
+    games = [("B>A", "A>B"), ("A>>B", None)]
+    told = [{"uid": f"u{i}", "category": "x", "model": model,
+             "games": [{"score": a}, {"score": b} if model == "own" else {"score": "A>B"}]}
+            for model in ("own", "other") for i, (a, b) in enumerate(games)]  # fmt: skip
+    replay = Replay(str(save(tmp_path / "j.jsonl", told)), model="own")
+    measured = task(tmp_path, replay, path=None, edition=edition).measure(desk(tmp_path, some))
+    assert figures(measured)["score"].value == pytest.approx(score)
+    assert measured.counts == {"no_verdict": left_out}
+    unit = "games" if edition == "v0.1" else "questions with games"
+    assert measured.notes == [f"{unit} without a verdict are left out: 1 no_verdict"]
+
+
+def test_recorded_answers_that_are_not_there_have_no_style(tmp_path: Path) -> None:
+    told = [{"uid": f"u{i}", "category": "x", "games": [
+        {"score": ["B>A", "A>B"][i % 2]}, {"score": "A>B" if i < 4 else "B>A"}]}
+        for i in range(8)]  # fmt: skip
+    said = [answer_row(f"u{i}", (), "own", "" if i == 7 else "x " * (i + 1), "id",
+                       style_of("x " * (i + 1)), 0.0) for i in range(8)]  # fmt: skip
+    replay = Replay(str(save(tmp_path / "j.jsonl", told)), str(save(tmp_path / "a.jsonl", said)))
+    measured = task(tmp_path, replay, path=None, style=True).measure(desk(tmp_path / "a", some))
+    base = [counted(style_of(f"base answer {i}")) for i in range(8)]
+    battles = []
+    for i, row in enumerate(told):
+        own = relative(counted(style_of("x " * (i + 1))), base[i])
+        first, second = (g["score"] for g in row["games"])  # type: ignore[attr-defined]
+        outcomes = float(second == "A>B"), float(first == "B>A")
+        battles.append(Battles(outcomes, None if i == 7 else own))
+    assert measured.intervals["style_controlled"][0] == pytest.approx(score(battles, True).value)
 
 
 def test_recorded_style_is_that_of_both_files(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def test_answers_of_both_forms(tmp_path: Path) -> None:
     old = {"question_id": "b", "model_id": "old", "choices": [{"turns": [{"content": "B"}]}],
            "conv_metadata": {"token_len": 3}}  # fmt: skip
     plain = {"uid": "c", "model": "m", "messages": [{"role": "assistant", "content": "C"}]}
-    found = answers(str(save(tmp_path / "a.jsonl", [new, old, plain])))
+    found = {}
+    for row in (new, old, plain):
+        found |= answers(str(save(tmp_path / "a.jsonl", [row])))
     assert {k: (a.model, a.text) for k, a in found.items()} == {
         "a": ("own", "text"), "b": ("old", "B"), "c": ("m", "C"),
     }  # fmt: skip
@@ -63,26 +66,60 @@ def test_what_is_no_answer(row: Any, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_labels_count_for_the_model(first: str, second: str, outcomes: Any) -> None:
     """The first game shows the baseline as A, the second the model; strong ones count thrice."""
-    assert Judgment("a", "x", (first, second)).outcomes == outcomes
+    assert Judgment("a", "x", (first, second)).outcomes("v2") == outcomes
 
 
 def test_a_question_without_both_verdicts_has_no_outcome() -> None:
-    assert Judgment("a", "x", ("A>B", None)).outcomes is None
-    assert Judgment("a", "x", (None, "A>B")).outcomes is None
+    assert Judgment("a", "x", ("A>B", None)).outcomes("v2") is None
+    assert Judgment("a", "x", (None, "A>B")).outcomes("v2") is None
     assert {len(scores) for scores in LABELS.values()} == {1, 3}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "outcomes"),
+    [
+        ("A>B", None, (0,)), (None, "A>>B", (1, 1, 1)), ("B>>A", "A=B", (0.5, 1, 1, 1)),
+        ("A<B", "A>B", (1,)), ("A?B", None, None), (None, None, None),
+    ],
+)  # fmt: skip
+def test_the_first_edition_leaves_out_single_games(first: Any, second: Any, outcomes: Any) -> None:
+    found = Judgment("a", "x", (first, second))
+    assert found.outcomes("v0.1") == outcomes
+    assert found.silent("v0.1") == sum(s in (None, "A<B", "A?B") for s in (first, second))
 
 
 def test_judgments(tmp_path: Path) -> None:
     rows = [{"uid": "a", "category": "x", "games": [{"score": "A>B"}, {"score": None}]},
             {"question_id": "b", "games": [None, {"score": "A=B", "judgment": "..."}]}]  # fmt: skip
     path = str(save(tmp_path / "j.jsonl", rows))
-    assert judgments(path) == [
+    assert judgments(path, "v2") == [
         Judgment("a", "x", ("A>B", None)), Judgment("b", "", (None, "A=B")),
     ]  # fmt: skip
-    assert len(judgments(path, 1)) == 1
+    assert len(judgments(path, "v2", 1)) == 1
     for games in (None, [{"score": "A>B"}], [{"score": "A"}, {"score": "A>B"}]):
         with pytest.raises(DataError):
-            judgments(str(save(tmp_path / "k.jsonl", [{"uid": "a", "games": games}])))
+            judgments(str(save(tmp_path / "k.jsonl", [{"uid": "a", "games": games}])), "v2")
+    assert judgments(str(tmp_path / "k.jsonl"), "v0.1")[0].labels == ("A", "A>B")
+
+
+def test_several_models_are_never_one(tmp_path: Path) -> None:
+    """Two models of one file are not twice as many questions, nor is one answer the other's."""
+    games = [{"score": "A>B"}, {"score": "B>A"}]
+    told = [{"uid": f"u{i}", "model": m, "games": games} for m in ("a", "b") for i in range(2)]
+    said = [{"uid": r["uid"], "model": r["model"], "messages": [{"content": r["model"]}]}
+            for r in told]  # fmt: skip
+    paths = str(save(tmp_path / "j.jsonl", told)), str(save(tmp_path / "a.jsonl", said))
+    reads = partial(judgments, edition="v2"), answers
+    for read, path in zip(reads, paths, strict=True):
+        with pytest.raises(DataError, match="2 models: a, b"):
+            read(path)
+    assert [j.uid for j in judgments(paths[0], "v2", 1, "b")] == ["u0"]
+    assert {a.text for a in answers(paths[1], "b").values()} == {"b"}
+    for read, rows in zip(reads, (told, said), strict=True):
+        path = str(save(tmp_path / "t.jsonl", [rows[0], rows[0]]))
+        with pytest.raises(DataError, match="'u0' twice"):
+            read(path)  # type: ignore[operator]
+    assert answers(str(save(tmp_path / "o.jsonl", said[:2])), "renamed").keys() == {"u0", "u1"}
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs BVRANK_REAL_DATA")

@@ -38,6 +38,7 @@ def test_answers_that_are_not_there_take_part_and_are_counted(tmp_path: Path) ->
         0: "an answer", 1: "", 2: "", 4: "cut off",
     }  # fmt: skip
     assert found.counts == {"no_text": 1, "failed": 1, "no_answer": 2}
+    assert any(n.startswith("1 responses never came") for n in found.notes)
     assert any("2 answers are not there" in note for note in found.notes)
     rates = found.rates("thinking")
     assert rates["thinking/unclosed"] == {"p0": 0, "p1": 1, "p2": 0, "p4": 0}

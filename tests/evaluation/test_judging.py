@@ -112,7 +112,7 @@ def test_what_never_came_is_counted_and_asked_again(tmp_path: Path) -> None:
         assert len(hear(tmp_path / "a", strict)[0]) == 12 and len(server.bodies) == 13
 
 
-def test_garbage_is_counted_kept_and_too_much_of_it_an_error(
+def test_garbage_is_counted_asked_again_and_too_much_of_it_an_error(
     server: ChatServer, tmp_path: Path
 ) -> None:
     def said(body: Any) -> tuple[None, str, str]:
@@ -122,9 +122,40 @@ def test_garbage_is_counted_kept_and_too_much_of_it_an_error(
     server.said = said
     found, reasons = hear(tmp_path / "a", openai(server.url, max_failed=0.2))
     assert len(found) == 10 and reasons == {"verdict_unparsable": 2}
-    with pytest.raises(RunError, match="2 of 12 questions stayed without a verdict"):
+    with pytest.raises(RunError, match="2 of 12 questions stayed without a verdict") as error:
         hear(tmp_path / "a", openai(server.url, max_failed=0.1))
-    assert len(server.bodies) == 12
+    assert "hold no verdict" in error.value.repair and "cut off" not in error.value.repair
+    assert len(server.bodies) == 14
+    server.said = lambda body: (None, "answer", "stop")
+    for name in ("b", "a", "c"):  # another folder was given none of it, and has it mended for all
+        found, reasons = hear(tmp_path / name, openai(server.url, max_failed=0.0))
+        assert len(found) == 12 and not reasons
+    assert len(server.bodies) == 16
+
+
+def test_the_repair_is_that_of_what_failed_most(server: ChatServer, tmp_path: Path) -> None:
+    server.said = lambda body: (None, "Well,", "length")
+    with pytest.raises(RunError) as error:
+        hear(tmp_path / "a", openai(server.url))
+    assert "12 were cut off: raise decoding.max_tokens" in error.value.repair
+    with chatting(lambda key, attempt: "hang" if key == "q3" else "") as silent:
+        strict = openai(silent.url, timeout=2.0, retries=0, max_failed=0.0)
+        with pytest.raises(RunError, match="1 judge_timeout") as error:
+            hear(tmp_path / "b", strict)
+    assert error.value.repair.startswith("The same command asks again for what did not come.")
+
+
+def test_a_template_that_opens_the_block_is_told_of_stored_verdicts_too(
+    server: ChatServer, tmp_path: Path
+) -> None:
+    server.said = lambda body: (None, "so\n</think>\n\nanswer", "stop")
+    first, _ = hear(tmp_path / "a", openai(server.url))
+    server.said = lambda body: (None, "an answer, perhaps", "stop")
+    again, _ = hear(tmp_path / "b", openai(server.url, opened=True))
+    assert again == first and len(server.bodies) == 12
+    with pytest.raises(RunError, match="12 of 12"):
+        judge = openai(server.url, opened=True, extra_body={"top_k": 1}, max_failed=1.0)
+        hear(tmp_path / "c", judge)
 
 
 def test_a_judge_that_never_judges_is_an_error_at_any_rate(

@@ -73,6 +73,7 @@ def test_means_of_samples_are_cells(tmp_path: Path) -> None:
     assert found.cells["quiz/exact_match@strict"] == {f"quiz:{i}": float(i % 2) for i in range(4)}
     assert not set(found.intervals) & {"quiz/acc", "quiz/exact_match@strict"}
     assert figures(found)["quiz/acc"].value == 0.75
+    assert found.notes[-1] == "n, modes and sampler do not apply"
 
 
 def test_what_is_no_mean_has_the_harness_value_and_error(tmp_path: Path) -> None:

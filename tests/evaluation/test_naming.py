@@ -57,3 +57,25 @@ def test_candidates_that_are_numbers_or_letters() -> None:
 
 def test_signs_alone_are_compared_as_they_are() -> None:
     assert named("?\n!", ["!", "?"]).order == (1, 0)
+
+
+SIGNS = ["Up", "Up!", "UP", "M"]
+
+
+@pytest.mark.parametrize("form", ["{}", "1. {}", '- "{}"', "**{}**", "{}."])
+def test_candidates_that_differ_by_a_sign_or_by_case_are_told_apart(form: str) -> None:
+    for order in permutations(range(4)):
+        text = "\n".join(form.format(SIGNS[i]) for i in order)
+        assert named(text, SIGNS) == Named(order, 0, 0)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2, 3), (1, 2, 0, 3), (3, 1, 0, 2)])
+def test_they_are_told_apart_on_one_line_too(order: tuple[int, ...]) -> None:
+    assert named(", ".join(SIGNS[i] for i in order), SIGNS) == Named(order, 0, 0)
+
+
+def test_what_could_be_two_candidates_is_none() -> None:
+    assert named("uP\nm", SIGNS) == Named((3,), 1, 0)
+    assert named("up!\nm", SIGNS) == Named((1, 3), 0, 0)
+    assert named("Up?", ["Up", "Up!"]) == Named((), 1, 0)
+    assert named("up. and UP!", ["Up", "Up!"]) == Named((0, 1), 0, 0)

@@ -105,6 +105,19 @@ def test_without_features_brute_force_finds_the_mean() -> None:
     assert score(plain, styled=True).value == pytest.approx(np.mean(outcomes), abs=1e-7)
 
 
+def test_answers_that_are_not_there_lose_by_their_share() -> None:
+    """They take nothing from the others, and style is not to blame for them."""
+    judged = battles(90)
+    lost = [Battles((0.0, 0.0), None)] * 10
+    weight = sum(len(b.outcomes) for b in judged)
+    for styled in (False, True):
+        alone, found = score(judged, styled), score([*judged, *lost], styled)
+        assert found.value == pytest.approx(alone.value * weight / (weight + 20))
+        assert found.cells.mean() == pytest.approx(found.value)
+        assert found.cells.std(ddof=1) / 10 == pytest.approx(found.stderr, rel=0.3)
+    assert score(lost, True).value == score(lost, False).value == 0.0
+
+
 def test_longer_answers_that_win_by_length_are_worth_less() -> None:
     found = battles(400)
     plain, styled = score(found, styled=False), score(found, styled=True)

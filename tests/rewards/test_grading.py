@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("math_verify")
 
-from bvrank.rewards.grading import verdict
+from bvrank.rewards.grading import alike, verdict
 
 BEFORE = ["", "It is 7. ", r"$\boxed{7}$ at first. ", r"\boxed{\frac{7}{2}}, and so: ",
           "The final answer is $7$. I hope it is. ", r"By $x=7$ and \boxed{7 ",
@@ -50,3 +50,16 @@ def test_a_gold_is_read_from_its_box_and_never_as_a_text() -> None:
     assert verdict(gold, "4") == {"right": True} and verdict(gold, "3") == {"right": False}
     for text in (r"$\left($", r"\left(", r"$\frac{$", "?"):
         assert verdict(text, text) == {"reason": "gold_unparsable"}
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (r"\boxed{7}, as \frac{1}{1}", "It is 7.0", True), ("1/2", r"$\frac12$", True),
+        ("62.5%", "0.625", True), ("7", "8", False), ("none", "none", False),
+        (r"\boxed{1} and \boxed{2}", r"\boxed{2}", False),
+        (r"\boxed{1}, \boxed{2}", r"\boxed{1,2}", True),
+    ],
+)  # fmt: skip
+def test_answers_are_alike_by_value(one: str, other: str, same: bool) -> None:
+    assert alike(one, other) == alike(other, one) == {"same": same}

@@ -139,6 +139,17 @@ def test_what_servers_make_of_thoughts(said: Any, opened: bool, expected: Any) -
     assert heard(said, opened, "thinking") == expected
 
 
+def test_a_block_that_was_not_opened_here_is_an_error_that_says_so() -> None:
+    """Else a thought of the same template that is cut off would be graded as an answer."""
+    with pytest.raises(ConfigError) as error:
+        heard((None, "a\n</think>\n\nb", "stop"), False, "thinking")
+    assert error.value.where == "sampler.opened" and "opened=true" in error.value.repair
+    assert heard((None, "a</think>b", "stop"), False, "nothinking") == ("a", "b", True, "stop")
+    again = (None, "<think>a</think>b</think>c", "stop")
+    assert heard(again, False, "thinking")[1:] == ("c", True, "stop")
+    assert heard(("a", "b </think> c", "stop"), False, "thinking")[1] == " c"
+
+
 def test_no_block_is_opened_where_thinking_is_off() -> None:
     for opened in (False, True):
         assert heard((None, "b", "stop"), opened, "nothinking") == (None, "b", True, "stop")

@@ -1,0 +1,56 @@
+"""One value is one vote, right or wrong, however it is worded."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
+
+import pytest
+
+from bvrank.evaluation.voting import said, votes
+from bvrank.rewards.arithmetic import Arithmetic
+from bvrank.rewards.math import Math
+
+HERE = importlib.util.find_spec("math_verify") is not None
+
+
+class First:
+    """Has answers be one that begin alike."""
+
+    def votes(self, groups: Iterable[Sequence[str]]) -> Iterator[list[int]]:
+        yield from ([ord(answer[0]) for answer in group] for group in groups)
+
+
+@pytest.mark.parametrize(
+    ("answer", "text"),
+    [
+        (r"\boxed{7}, as \frac{1}{1} shows", r"\boxed{7}"), ("It is  7.", "Itis7."),
+        (r"\boxed{1}, no: \boxed{\frac{1}{ 2}} }", r"\boxed{\frac{1}{2}}"),
+    ],
+)  # fmt: skip
+def test_the_last_box_ends_at_its_own_brace(answer: str, text: str) -> None:
+    assert said(answer) == text
+
+
+def test_a_grader_decides_what_is_one_vote() -> None:
+    found = votes([["ab", "ac", "b"], [], ["x"]], [[True] * 3, [], [True]], First())
+    assert list(found) == [[97, 97, 98], [], [120]]
+
+
+def test_what_the_grader_could_not_read_is_told_apart_by_text() -> None:
+    (found,) = votes([["ab", "ac", "ad", "a d"]], [[True, True, False, False]], First())
+    assert found == [97, 97, "ad", "ad"]
+
+
+def test_without_such_a_grader_it_is_the_text() -> None:
+    (found,) = votes([["7", " 7 ", r"\boxed{7}"]], [[True] * 3], Arithmetic())
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.skipif(not HERE, reason="needs math-verify")
+def test_values_are_one_vote_in_any_words() -> None:
+    sevens = [rf"\boxed{{7}}, as \frac{{{i}}}{{{i}}} shows" for i in range(3)]
+    sevens += ["Try 2: the answer is 7", "Try 3: the answer is 7.0", r"$\frac{14}{2}$"]
+    others = ["8", "no idea", "no  idea", "none"]
+    found, again = votes([[*sevens, *others], ["8"]], [[True] * 10, [True]], Math())
+    assert found == [0] * 6 + [1, 2, 2, 3] and again == [0]
