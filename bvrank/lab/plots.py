@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bvrank.lab.result import Result
+from bvrank.lab.result import Result, distance, key
 from bvrank.lab.tables import bias_interval
 from bvrank.reports.drawing import Bar, Lines, Median, Series, bars, figure, lines
 from bvrank.reports.markup import Markup, element, together
@@ -39,7 +39,7 @@ def _curve(result: Result, cell: Mapping[str, Any]) -> Lines:
     star = Series("alpha*", STAR, (_exact(m["alpha"], m["mse"]),))
     parts = (series("mse", "MSE", MSE, 0), series("bias2", "squared bias", BIAS, 1),
              series("variance", "variance", VARIANCE, 1), star)  # fmt: skip
-    title = f"distance {cell['distance']:g}: alpha* {m['alpha']:.3f}"
+    title = f"distance {distance(cell)}: alpha* {m['alpha']:.3f}"
     return Lines(title, "squared norm of the gradient's error", "alpha", parts, whole=False)
 
 
@@ -67,7 +67,7 @@ def marginal(result: Result) -> Markup:
 def _biases(cells: list[Mapping[str, Any]], point: Any) -> Iterator[Series]:
     for number, cell in enumerate(cells):
         points = tuple(point(e) for e in cell["estimators"])
-        yield Series(f"world {cell['world']}, distance {cell['distance']:g}", number, points)
+        yield Series(f"world {cell['world']}, distance {distance(cell)}", number, points)
     last, sizes = point(cells[0]["estimators"][-1]), [e["traces"] for e in cells[0]["estimators"]]
     power = 0.5 if point is _noise else 1.0
     law = tuple(_exact(s, last.value * (last.at / s) ** power) for s in sizes)
@@ -149,7 +149,7 @@ def _noise(e: Mapping[str, Any]) -> Median:
 
 def array(result: Result, cell: Mapping[str, Any], name: str) -> np.ndarray:
     """An array of a cell."""
-    return result.arrays[f"{cell['world']}/{cell['distance']:g}/{name}"]
+    return result.arrays[key(cell, name)]
 
 
 def _exact(at: float, value: float) -> Median:

@@ -37,6 +37,17 @@ class Result:
         return all(check.holds for check in self.checks)
 
 
+def key(cell: Mapping[str, Any], name: str) -> str:
+    """Of an array of a cell, which needs a world and a distance."""
+    return f"{cell['world']}/{distance(cell)}/{name}"
+
+
+def distance(cell: Mapping[str, Any]) -> str:
+    """A cell's, in as few digits as tell it from any other."""
+    short = f"{cell['distance']:g}"
+    return short if float(short) == cell["distance"] else repr(cell["distance"])
+
+
 def write_result(folder: Path, result: Result) -> None:
     """OSError when it cannot."""
     told = {k: v for k, v in vars(result).items() if k != "arrays"}

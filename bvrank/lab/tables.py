@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bvrank.lab.result import Result
+from bvrank.lab.result import Result, distance
 
 RISING = 4  # S from which slopes are fitted: 1/S is a law of large S
 GIVEN = {
@@ -177,7 +177,7 @@ def _given(result: Result, given: str) -> Iterator[tuple[Mapping[str, Any], Mapp
 
 
 def _where(cell: Mapping[str, Any]) -> list[str]:
-    return [f"{cell['world']}", f"{cell['distance']:g}"]
+    return [f"{cell['world']}", distance(cell)]
 
 
 def _interval(pair: Sequence[float]) -> str:

@@ -140,9 +140,70 @@ def test_a_stopped_lab_is_measured_again(here: Path, monkeypatch: pytest.MonkeyP
     assert main(words) == 0
 
 
+QUICK = ("lab", *STUDY, "train.seeds=0", "name=mine")
+
+
+def test_a_finished_folder_of_other_settings_is_refused(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(QUICK) == 0
+    capfd.readouterr()
+    assert main([*QUICK, "beta=0.5"]) == 2
+    shown = capfd.readouterr()
+    assert "this folder holds another run (there -> asked for: beta 1 -> 0.5)" in shown.err
+    assert shown.out == ""
+    assert main([*QUICK, "threads=1"]) == 0
+    assert "finished before, nothing ran" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", [FIGURES, ARRAYS])
+def test_what_was_finished_and_is_damaged_is_measured_again(
+    here: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main(QUICK) == 0
+    file = here / "outputs" / "lab" / "mine" / name
+    before = file.read_bytes()
+    file.write_bytes(b"{")
+    capfd.readouterr()
+    assert main(QUICK) == 0
+    assert "measured again" in capfd.readouterr().err
+    assert file.read_bytes() == before
+
+
+def test_a_page_that_is_gone_is_drawn_again(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(QUICK) == 0
+    page = here / "outputs" / "lab" / "mine" / PAGE
+    before = page.read_bytes()
+    page.unlink()
+    monkeypatch.setattr(lab, "_result", None)
+    assert main(QUICK) == 0
+    assert page.read_bytes() == before
+
+
+def test_the_name_follows_the_figures_and_not_the_cores() -> None:
+    def name(*words: str) -> str:
+        return lab.request(frozen(composed("lab", words))).name
+
+    assert name() == name("threads=7") == name("outputs=there", "force=true")
+    assert name("beta=2.0") != name() != name("seed=1")
+    assert name("name=mine") == "mine"
+
+
+def test_distances_that_print_alike_keep_their_arrays(here: Path) -> None:
+    assert main([*QUICK, "distances=[0,0.1,0.1000000001]"]) == 0
+    arrays = np.load(here / "outputs" / "lab" / "mine" / ARRAYS)
+    places = {name.split("/")[1] for name in arrays.files}
+    assert places == {"0", "0.1", "0.1000000001"}
+
+
 @pytest.mark.parametrize(
     ("word", "told"),
-    [("shape.alphabet=3", "3^3 = 27 traces; there must be 64 to 1,024"),
+    [("name=../x", "name: must be one folder's name, got '../x'"),
+     ("name=5", "name: must be text or null, got 5"),
+     ("name=.x", "name: cannot name a run folder, got '.x'"),
+     ("force=banana", "force: must be true or false, got 'banana'"),
+     ("outputs=5", "outputs: must be text, got 5"),
+     ("shape.alphabet=3", "3^3 = 27 traces; there must be 64 to 1,024"),
      ("shape.hidden_size=9", "must be a multiple of 2 * heads = 4"),
      ("distances=[0.1]", "must have 0 among them"), ("distances=[0,-1]", "numbers from 0"),
      ("beta=0", "must be greater than 0"), ("worlds=0", "must be at least 1"),
