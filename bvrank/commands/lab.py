@@ -12,6 +12,7 @@ from bvrank.commands.build import construct
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.settings import check_place
 from bvrank.errors import RunError
+from bvrank.lab.needs import check_memory
 from bvrank.lab.options import Settings
 from bvrank.lab.result import PAGE, Result, key, read_result, write_result
 from bvrank.lab.tables import Table, tables
@@ -19,7 +20,7 @@ from bvrank.run import RunFolder, is_run, open_run, run_name, write_atomic
 from bvrank.run.folder import GO_ON, check_outputs, told
 from bvrank.run.record import read_manifest
 
-ON_SCREEN = ("checks", "alphas", "arms")  # tables that the terminal shows; the page has all
+ON_SCREEN = ("checks", "alphas", "arms", "bound")  # of the terminal; the page has all tables
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ def _opened(asked: Request) -> RunFolder:
     folder, force = asked.outputs / asked.name, asked.place.force
     with told(folder):
         there = is_run(folder) and not force
-        lost = there and read_manifest(folder).get("status") == "finished" and _lost(folder)
+        finished = there and read_manifest(folder).get("status") == "finished"
+        lost = finished and _lost(folder)
+    if lost or not finished:
+        check_memory(asked.settings)
     run = open_run(asked.outputs, asked.name, asked.kept, resume=there, again=lost, force=force)
     run.go_on = GO_ON["lab"]
     for note in run.notes:
@@ -123,6 +127,7 @@ def _draw(folder: Path, result: Result) -> None:
 
 
 def _result(settings: Settings) -> Result:
+    from bvrank.lab.bound import unchecked
     from bvrank.lab.check import worst
     from bvrank.lab.runs import Runs, runs, stretches
     from bvrank.lab.study import studied
@@ -130,7 +135,8 @@ def _result(settings: Settings) -> Result:
 
     with phase("policies", settings.worlds * len(settings.distances)) as shown:
         cells = studied(settings, shown.advance)
-    found, train = Runs(None, {}, []), settings.train
+    train = settings.train
+    found = Runs(None, {}, [unchecked("nothing was trained (train.seeds=0)")])
     if train.seeds:
         work = train.steps * len(train.rules) * len(stretches(settings))
         with phase("training", work) as shown:
@@ -148,10 +154,11 @@ def _decisive(settings: Settings) -> dict[str, Any]:
 
 def _final(result: Result) -> dict[str, float]:
     """Largest violations by theorem, and the mean alpha*."""
-    found = {f"violation/{c.theorem or 'model'}": 0.0 for c in result.checks}
-    for c in result.checks:
-        key = f"violation/{c.theorem or 'model'}"
-        found[key] = max(found[key], c.largest)
+    checked = [c for c in result.checks if not c.why]
+    found = {f"violation/{c.theorem or 'model'}": 0.0 for c in checked}
+    for c in checked:
+        name = f"violation/{c.theorem or 'model'}"
+        found[name] = c.largest if not c.largest <= found[name] else found[name]
     stars = [cell["given"]["data"]["alpha"] for cell in result.cells]
     return found | {"alpha": sum(stars) / len(stars)}
 

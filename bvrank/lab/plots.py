@@ -56,11 +56,12 @@ def marginal(result: Result) -> Markup:
         Lines("gradient", "standard deviation", "traces S", tuple(_biases(cells, _noise)),
               powers=True, base=2, steep=True),
     ]  # fmt: skip
-    told = ("Thin lines: 95 % intervals. Dashed: 1/S (of the standard deviation its root) through "
-            "the last point of the first world.")  # fmt: skip
+    told = ("Thin lines: 95 % intervals. Dashed: 1/S, of the standard deviation 1/sqrt(S), "
+            "through the last point of the first world.")  # fmt: skip
     note = element("p", told, class_="caption")
     heading = "Bias and noise of the S-trace marginal"
-    drawn = figure(heading, [lines(c) for c in charts], charts[0].series)
+    legend = (*charts[0].series, charts[-1].series[-1])
+    drawn = figure(heading, [lines(c) for c in charts], legend)
     return together(drawn, note)
 
 
@@ -71,7 +72,7 @@ def _biases(cells: list[Mapping[str, Any]], point: Any) -> Iterator[Series]:
     last, sizes = point(cells[0]["estimators"][-1]), [e["traces"] for e in cells[0]["estimators"]]
     power = 0.5 if point is _noise else 1.0
     law = tuple(_exact(s, last.value * (last.at / s) ** power) for s in sizes)
-    yield Series("1/S", STAR, law, dash=1, bare=True)
+    yield Series("1/sqrt(S)" if power < 1 else "1/S", STAR, law, dash=1, bare=True)
 
 
 def _gradient(e: Mapping[str, Any]) -> Median:
@@ -121,10 +122,10 @@ def _stars(rule: str, arms: Mapping[str, Any]) -> Lines:
 def _series(arms: Mapping[str, Any], name: str, across: str, what: str) -> Series:
     number, arm = list(arms).index(name), arms[name]
     pairs = list(zip(arm[across], arm[what], strict=True))
-    pairs = pairs[:: max(1, len(pairs) // MARKS)]
-    points = tuple(
-        Median(at, mean, max(mean - half, 0.0), mean + half) for at, (mean, half) in pairs
-    )
+    apart = max(1, len(pairs) // MARKS)
+    kept = [p for i, p in enumerate(pairs) if i % apart == 0 or i == len(pairs) - 1]
+    points = tuple(Median(at, mean, max(mean - half, 0.0), mean + half)
+                   for at, (mean, half) in kept if math.isfinite(mean))  # fmt: skip
     return Series(name, number, points)
 
 
@@ -134,6 +135,7 @@ def _bound(told: Mapping[str, Any]) -> Iterator[Markup]:
         rows = [
             Bar(f"{name}, {part}", colour, _pair(arm[part]), f"{arm[part][0]:.3g}")
             for name, arm in arms.items() for colour, part in enumerate(("measured", "bound"))
+            if math.isfinite(arm[part][0])
         ]  # fmt: skip
         yield figure("Theorem 3, SGD", [bars("mean |grad L_m|^2", "beside its bound", rows)])
 
@@ -144,7 +146,7 @@ def _pair(pair: Sequence[float]) -> Median:
 
 
 def _noise(e: Mapping[str, Any]) -> Median:
-    return _exact(e["traces"], math.sqrt(e["variance"]))
+    return _exact(e["traces"], math.sqrt(max(e["variance"], 0.0)))
 
 
 def array(result: Result, cell: Mapping[str, Any], name: str) -> np.ndarray:
