@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bvrank.errors import ConfigError
 from bvrank.lab.options import Settings
-from bvrank.lab.shape import STRETCH
 
 BYTES = 8  # of a number
 GB = 1e9
@@ -22,11 +21,16 @@ def check_memory(settings: Settings, free: float | None = None) -> None:
     need, workers = needed(settings), _workers(settings)
     if need <= free:
         return
-    n, r, p = settings.shape.prompts, settings.shape.traces, settings.shape.weights
+    shape, trained = settings.shape, _training(settings) > _study(settings)
+    each = "worlds in training" if trained else (
+        f"with the gradients of {2 * shape.prompts * shape.traces:,} candidates by "
+        f"{shape.weights:,} weights"
+    )  # fmt: skip
     raise ConfigError(
-        f"needs about {need / GB:,.1f} GB of memory, and {free / GB:,.1f} are free: {workers} at a "
-        f"time, each with the gradients of 2 x {n} prompts x {r:,} traces by {p:,} weights",
-        where="shape", repair="Take fewer traces, prompts, layers or units, or threads=1.",
+        f"needs about {need / GB:,.1f} GB of memory, and {free / GB:,.1f} are free (threads="
+        f"{workers} {each})", where="shape",
+        repair="Take fewer traces, prompts, layers or units, or threads=1"
+        + (", or train.seeds=0." if trained else "."),
     )  # fmt: skip
 
 
@@ -36,7 +40,7 @@ def needed(settings: Settings) -> float:
 
 
 def _workers(settings: Settings) -> int:
-    stretches = -(-settings.train.seeds // STRETCH)
+    stretches = -(-settings.train.seeds // settings.shape.stretch)
     return min(settings.threads, max(settings.worlds, stretches))
 
 
@@ -54,13 +58,13 @@ def _study(settings: Settings) -> float:
 def _training(settings: Settings) -> float:
     """A stretch of worlds: the true loss's second derivative, and drawn traces."""
     shape, train = settings.shape, settings.train
-    worlds, n, r = min(train.seeds, STRETCH), shape.prompts, shape.traces
+    worlds = min(train.seeds, shape.stretch)
     if not worlds:
         return 0.0
-    gradients = 2 * n * (r + 1) * shape.weights
+    gradients = 2 * shape.prompts * (shape.traces + 1) * shape.weights
     kept = 10 * len(train.rules) * train.steps * shape.weights
-    return BYTES * (gradients + worlds * (3 * n * r * shape.each + kept
-                                          + 2 * n * train.traces * shape.each))  # fmt: skip
+    drawn = 2 * shape.prompts * train.traces * shape.each
+    return BYTES * (gradients + worlds * (shape.curved + kept + drawn))
 
 
 def available() -> float:

@@ -97,7 +97,7 @@ def world(score: Score, beta: float, bare_from: BareFrom, seed: int) -> World:
 
 def moved(world: World, distance: float, direction: Direction, seed: int) -> dict[str, Tensor]:
     """The reference's weights moved by `distance` times their norm: along a random direction, or in
-    short strides down the gradient of L_m."""
+    short strides down the gradient of L_m, as far as there is one."""
     vector = flat(world.start)
     whole = distance * vector.norm()
     if direction == "random" or distance == 0:
@@ -106,6 +106,10 @@ def moved(world: World, distance: float, direction: Direction, seed: int) -> dic
         return shaped(vector + whole * step / step.norm(), world.start)
     for _ in range(STRIDES):
         slope = gradient(world, shaped(vector, world.start))
+        largest = slope.abs().max()
+        if largest == 0:  # saturated: nothing leads any further
+            break
+        slope = slope / largest  # its norm is a number, however small it is
         vector = vector - whole / STRIDES * slope / slope.norm()
     return shaped(vector, world.start)
 

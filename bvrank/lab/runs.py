@@ -70,7 +70,7 @@ def runs(settings: Settings, advance: Advance) -> Runs:
 def stretches(settings: Settings) -> list[list[int]]:
     """The seeds of the worlds that train together."""
     seeds = range(settings.seed, settings.seed + settings.train.seeds)
-    return parts(seeds)
+    return parts(seeds, settings.shape.stretch)
 
 
 def _part(settings: Settings, seeds: list[int], advance: Advance) -> _Part:

@@ -10,7 +10,8 @@ from bvrank.errors import ConfigError
 FEWEST, MOST = 64, 1024  # traces: below there is little to average, above pairs are too many
 LONGEST = 10  # symbols of a trace: 2^10 are MOST
 FLATTEST, STEEPEST = 1e-3, 30.0  # spreads: beyond them an answer's probability may be 0
-STRETCH = 10  # worlds that train together
+STRETCH = 10  # worlds that train together, fewer of large ones
+TOGETHER = 2**27  # numbers
 BareFrom = Literal["fresh", "reuse"]
 Direction = Literal["descent", "random"]
 
@@ -61,6 +62,16 @@ class Shape:
         h, vocabulary = self.hidden_size, self.alphabet + 2 + self.prompts
         layer = 10 * h**2 + 2 * h + 2 * h // self.heads  # attention 4, MLP 6; norms
         return (vocabulary + self.alphabet + 1) * h + self.layers * layer
+
+    @property
+    def stretch(self) -> int:
+        """How many worlds train together."""
+        return max(1, min(STRETCH, TOGETHER // self.curved))
+
+    @property
+    def curved(self) -> int:
+        """About how many numbers the second derivative of a world's true loss keeps."""
+        return 3 * self.prompts * self.traces * self.each
 
     @property
     def each(self) -> int:

@@ -11,8 +11,6 @@ from typing import TypeVar
 
 import torch
 
-from bvrank.lab.shape import STRETCH
-
 T = TypeVar("T")
 R = TypeVar("R")
 Advance = Callable[[], None]
@@ -63,7 +61,7 @@ def side_by_side(work: Callable[[T, Advance], R], items: Sequence[T], threads: i
     return [future.result() for future in running]
 
 
-def parts(items: Sequence[T], most: int = STRETCH) -> list[list[T]]:
+def parts(items: Sequence[T], most: int) -> list[list[T]]:
     """`items` in stretches of about one length, `most` at most, none empty. The cores do not
     count: figures do not depend on who works."""
     count = max(1, -(-len(items) // most))
