@@ -212,7 +212,9 @@ def lanczos(product: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> T
             for b in basis:
                 rest = rest - (rest * b).sum(-1, keepdim=True) * b
         pause()
-        basis.append(rest / rest.norm(dim=-1, keepdim=True).clamp(min=1e-300))
+        left, whole = (v.norm(dim=-1, keepdim=True) for v in (rest, images[-1]))
+        # What is left of a space that is used up is rounding, and not orthogonal.
+        basis.append(torch.where(left <= 1e-10 * whole, 0.0, rest / left))
         images.append(product(basis[-1]))
     q, h = torch.stack(basis, 1), torch.stack(images, 1)  # [W,steps,P]
     small = q @ h.transpose(1, 2)
