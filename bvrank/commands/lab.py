@@ -54,7 +54,6 @@ class Request:
 def main(config: dict[str, Any]) -> int:
     """Measures, or finds it finished; prints the tables. 1 when a check does not hold."""
     asked = request(config)
-    check_outputs(asked.outputs)
     with _opened(asked) as run:
         skipped, folder = run.finished, run.path
         if skipped:
@@ -93,6 +92,7 @@ def _opened(asked: Request) -> RunFolder:
         finished = there and read_manifest(folder).get("status") == "finished"
         lost = finished and _lost(folder)
     if lost or not finished:
+        check_outputs(asked.outputs)
         check_memory(asked.settings)
     run = open_run(asked.outputs, asked.name, asked.kept, resume=there, again=lost, force=force)
     run.go_on = GO_ON["lab"]

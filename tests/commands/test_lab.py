@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
@@ -17,7 +21,8 @@ from bvrank.cli import main
 from bvrank.commands import lab
 from bvrank.commands.build import construct
 from bvrank.commands.compose import composed, frozen
-from bvrank.lab import options, shape, side
+from bvrank.lab import options, scoring, shape, side
+from bvrank.lab import study as lab_study
 from bvrank.lab.options import Settings
 from bvrank.lab.result import ARRAYS, FIGURES, PAGE, Result
 from bvrank.lab.runs import runs
@@ -226,6 +231,30 @@ def test_a_mistake_is_one_line(word: str, told: str, capfd: pytest.CaptureFixtur
     error = capfd.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1
     assert told in error
+
+
+def test_ctrl_c_is_heard_between_two_chunks_of_a_policy(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real, pressed = side.pause, list[None]()
+
+    def pause() -> None:
+        if threading.current_thread() is not threading.main_thread() and not pressed:
+            pressed.append(None)
+            os.kill(os.getpid(), signal.SIGINT)
+            for _ in range(5000):
+                real()
+                time.sleep(0.001)
+        real()
+
+    def never(*_: object) -> None:
+        raise AssertionError("the policy went on")
+
+    monkeypatch.setattr(scoring, "pause", pause)
+    monkeypatch.setattr(lab_study, "_cell", never)
+    assert main(list(QUICK)) == 130
+    assert pressed
+    assert "stopped by SIGINT. The same command measures again." in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(
