@@ -113,7 +113,11 @@ class TrainSettings:
                 where="micro",
                 repair="batch / micro is the number of accumulated forwards.",
             )
-        self._check_names()
+        check_place(self.name, self.outputs)
+        if self.resume and self.force:
+            raise ConfigError(
+                "contradicts force=true", where="resume", repair="Go on, or start anew."
+            )
 
     def per_forward(self, ranks: int) -> int:
         """Examples per forward of one of `ranks` processes."""
@@ -132,21 +136,17 @@ class TrainSettings:
             )  # fmt: skip
         return self.batch // (ranks * self.per_forward(ranks))
 
-    def _check_names(self) -> None:
-        if self.name is not None and (
-            self.name.strip() in ("", ".", "..") or {"/", "\0"} & {*self.name}
-        ):
-            raise ConfigError(
-                f"must be one folder's name, got {self.name!r}",
-                where="name",
-                repair="The folder above it is `outputs`.",
-            )
-        if not self.outputs.strip():
-            raise ConfigError("must name a folder", where="outputs")
-        if self.resume and self.force:
-            raise ConfigError(
-                "contradicts force=true", where="resume", repair="Go on, or start anew."
-            )
+
+def check_place(name: str | None, outputs: str) -> None:
+    """ConfigError unless `outputs` names a folder, and `name` (None: by content) one in it."""
+    if name is not None and (name.strip() in ("", ".", "..") or {"/", "\0"} & {*name}):
+        raise ConfigError(
+            f"must be one folder's name, got {name!r}",
+            where="name",
+            repair="The folder above it is `outputs`.",
+        )
+    if not outputs.strip():
+        raise ConfigError("must name a folder", where="outputs")
 
 
 def train_settings(config: Mapping[str, Any]) -> TrainSettings:

@@ -9,17 +9,24 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Check:
-    """A statement, how far the figures are from it at most, and how far they may be."""
+    """A statement, how far the figures are from it at most, and how far they may be. `why` it was
+    not checked, where it was not."""
 
     theorem: str
     says: str
     largest: float
     tolerance: float
+    why: str = ""
 
     @property
     def holds(self) -> bool:
-        """NaN does not."""
-        return self.largest <= self.tolerance
+        """NaN does not, nor what was not checked."""
+        return not self.why and self.largest <= self.tolerance
+
+    @property
+    def violated(self) -> bool:
+        """Checked, and does not hold."""
+        return not self.why and not self.holds
 
 
 def worst(found: Iterable[Check]) -> list[Check]:

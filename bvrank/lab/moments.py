@@ -7,6 +7,7 @@ a prompt are combinations of 2R, and their moments are exact sums.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
@@ -16,12 +17,14 @@ from torch import Tensor
 
 from bvrank.lab.policy import World
 from bvrank.lab.scoring import Weights
+from bvrank.lab.side import pause
 from bvrank.objectives import kernels
 from bvrank.objectives.bvpo import BVPO
 from bvrank.objectives.dpo import DPO
 from bvrank.objectives.marginal import Marginal
 from bvrank.records import BARE, FULL, Outcome, Preferences
 
+PAIRS = 2**21  # of candidates, at a time
 Given = Literal["data", "prompt", "independent"]  # what a step's batch leaves to chance
 
 
@@ -66,22 +69,29 @@ class Moments:
         return float(gap @ gap) + c * (self.s_t + self.s_e - 2 * self.s_te)
 
     def minimum(self, c: float = 1.0) -> float:
-        """a, unclipped; 1 where g_t and g_e never differ."""
+        """a, unclipped; 1 where g_t and g_e never differ, NaN where they are not finite."""
         above = c * (self.s_e - self.s_te) + float(self.b_e @ (self.b_e - self.b_t))
         apart = self.apart(c)
-        return above / apart if apart > 0 else 1.0
+        return 1.0 if apart <= 0 else above / apart
 
     def alpha(self, c: float = 1.0) -> float:
-        """alpha* = clip(a, 0, 1)."""
-        return min(1.0, max(0.0, self.minimum(c)))
+        """alpha* = clip(a, 0, 1); NaN where a is."""
+        a = self.minimum(c)
+        return a if math.isnan(a) else min(1.0, max(0.0, a))
 
 
 def sensitivity(objective: Callable[[Preferences], Outcome], prefs: Preferences) -> Tensor:
     """dL / d log pi [V,B,K] for the loss of each row of `prefs`."""
-    policy = prefs.policy.detach().requires_grad_()
-    outcome = objective(replace(prefs, policy=policy))
-    (found,) = torch.autograd.grad(outcome.loss.sum(), policy)
-    return found
+    v, _, k = prefs.policy.shape
+    some = max(1, PAIRS // (v * k**2))
+    found: list[Tensor] = []
+    for part in zip(*(getattr(prefs, f.name).split(some, 1) for f in fields(prefs)), strict=True):
+        pause()
+        rows = Preferences(*part)
+        policy = rows.policy.detach().requires_grad_()
+        loss = objective(replace(rows, policy=policy)).loss
+        found += torch.autograd.grad(loss.sum(), policy)
+    return torch.cat(found, 1)
 
 
 def trace_pairs(world: World, policy: Tensor, prompt: int) -> Preferences:

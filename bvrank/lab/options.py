@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,6 +10,18 @@ from bvrank.lab.shape import BareFrom, Direction, Shape
 
 Rule = Literal["sgd", "adamw"]
 FEWEST_SEEDS = 2  # an interval wants two
+LAST_SEED = 2**62  # torch takes 64 bits, and more worlds follow
+MOST_WORLDS = 10_000
+MOST_TRACES = 1024  # of an average
+BETAS = (1e-4, 1e4)  # squares and quotients of gradients stay numbers
+FARTHEST = 100.0  # of the weights' norm
+RATES = (1e-12, 1e6)
+
+
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        ends = (f"{v:,}" if isinstance(v, int) else f"{v:g}" for v in (low, high))
+        raise ConfigError(f"must be at least {' and at most '.join(ends)}, got {value}", where=name)
 
 
 @dataclass(frozen=True)
@@ -23,8 +34,10 @@ class Sampling:
     def __post_init__(self) -> None:
         if not self.sizes or min(self.sizes) < 1 or len(set(self.sizes)) < len(self.sizes):
             raise ConfigError("must be one or more different whole numbers from 1", where="sizes")
-        if self.draws < 64:
-            raise ConfigError(f"must be at least 64, got {self.draws}", where="draws")
+        if max(self.sizes) > MOST_TRACES:
+            raise ConfigError(f"must be at most {MOST_TRACES:,} each, got {max(self.sizes)}",
+                              where="sizes")  # fmt: skip
+        _within("draws", self.draws, 64, 2**20)
 
 
 @dataclass(frozen=True)
@@ -40,22 +53,20 @@ class Training:
     traces: int
 
     def __post_init__(self) -> None:
-        if self.seeds < 0 or self.seeds == 1:
-            raise ConfigError(f"must be 0, or at least {FEWEST_SEEDS}: an interval wants two, got "
-                              f"{self.seeds}", where="seeds")  # fmt: skip
+        if self.seeds < 0 or self.seeds == 1 or self.seeds > MOST_WORLDS:
+            raise ConfigError(f"must be 0, or {FEWEST_SEEDS} to {MOST_WORLDS:,}: an interval wants "
+                              f"two, got {self.seeds}", where="seeds")  # fmt: skip
         for name in ("steps", "every"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"must be at least 1, got {getattr(self, name)}", where=name)
+            _within(name, getattr(self, name), 1, 10**6)
         if self.steps % self.every:
             raise ConfigError(f"must divide steps={self.steps}, got {self.every}", where="every")
         for name in ("rate", "adamw"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise ConfigError(f"must be greater than 0, got {getattr(self, name)}", where=name)
+            _within(name, getattr(self, name), *RATES)
         if not self.rules or len(set(self.rules)) < len(self.rules):
             raise ConfigError("must name one or more, each once", where="rules")
-        if self.traces < 2:
-            raise ConfigError(f"must be at least 2: one trace is the arm g_t, got {self.traces}",
-                              where="traces")  # fmt: skip
+        if not 2 <= self.traces <= MOST_TRACES:
+            raise ConfigError(f"must be 2 to {MOST_TRACES:,}: one trace is the arm g_t, got "
+                              f"{self.traces}", where="traces")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,15 +86,14 @@ class Settings:
     train: Training
 
     def __post_init__(self) -> None:
-        for name in ("seed", "worlds", "batch", "threads"):
-            low = 0 if name == "seed" else 1
-            if getattr(self, name) < low:
-                raise ConfigError(f"must be at least {low}, got {getattr(self, name)}", where=name)
-        if not 0 < self.beta < math.inf:
-            raise ConfigError(f"must be greater than 0, got {self.beta}", where="beta")
-        fit = all(0 <= d < math.inf for d in self.distances)
+        _within("seed", self.seed, 0, LAST_SEED)
+        for name, most in (("worlds", MOST_WORLDS), ("batch", 10**9), ("threads", 1024)):
+            _within(name, getattr(self, name), 1, most)
+        _within("beta", self.beta, *BETAS)
+        fit = all(0 <= d <= FARTHEST for d in self.distances)
         if not self.distances or not fit or len(set(self.distances)) < len(self.distances):
-            raise ConfigError("must be one or more different numbers from 0", where="distances")
+            raise ConfigError(f"must be one or more different numbers from 0 to {FARTHEST:g}",
+                              where="distances")  # fmt: skip
         if 0 not in self.distances:
             raise ConfigError("must have 0 among them: the reference itself, where b_t = 0 is "
                               "checked", where="distances")  # fmt: skip

@@ -50,7 +50,7 @@ def page(result: Result) -> str:
 
 def _remarks(result: Result) -> list[Markup]:
     """What does not hold, before any figure."""
-    failed = [element("li", f"Violated: {c.says}") for c in result.checks if not c.holds]
+    failed = [element("li", f"Violated: {c.says}") for c in result.checks if c.violated]
     return [element("ul", *failed, class_="remarks")] if failed else []
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bvrank.lab.result import Result
+from bvrank.lab.result import Result, distance, key
 from bvrank.lab.tables import bias_interval
 from bvrank.reports.drawing import Bar, Lines, Median, Series, bars, figure, lines
 from bvrank.reports.markup import Markup, element, together
@@ -39,7 +39,7 @@ def _curve(result: Result, cell: Mapping[str, Any]) -> Lines:
     star = Series("alpha*", STAR, (_exact(m["alpha"], m["mse"]),))
     parts = (series("mse", "MSE", MSE, 0), series("bias2", "squared bias", BIAS, 1),
              series("variance", "variance", VARIANCE, 1), star)  # fmt: skip
-    title = f"distance {cell['distance']:g}: alpha* {m['alpha']:.3f}"
+    title = f"distance {distance(cell)}: alpha* {m['alpha']:.3f}"
     return Lines(title, "squared norm of the gradient's error", "alpha", parts, whole=False)
 
 
@@ -56,22 +56,23 @@ def marginal(result: Result) -> Markup:
         Lines("gradient", "standard deviation", "traces S", tuple(_biases(cells, _noise)),
               powers=True, base=2, steep=True),
     ]  # fmt: skip
-    told = ("Thin lines: 95 % intervals. Dashed: 1/S (of the standard deviation its root) through "
-            "the last point of the first world.")  # fmt: skip
+    told = ("Thin lines: 95 % intervals. Dashed: 1/S, of the standard deviation 1/sqrt(S), "
+            "through the last point of the first world.")  # fmt: skip
     note = element("p", told, class_="caption")
     heading = "Bias and noise of the S-trace marginal"
-    drawn = figure(heading, [lines(c) for c in charts], charts[0].series)
+    legend = (*charts[0].series, charts[-1].series[-1])
+    drawn = figure(heading, [lines(c) for c in charts], legend)
     return together(drawn, note)
 
 
 def _biases(cells: list[Mapping[str, Any]], point: Any) -> Iterator[Series]:
     for number, cell in enumerate(cells):
         points = tuple(point(e) for e in cell["estimators"])
-        yield Series(f"world {cell['world']}, distance {cell['distance']:g}", number, points)
+        yield Series(f"world {cell['world']}, distance {distance(cell)}", number, points)
     last, sizes = point(cells[0]["estimators"][-1]), [e["traces"] for e in cells[0]["estimators"]]
     power = 0.5 if point is _noise else 1.0
     law = tuple(_exact(s, last.value * (last.at / s) ** power) for s in sizes)
-    yield Series("1/S", STAR, law, dash=1, bare=True)
+    yield Series("1/sqrt(S)" if power < 1 else "1/S", STAR, law, dash=1, bare=True)
 
 
 def _gradient(e: Mapping[str, Any]) -> Median:
@@ -121,10 +122,10 @@ def _stars(rule: str, arms: Mapping[str, Any]) -> Lines:
 def _series(arms: Mapping[str, Any], name: str, across: str, what: str) -> Series:
     number, arm = list(arms).index(name), arms[name]
     pairs = list(zip(arm[across], arm[what], strict=True))
-    pairs = pairs[:: max(1, len(pairs) // MARKS)]
-    points = tuple(
-        Median(at, mean, max(mean - half, 0.0), mean + half) for at, (mean, half) in pairs
-    )
+    apart = max(1, len(pairs) // MARKS)
+    kept = [p for i, p in enumerate(pairs) if i % apart == 0 or i == len(pairs) - 1]
+    points = tuple(Median(at, mean, max(mean - half, 0.0), mean + half)
+                   for at, (mean, half) in kept if math.isfinite(mean))  # fmt: skip
     return Series(name, number, points)
 
 
@@ -134,6 +135,7 @@ def _bound(told: Mapping[str, Any]) -> Iterator[Markup]:
         rows = [
             Bar(f"{name}, {part}", colour, _pair(arm[part]), f"{arm[part][0]:.3g}")
             for name, arm in arms.items() for colour, part in enumerate(("measured", "bound"))
+            if math.isfinite(arm[part][0])
         ]  # fmt: skip
         yield figure("Theorem 3, SGD", [bars("mean |grad L_m|^2", "beside its bound", rows)])
 
@@ -144,12 +146,12 @@ def _pair(pair: Sequence[float]) -> Median:
 
 
 def _noise(e: Mapping[str, Any]) -> Median:
-    return _exact(e["traces"], math.sqrt(e["variance"]))
+    return _exact(e["traces"], math.sqrt(max(e["variance"], 0.0)))
 
 
 def array(result: Result, cell: Mapping[str, Any], name: str) -> np.ndarray:
     """An array of a cell."""
-    return result.arrays[f"{cell['world']}/{cell['distance']:g}/{name}"]
+    return result.arrays[key(cell, name)]
 
 
 def _exact(at: float, value: float) -> Median:

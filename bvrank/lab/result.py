@@ -33,8 +33,19 @@ class Result:
 
     @property
     def holds(self) -> bool:
-        """Whether every check does."""
-        return all(check.holds for check in self.checks)
+        """Whether no check is violated."""
+        return not any(check.violated for check in self.checks)
+
+
+def key(cell: Mapping[str, Any], name: str) -> str:
+    """Of an array of a cell, which needs a world and a distance."""
+    return f"{cell['world']}/{distance(cell)}/{name}"
+
+
+def distance(cell: Mapping[str, Any]) -> str:
+    """A cell's, in as few digits as tell it from any other."""
+    short = f"{cell['distance']:g}"
+    return short if float(short) == cell["distance"] else repr(cell["distance"])
 
 
 def write_result(folder: Path, result: Result) -> None:
@@ -53,8 +64,8 @@ def read_result(folder: Path) -> Result:
         told = from_json((folder / FIGURES).read_bytes())
         with np.load(folder / ARRAYS) as packed:
             arrays = {name: packed[name] for name in packed.files}
-        checks = [Check(c["theorem"], c["says"], float(c["largest"]), float(c["tolerance"]))
-                  for c in told["checks"]]  # fmt: skip
+        checks = [Check(c["theorem"], c["says"], float(c["largest"]), float(c["tolerance"]),
+                        c.get("why", "")) for c in told["checks"]]  # fmt: skip
         return Result(told["settings"], told["cells"], checks, told["training"], arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
         raise RunError(f"cannot be read ({' '.join(str(error).split())})", where=str(folder),

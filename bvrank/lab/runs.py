@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bvrank.lab.bound import MARGIN, Bound, bounds, on_bound, smoothness
+from bvrank.lab.bound import MARGIN, Bound, bounds, on_bound, smoothness, unchecked
 from bvrank.lab.check import Check
 from bvrank.lab.fleet import Exact
 from bvrank.lab.options import Settings
 from bvrank.lab.policy import world
 from bvrank.lab.scoring import Score
 from bvrank.lab.side import Advance, parts, side_by_side
-from bvrank.lab.training import IDEAL, Course, Measures, curvature, merged, trained
+from bvrank.lab.training import IDEAL, TRACE, Course, Measures, curvature, merged, trained
 from bvrank.reports.spread import spread
 
 Pair = list[float]  # mean over worlds, half its 95 % interval
@@ -52,13 +53,13 @@ def runs(settings: Settings, advance: Advance) -> Runs:
     }
     first, last = (torch.cat([getattr(p, end) for p in found]) for end in ("first", "last"))
     told: dict[str, Any] = {"worlds": settings.train.seeds, "rules": {
-        rule: {name: _arm(c, arms[IDEAL]) for name, c in arms.items()}
+        rule: {name: _arm(c, arms[IDEAL], arms[TRACE]) for name, c in arms.items()}
         for rule, arms in courses.items()
     }}  # fmt: skip
     arrays = {f"training/{rule}/{name}/{k}": v for rule, arms in courses.items()
               for name, course in arms.items() for k, v in _arrays(course).items()}  # fmt: skip
     if "sgd" not in courses:
-        return Runs(told, arrays, [])
+        return Runs(told, arrays, [unchecked("SGD was not run (train.rules)")])
     eta, smooth = settings.train.rate / first, smoothness(courses["sgd"], [first, last])
     sides, covered = bounds(courses["sgd"], eta, smooth), eta * smooth <= 1
     told["bound"] = _bound(sides, eta, smooth, covered)
@@ -67,9 +68,9 @@ def runs(settings: Settings, advance: Advance) -> Runs:
 
 
 def stretches(settings: Settings) -> list[list[int]]:
-    """The seeds of the worlds that train together, a list to each thread."""
+    """The seeds of the worlds that train together."""
     seeds = range(settings.seed, settings.seed + settings.train.seeds)
-    return parts(seeds, settings.threads)
+    return parts(seeds, settings.shape.stretch)
 
 
 def _part(settings: Settings, seeds: list[int], advance: Advance) -> _Part:
@@ -94,13 +95,15 @@ def interval(values: Tensor) -> Pair:
     return [found.mean, found.half or 0.0]
 
 
-def _arm(course: Course, ideal: Course) -> dict[str, Any]:
-    rest = course.loss[-1] - ideal.loss[-1]
+def _arm(course: Course, ideal: Course, trace: Course) -> dict[str, Any]:
+    end = course.loss[-1]
+    rest = end - ideal.loss[-1]
     return {
         "steps": course.steps, "loss": list(map(interval, course.loss)),
         "norm": list(map(interval, course.norm)), "points": course.points,
         "alpha": list(map(interval, course.alpha)), "bias2": list(map(interval, course.bias2)),
         "variance": list(map(interval, course.variance)), "above_exact": interval(rest),
+        "above_trace": int((end > trace.loss[-1]).sum()), "diverged": int((~end.isfinite()).sum()),
     }  # fmt: skip
 
 
@@ -126,4 +129,6 @@ def _bound(sides: Mapping[str, Bound], eta: Tensor, smooth: Tensor, covered: Ten
 
 
 def _ends(values: Tensor) -> list[float]:
-    return [float(values.min()), float(values.max())]
+    """Least and most of those that are finite."""
+    known = values[values.isfinite()]
+    return [float(known.min()), float(known.max())] if len(known) else [math.nan, math.nan]

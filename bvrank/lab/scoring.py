@@ -16,12 +16,14 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from bvrank.lab.shape import Shape
+from bvrank.lab.side import pause
 from bvrank.lab.world import Language, Pairs, model
 from bvrank.records import BARE, FULL, Encoded, TokenBatch
 from bvrank.scoring.collate import Collator, Row
 from bvrank.scoring.layout import Cost
 from bvrank.scoring.scorer import Scorer
 
+NUMBERS = 2**24  # float64 at a time, about, where candidates are differentiated or scored
 Weights = Mapping[str, Tensor]
 VIEWS = (FULL, BARE)
 
@@ -67,18 +69,31 @@ class Score:
         """All `trees`: V=2, B=N, K=2R. The traces of the better answer stand first."""
         return self.batch(self.trees(pairs))
 
+    def parts(self, pairs: Pairs) -> list[TokenBatch]:
+        """`every`, as many prompts at a time as memory bears; one of them at the least."""
+        return [self.batch(self._trees(g, pairs.full, pairs.bare)) for g in self.groups(2)]
+
+    def groups(self, answers: int) -> list[range]:
+        """Prompts that are scored together, each with so many answers behind every trace."""
+        own = answers * self.shape.traces * self.shape.each
+        n, some = self.shape.prompts, max(1, 4 * NUMBERS // own)
+        return [range(i, min(n, i + some)) for i in range(0, n, some)]
+
     def batch(self, trees: Sequence[Encoded], views: Sequence[str] = VIEWS) -> TokenBatch:
         """The trees as rows, one to each candidate."""
         return Collator("padded")([[Row(t)] for t in trees], views)
 
     def answers(self, weights: Weights) -> tuple[Tensor, Tensor]:
         """pi(y|x) [N,A], traces summed out, and with the trace disabled [N,A]."""
-        n, letters = self.shape.prompts, np.arange(self.shape.alphabet)
-        trees = self._trees(*[np.tile(letters, (n, 1))] * 2)
-        with torch.no_grad():
-            full, bare = self(weights, self.batch(trees))
-        sides = full.view(n, len(letters), self.shape.traces)
-        return sides.logsumexp(-1).exp(), bare[:, : len(letters)].exp()
+        letters = np.arange(self.shape.alphabet)
+        sides, without = [], []
+        for prompts in self.groups(len(letters)):
+            trees = self._trees(prompts, *[np.tile(letters, (self.shape.prompts, 1))] * 2)
+            with torch.no_grad():
+                full, bare = self(weights, self.batch(trees))
+            sides.append(full.view(len(trees), len(letters), self.shape.traces).logsumexp(-1))
+            without.append(bare[:, : len(letters)])
+        return torch.cat(sides).exp(), torch.cat(without).exp()
 
     def table(self, pairs: Pairs, view: str) -> Table:
         """The candidates of a view: axes [N,2,R] of full, [N,2] of bare."""
@@ -95,10 +110,19 @@ class Score:
             rows = replace(single.rows[0], ids=ids[None], target=target)
             return self(own, replace(single, rows=(rows,))).sum()
 
-        given = dict(weights), table.ids.flatten(0, -2), table.target.flatten(0, -2)
-        slopes, values = vmap(grad_and_value(one), (None, 0, 0))(*given)
+        ids, target = table.ids.flatten(0, -2), table.target.flatten(0, -2)
+        values = torch.empty(len(ids), dtype=torch.float64)
+        found = torch.empty(len(ids), self.shape.weights, dtype=torch.float64)
+        some = max(1, NUMBERS // (self.shape.each + 3 * self.shape.weights))
+        for first in range(0, len(ids), some):
+            pause()
+            part = slice(first, first + some)
+            slopes, values[part] = vmap(grad_and_value(one), (None, 0, 0))(
+                dict(weights), ids[part], target[part]
+            )
+            found[part] = flat(slopes, 1)
         front = table.ids.shape[:-1]
-        return values.view(front), flat(slopes, 1).view(*front, -1)
+        return values.view(front), found.view(*front, -1)
 
     def shared(self, pairs: Pairs) -> TokenBatch:
         """A tree of each trace, both answers of the pair behind it, a row to each: V=1, B=N*R,
@@ -114,11 +138,15 @@ class Score:
     def trees(self, pairs: Pairs) -> list[Encoded]:
         """A tree of each prompt: every trace before each answer of its pair, and its answers
         without."""
-        return self._trees(pairs.full, pairs.bare)
+        return self._trees(range(self.shape.prompts), pairs.full, pairs.bare)
 
-    def _trees(self, full: np.ndarray, bare: np.ndarray) -> list[Encoded]:
-        return [self.language.tree(i, f, b, [self.language.traces] * len(f))
-                for i, (f, b) in enumerate(zip(full, bare, strict=True))]  # fmt: skip
+    def _trees(self, prompts: range, full: np.ndarray, bare: np.ndarray) -> list[Encoded]:
+        found = []
+        for i in prompts:
+            pause()
+            every = [self.language.traces] * len(full[i])
+            found.append(self.language.tree(i, full[i], bare[i], every))
+        return found
 
     @cached_property
     def _singles(self) -> dict[str, TokenBatch]:

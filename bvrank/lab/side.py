@@ -16,26 +16,40 @@ R = TypeVar("R")
 Advance = Callable[[], None]
 
 
+_OWN = threading.local()  # `stop`, in a thread that works beside others
+
+
 class Stopped(Exception):
     """Raised in a thread whose neighbour failed, or whose user pressed Ctrl-C."""
+
+
+def pause() -> None:
+    """Where work can be left: raises Stopped in a thread that has to. Nothing elsewhere."""
+    stop = getattr(_OWN, "stop", None)
+    if stop is not None and stop.is_set():
+        raise Stopped
 
 
 def side_by_side(work: Callable[[T, Advance], R], items: Sequence[T], threads: int,
                  advance: Advance) -> list[R]:  # fmt: skip
     """`work(item, advance)` of every item, in the order of `items`; what one raises is raised.
 
-    `advance` is called one thread at a time; in the threads it raises Stopped once one has failed.
+    `advance` is called one thread at a time; in the threads it raises Stopped, as `pause` does,
+    once one has failed or the user has pressed Ctrl-C.
     """
     stop, lock = threading.Event(), threading.Lock()
 
     def told() -> None:
-        if stop.is_set():
-            raise Stopped
+        pause()
         with lock:
             advance()
 
+    def begun(item: T) -> R:
+        _OWN.stop = stop
+        return work(item, told)
+
     with _single(), ThreadPoolExecutor(max(1, min(threads, len(items)))) as pool:
-        running = [pool.submit(work, item, told) for item in items]
+        running = [pool.submit(begun, item) for item in items]
         try:
             done, _ = wait(running, return_when=FIRST_EXCEPTION)
             for future in done:
@@ -47,9 +61,10 @@ def side_by_side(work: Callable[[T, Advance], R], items: Sequence[T], threads: i
     return [future.result() for future in running]
 
 
-def parts(items: Sequence[T], count: int) -> list[list[T]]:
-    """`items` in `count` stretches of about one length, none empty."""
-    count = max(1, min(count, len(items)))
+def parts(items: Sequence[T], most: int) -> list[list[T]]:
+    """`items` in stretches of about one length, `most` at most, none empty. The cores do not
+    count: figures do not depend on who works."""
+    count = max(1, -(-len(items) // most))
     ends = [len(items) * i // count for i in range(count + 1)]
     return [list(items[a:b]) for a, b in pairwise(ends)]
 

@@ -7,9 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bvrank.lab.result import Result
+from bvrank.lab.check import Check
+from bvrank.lab.result import Result, distance
 
+NONE = "-"  # where there is no number
 RISING = 4  # S from which slopes are fitted: 1/S is a law of large S
+STEP = ("alpha* is the best alpha of a single step, and not of training: variance averages out "
+        "over steps, bias does not.")  # fmt: skip
+ADAMW = ("All arms of a rule share one rate, which was not tuned for any; AdamW has torch's "
+         "default weight decay.")  # fmt: skip
 GIVEN = {
     "data": "the data (every prompt; traces are drawn)",
     "prompt": "nothing (prompts and traces are drawn)",
@@ -42,14 +48,20 @@ def tables(result: Result) -> list[Table]:
 def checks(result: Result) -> Table:
     """Theorem, statement, largest violation, tolerance."""
     lines = [
-        [c.theorem or "-", c.says, f"{c.largest:.1e}", f"{c.tolerance:.0e}",
-         "holds" if c.holds else "VIOLATED"]
+        [c.theorem or "-", c.says, NONE if math.isnan(c.largest) else f"{c.largest:.1e}",
+         f"{c.tolerance:.0e}", _verdict(c)]
         for c in sorted(result.checks, key=lambda c: c.theorem)
     ]  # fmt: skip
     count = len(result.cells)
     note = f"The largest violation over {count} policies: worlds times distances."
     heads = ("theorem", "statement", "violation", "tolerance", "")
     return Table("checks", "What the theory says", heads, lines, 2, [note])
+
+
+def _verdict(check: Check) -> str:
+    if check.why:
+        return f"not checked: {check.why}"
+    return "VIOLATED" if check.violated else "holds"
 
 
 def alphas(result: Result) -> Table:
@@ -70,12 +82,13 @@ def gradients(result: Result) -> Table:
     """Loss, distance in nats, biases and variance."""
     lines = [
         [*_where(cell), f"{cell['loss']:.4f}", f"{cell['kl']:.3f}", f"{cell['rms']:.3f}",
-         _number(cell["mu"]), _number(m["b_t"]), _number(m["b_e"]), _number(math.sqrt(m["s_t"]))]
+         _number(cell["mu"]), _number(m["b_t"]), _number(m["b_e"]), _number(_root(m["s_t"]))]
         for cell, m in _given(result, "data")
     ]  # fmt: skip
     heads = ("world", "distance", "L_m", "KL", "rms", "|mu|", "|b_t|", "|b_e|", "sd g_t")
-    notes = ["KL and rms: of log pi_ref - log pi over traces of the pairs' answers, nats. sd g_t: "
-             "root of the trace of Cov(g_t), traces drawn for every prompt."]  # fmt: skip
+    notes = ["KL(pi_ref(r|x,y) || pi(r|x,y)): mean over the pairs' answers, nats. rms: of "
+             "log pi_ref(r,y|x) - log pi(r,y|x) under the same traces. sd g_t: root of the trace "
+             "of Cov(g_t), traces drawn for every prompt."]  # fmt: skip
     return Table("gradients", "The gradients", heads, lines, 1, notes)
 
 
@@ -100,8 +113,8 @@ def estimators(result: Result) -> Table:
             low, high = bias_interval(e)
             lines.append([*_where(cell), f"{e['traces']}", _number(e["bias"]),
                           "exact" if not e["draws"] else f"[{_number(low)}, {_number(high)}]",
-                          _number(e["loss_bias"]), _number(math.sqrt(e["variance"])),
-                          _number(math.sqrt(max(e["bias2"], 0.0) + e["variance"]))])  # fmt: skip
+                          _number(e["loss_bias"]), _number(_root(e["variance"])),
+                          _number(_root(max(e["bias2"], 0.0) + e["variance"]))])  # fmt: skip
         found = ", ".join(f"{name} {value:.2f}" for name, value in slopes(cell).items())
         notes.append(
             f"World {cell['world']}: slope of log value over log S, S >= {RISING}: {found}."
@@ -116,12 +129,27 @@ def arms(training: Mapping[str, Any]) -> Table:
     for rule, found in training["rules"].items():
         for name, arm in found.items():
             lines.append([rule, name, _interval(arm["loss"][-1]), _interval(arm["norm"][-1]),
-                          _interval(arm["above_exact"])])  # fmt: skip
-    heads = ("rule", "gradient", "true L_m", "|grad L_m|", "L_m above exact")
+                          _interval(arm["above_exact"]),
+                          _of(arm.get("above_trace"), training["worlds"])])  # fmt: skip
+    heads = ("rule", "gradient", "true L_m", "|grad L_m|", "L_m above exact", "above g_t")
     steps = next(iter(next(iter(training["rules"].values())).values()))["steps"][-1]
     note = (f"Behind {steps} steps; means over {training['worlds']} worlds with 95 % intervals "
-            "(Student's t), the last column world by world. Begin: ln 2 = 0.6931.")  # fmt: skip
-    return Table("arms", "Training", heads, lines, 2, [note])
+            "(Student's t), the difference from exact world by world; the last column: in how many "
+            "worlds an arm ended above g_t. Begin: ln 2 = 0.6931.")  # fmt: skip
+    return Table("arms", "Training", heads, lines, 2, [note, *_lost(training), STEP, ADAMW])
+
+
+def _lost(training: Mapping[str, Any]) -> Iterator[str]:
+    """Which arms came to no number, and where."""
+    found = [f"{rule} {name} in {_of(arm['diverged'], training['worlds'])}"
+             for rule, arms in training["rules"].items() for name, arm in arms.items()
+             if arm.get("diverged")]  # fmt: skip
+    if found:
+        yield f"Diverged, its loss no number any more: {', '.join(found)} worlds."
+
+
+def _of(count: int | None, worlds: int) -> str:
+    return NONE if count is None else f"{count} of {worlds}"
 
 
 def bound(training: Mapping[str, Any]) -> Iterator[Table]:
@@ -129,11 +157,11 @@ def bound(training: Mapping[str, Any]) -> Iterator[Table]:
     told = training.get("bound")
     if told is None:
         return
-    parts = ("measured", "bound", "start", "bias2", "noise")
-    lines = [[name, *(_interval(arm[p]) for p in parts), f"{arm['exceeded']}"]
+    parts = ("measured", "bound", "start", "bias2", "variance", "noise")
+    lines = [[name, *(_interval(arm.get(p, [math.nan, 0.0])) for p in parts), f"{arm['exceeded']}"]
              for name, arm in told["arms"].items()]  # fmt: skip
     heads = ("gradient", "mean |grad L_m|^2", "bound", "2 L_m(0) / (eta K)", "B^2",
-             "eta L sigma^2", "worlds above")  # fmt: skip
+             "sigma^2", "eta L sigma^2", "worlds above")  # fmt: skip
     low, high = (_number(v) for v in told["L"])
     eta = " to ".join(_number(v) for v in told["eta"])
     both = " to ".join(_number(v) for v in told["eta_L"])
@@ -177,16 +205,21 @@ def _given(result: Result, given: str) -> Iterator[tuple[Mapping[str, Any], Mapp
 
 
 def _where(cell: Mapping[str, Any]) -> list[str]:
-    return [f"{cell['world']}", f"{cell['distance']:g}"]
+    return [f"{cell['world']}", distance(cell)]
 
 
 def _interval(pair: Sequence[float]) -> str:
-    return f"{pair[0]:.3g} ± {pair[1]:.2g}"
+    return NONE if math.isnan(pair[0]) else f"{pair[0]:.3g} ± {pair[1]:.2g}"
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}"
+    return NONE if math.isnan(value) else f"{value:.3g}"
+
+
+def _root(value: float) -> float:
+    """0 for what is below it by rounding; NaN stays NaN."""
+    return 0.0 if value < 0 else math.sqrt(value)
 
 
 def _ratio(above: float, below: float) -> str:
-    return f"{above / below:.3f}" if below > 0 else "-"
+    return f"{above / below:.3f}" if below > 0 else NONE

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bvrank.lab.moments import Candidates, Gradients, moments, trace_pairs
 from bvrank.lab.policy import World
+from bvrank.lab.side import pause
 from bvrank.objectives import kernels
 from bvrank.objectives.dpo import DPO
 from bvrank.objectives.marginal import Marginal
@@ -76,6 +77,7 @@ def _exact(world: World, found: Candidates, exact: Gradients) -> Estimator:
     mean = moments(exact)
     loss = torch.zeros((), dtype=torch.float64)
     for i in range(len(exact.mu)):
+        pause()
         prefs = kernels.one_view(trace_pairs(world, found.policy, i), 0)
         weight = torch.cartesian_prod(*world.posterior[i]).prod(-1)
         loss += weight @ DPO(beta=world.beta)(prefs).loss[0]
@@ -125,8 +127,10 @@ def _drawn(world: World, policy: Tensor, prompt: int, gram: Tensor, size: int, d
            generator: torch.Generator) -> _Drawn:  # fmt: skip
     near = _Expansion(world, policy, prompt)
     index = _indices(world.posterior[prompt], draws, size, generator)  # [M,2,S]
-    parts = [_coefficients(world, policy, prompt, part)
-             for part in torch.split(index, max(1, CELLS // (2 * size) ** 2))]  # fmt: skip
+    parts = []
+    for part in torch.split(index, max(1, CELLS // (2 * size) ** 2)):
+        pause()
+        parts.append(_coefficients(world, policy, prompt, part))
     found, losses = (torch.cat(part) for part in zip(*parts, strict=True))  # [M,2R], [M]
     linear, line = near(index)
     rest = (found - linear).view(GROUPS, -1, found.shape[-1]).mean(1)
@@ -165,7 +169,7 @@ class _Expansion:
         ratio = (world.of_traces(policy) - world.of_traces(world.reference))[prompt]
         whole = (chance.log() + ratio).logsumexp(-1, keepdim=True)  # log Z [2,1]
         self.u = (ratio - whole).exp()
-        self.posterior = chance * self.u  # pi(r|x,y)
+        self.posterior = (chance.log() + ratio).softmax(-1)  # pi(r|x,y)
         gap = world.beta * float(whole[0] - whole[1])
         self.beta, self.loss = world.beta, math.log1p(math.exp(-abs(gap))) + max(-gap, 0.0)
         self.first = -1 / (1 + math.exp(min(gap, 700.0)))  # dL / d gap

@@ -19,10 +19,10 @@ from bvrank.lab.moments import Moments, candidates, gradients, moments
 from bvrank.lab.options import Rule, Training
 from bvrank.lab.policy import World
 from bvrank.lab.scoring import Weights, flat, shaped
-from bvrank.lab.side import Advance
+from bvrank.lab.side import Advance, pause
 
-STAR, IDEAL = "alpha*", "exact"
-MIXES = {"g_t": 1.0, "g_e": 0.0, "alpha 0.5": 0.5, STAR: None}  # None: measured on the way
+TRACE, STAR, IDEAL = "g_t", "alpha*", "exact"
+MIXES = {TRACE: 1.0, "g_e": 0.0, "alpha 0.5": 0.5, STAR: None}  # None: measured on the way
 
 
 @dataclass
@@ -153,10 +153,12 @@ def trained(measures: Measures, settings: Training, rule: Rule, rate: Tensor,
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
     for step in range(settings.steps + 1):
         for arm in found.values():
+            pause()
             _measure(arm, measures, settings, step)
         if step < settings.steps:
             index = draws(worlds, settings.traces, generators)
             for arm in found.values():
+                pause()
                 _move(arm, measures.exact, one, several, index)
             advance()
     return found
@@ -200,7 +202,8 @@ def curvature(exact: Exact, weights: Weights, steps: int = 6) -> Tensor:
 
 def lanczos(product: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> Tensor:
     """The largest absolute eigenvalue [W] of symmetric operators [W,P] -> [W,P], from below: of
-    their projections on the first `steps` powers of `start`, which are kept orthogonal."""
+    their projections on the first `steps` powers of `start`, which are kept orthogonal. NaN for one
+    that is not finite there."""
     basis = [start / start.norm(dim=-1, keepdim=True)]
     images = [product(basis[0])]
     for _ in range(steps - 1):
@@ -208,9 +211,13 @@ def lanczos(product: Callable[[Tensor], Tensor], start: Tensor, steps: int) -> T
         for _ in range(2):  # once is not enough in floating point
             for b in basis:
                 rest = rest - (rest * b).sum(-1, keepdim=True) * b
-        basis.append(rest / rest.norm(dim=-1, keepdim=True).clamp(min=1e-300))
+        pause()
+        left, whole = (v.norm(dim=-1, keepdim=True) for v in (rest, images[-1]))
+        # What is left of a space that is used up is rounding, and not orthogonal.
+        basis.append(torch.where(left <= 1e-10 * whole, 0.0, rest / left))
         images.append(product(basis[-1]))
     q, h = torch.stack(basis, 1), torch.stack(images, 1)  # [W,steps,P]
     small = q @ h.transpose(1, 2)
-    found: Tensor = torch.linalg.eigvalsh((small + small.transpose(1, 2)) / 2)
-    return found.abs().amax(-1)
+    known = small.isfinite().all(-1).all(-1)
+    small = torch.where(known[:, None, None], (small + small.transpose(1, 2)) / 2, 0.0)
+    return torch.where(known, torch.linalg.eigvalsh(small).abs().amax(-1), torch.nan)

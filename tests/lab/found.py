@@ -33,12 +33,14 @@ def arm(points: list[int], end: float) -> dict[str, Any]:
     flat = [[0.4, 0.1]] * len(points)
     return {"steps": [0, 2, 4], "loss": [[0.69, 0.0], [0.5, 0.1], [end, 0.1]],
             "norm": [[3.0, 0.5], [2.0, 0.5], [1.0, 0.5]], "points": points, "alpha": flat,
-            "bias2": flat, "variance": flat, "above_exact": [end - 0.1, 0.05]}  # fmt: skip
+            "bias2": flat, "variance": flat, "above_exact": [end - 0.1, 0.05],
+            "above_trace": 2, "diverged": 0}  # fmt: skip
 
 
 def training(bound: bool = True) -> dict[str, Any]:
     side = {"measured": [5.0, 1.0], "bound": [20.0, 2.0], "start": [10.0, 1.0],
-            "bias2": [4.0, 1.0], "noise": [6.0, 1.0], "exceeded": 0}  # fmt: skip
+            "bias2": [4.0, 1.0], "variance": [7.0, 1.0], "noise": [6.0, 1.0],
+            "exceeded": 0}  # fmt: skip
     told: dict[str, Any] = {"worlds": 3, "rules": {"sgd": {
         "g_t": arm([0, 2], 0.2), "alpha*": arm([0, 2, 4], 0.3), "exact": arm([], 0.1),
     }}}  # fmt: skip

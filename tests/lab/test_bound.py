@@ -33,6 +33,7 @@ def test_the_parts_are_those_of_the_formula() -> None:
     assert float(b.measured) == pytest.approx((4 + 1) / 2)
     assert float(b.start) == pytest.approx(2 * 0.6 / (0.1 * 2))
     assert float(b.bias2) == 4
+    assert float(b.variance) == 5
     assert float(b.noise) == pytest.approx(0.1 * 2 * 5)
     assert float(b.whole) == pytest.approx(6 + 4 + 1)
 
@@ -51,18 +52,22 @@ def test_smoothness_is_the_largest_curvature_seen_with_a_margin() -> None:
 def test_what_has_diverged_is_covered_by_no_theorem_and_never_holds() -> None:
     lost = {"g_t": course(1, [1], [], []), "exact": Course(slopes=[f64(float("nan"))])}
     assert not (smoothness(lost, []) <= 1).any()
-    sides = {n: Bound(f64(v), f64(10), f64(0), f64(0)) for n, v in (("a", 1.0), ("b", math.nan))}
+    sides = {
+        n: Bound(f64(v), f64(10), f64(0), f64(0), f64(0)) for n, v in (("a", 1.0), ("b", math.nan))
+    }
     (check,) = on_bound(sides, torch.tensor([True]))
     assert not check.holds
 
 
 def test_only_worlds_of_which_the_theorem_speaks_are_checked() -> None:
-    side = Bound(f64(5, 50), f64(10, 10), f64(0, 0), f64(0, 0))
+    side = Bound(f64(5, 50), f64(10, 10), f64(0, 0), f64(0, 0), f64(0, 0))
     (fine,) = on_bound({"g_t": side}, torch.tensor([True, False]))
     assert fine.holds
     (broken,) = on_bound({"g_t": side}, torch.tensor([True, True]))
     assert broken.largest == pytest.approx(27.5 / 10 - 1) and not broken.holds
-    assert on_bound({"g_t": side}, torch.tensor([False, False])) == []
+    (none,) = on_bound({"g_t": side}, torch.tensor([False, False]))
+    assert "no world with eta L <= 1" in none.why
+    assert not none.holds and not none.violated
 
 
 def test_it_holds_in_the_lab() -> None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bvrank.lab import checks
 from bvrank.lab.check import Check, worst
 from bvrank.lab.checks import (
     argmin,
@@ -16,8 +17,9 @@ from bvrank.lab.checks import (
     on_minimum,
     on_variance,
 )
-from bvrank.lab.moments import Moments, moments
-from tests.lab.small import measured, policy, small
+from bvrank.lab.moments import Moments, candidates, gradients, moments
+from bvrank.lab.policy import moved, world
+from tests.lab.small import measured, policy, score, small
 
 
 def every(distance: float = 0.1) -> list[Check]:
@@ -32,6 +34,33 @@ def test_everything_holds(distance: float) -> None:
     checks = every(distance)
     assert {c.theorem for c in checks} == {"", "1", "2", "4"}
     assert [c for c in checks if not c.holds] == []
+
+
+def test_prompts_in_parts_have_the_gradient_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "PAIRS", 1)
+    assert [c for c in every() if not c.holds] == []
+    assert len(checks._Product(small(), policy()).parts) == 2
+
+
+@pytest.mark.parametrize("beta", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("distance", [0.0, 10.0, 100.0])
+def test_saturated_gradients_violate_nothing(beta: float, distance: float) -> None:
+    own = world(score(), beta, "fresh", 0)
+    weights = moved(own, distance, "random", 0)
+    found = candidates(own, weights)
+    exact = gradients(own, found)
+    m = moments(exact)
+    told = [*on_algebra(own, weights, found, exact, 0), *on_variance(own, found, exact, m),
+            *on_minimum(m)]  # fmt: skip
+    assert [c for c in told if not c.holds] == []
+
+
+def test_where_there_is_no_scale_the_difference_itself_counts() -> None:
+    zero = torch.zeros(2, dtype=torch.float64)
+    nothing = Moments(zero, zero, zero, 0.0, 0.0, 0.0)
+    assert all(c.holds for c in on_minimum(nothing)) and at_reference(nothing).holds
+    assert not at_reference(replace(nothing, b_t=zero + 1e-3)).holds
+    assert not any(c.holds for c in on_minimum(replace(nothing, b_e=zero * math.nan)))
 
 
 def test_a_wrong_variance_gradient_or_bias_is_found() -> None:

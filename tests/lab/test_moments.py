@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+from bvrank.lab import moments as lab_moments
 from bvrank.lab.checks import argmin
-from bvrank.lab.moments import Moments, candidates, gradients, mixed, moments, trace_pairs
+from bvrank.lab.moments import (
+    Moments,
+    candidates,
+    gradients,
+    mixed,
+    moments,
+    sensitivity,
+    trace_pairs,
+)
 from bvrank.lab.policy import gradient
 from bvrank.objectives import kernels
 from bvrank.objectives.dpo import DPO
+from bvrank.objectives.marginal import Marginal
 from tests.lab.small import measured, policy, small
 
 DISTANCES = (0.0, 0.05, 0.2)
@@ -86,10 +98,28 @@ def test_batches_of_drawn_prompts_have_the_moments_of_an_enumeration() -> None:
 def test_equal_gradients_want_no_mix_and_the_weight_counts_for_variance_alone() -> None:
     zero = torch.zeros(2, dtype=torch.float64)
     assert Moments(zero, zero, zero, 0.0, 0.0, 0.0).alpha() == 1.0
+    lost = Moments(zero, zero * torch.nan, zero, 0.0, 0.0, 0.0)
+    assert math.isnan(lost.minimum()) and math.isnan(lost.alpha())
     m = Moments(zero, f64(1, 0), f64(0, 2), 3.0, 0.0, 0.0)
     assert m.minimum(0.0) == pytest.approx(4 / 5)
     assert m.minimum(2.0) == pytest.approx(4 / 11)
     assert m.mse(f64(1.0), 2.0)[0] == pytest.approx(1 + 2 * 3)
+
+
+def test_sensitivities_in_chunks_are_those_of_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    own, (found, exact) = small(), measured()
+    whole = sensitivity(Marginal(beta=own.beta), own.marginal(found.policy))
+    means, squares = mixed(own, found, 0.3)
+    paused = list[None]()
+    monkeypatch.setattr(lab_moments, "PAIRS", 1000)
+    monkeypatch.setattr(lab_moments, "pause", lambda: paused.append(None))
+    assert torch.equal(sensitivity(Marginal(beta=own.beta), own.marginal(found.policy)), whole)
+    assert len(paused) == 2, "a prompt at a time"
+    again, others = mixed(own, found, 0.3)
+    assert torch.allclose(again, means, rtol=0, atol=1e-13)
+    assert torch.allclose(others, squares, rtol=1e-13)
+    assert torch.allclose(gradients(own, found).mu, exact.mu, rtol=0, atol=1e-13)
+    assert len(paused) > 100
 
 
 def test_answers_without_traces_of_their_own_can_be_those_with_them() -> None:

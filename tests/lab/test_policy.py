@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bvrank.lab.policy import gradient, moved
+from bvrank.lab import scoring
+from bvrank.lab.policy import gradient, moved, world
 from bvrank.lab.scoring import flat, shaped
 from bvrank.objectives.marginal import Marginal
 from tests.lab.small import measured, policy, score, small
@@ -53,7 +54,34 @@ def test_divergence_is_zero_at_the_reference_alone() -> None:
     own = small()
     assert [float(v) for v in own.divergence(own.reference)] == [0.0, 0.0]
     kl, rms = own.divergence(measured()[0].policy)
-    assert float(rms) > abs(float(kl)) > 0
+    assert float(rms) > float(kl) > 0
+
+
+@pytest.mark.parametrize("distance", [0.0, 0.01, 0.1, 0.5])
+@pytest.mark.parametrize("seed", [0, 1])
+def test_kl_is_that_of_the_posteriors_of_traces(distance: float, seed: int) -> None:
+    own, policy = small(seed), measured(distance, seed)[0].policy
+    kl = float(own.divergence(policy)[0])
+    total = 0.0
+    for n in range(2):
+        for side in (0, 1):
+            joint = [own.of_traces(v)[n, side].exp() for v in (own.reference, policy)]
+            p, q = (j / j.sum() for j in joint)
+            total += float((p * (p / q).log()).sum()) / 4
+    assert kl == pytest.approx(total, abs=1e-12)
+    assert kl >= 0.0 and (kl == 0.0) == (distance == 0.0)
+
+
+def test_prompts_in_parts_are_prompts_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = small()
+    monkeypatch.setattr(scoring, "NUMBERS", 1)
+    cut = world(score(), own.beta, "fresh", 0)
+    assert (len(own.parts), len(cut.parts)) == (1, 2)
+    assert torch.allclose(cut.reference, own.reference, rtol=0, atol=1e-13)
+    assert (cut.pairs.full == own.pairs.full).all() and (cut.pairs.bare == own.pairs.bare).all()
+    with torch.no_grad():
+        assert torch.allclose(cut.loss(policy()), own.loss(policy()), rtol=0, atol=1e-13)
+    assert torch.allclose(gradient(cut, policy()), gradient(own, policy()), rtol=0, atol=1e-12)
 
 
 def test_posteriors_are_those_of_bayes() -> None:

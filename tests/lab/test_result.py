@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bvrank.errors import RunError
-from bvrank.lab.result import ARRAYS, FIGURES, read_result, write_result
+from bvrank.lab.result import ARRAYS, FIGURES, distance, key, read_result, write_result
 from tests.lab.found import BROKEN, result
 
 
@@ -41,3 +41,10 @@ def test_damage_is_an_error_with_a_repair(tmp_path: Path, name: str) -> None:
     (tmp_path / name).unlink()
     with pytest.raises(RunError):
         read_result(tmp_path)
+
+
+def test_two_distances_never_have_one_name() -> None:
+    near = [{"world": 3, "distance": d} for d in (0, 0.1, 0.1 + 1e-9, 1 / 3, 1e-7)]
+    assert [distance(c) for c in near[:2]] == ["0", "0.1"]
+    assert len({key(c, "mse") for c in near}) == len(near)
+    assert key(near[1], "mse") == "3/0.1/mse"

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 import torch
 
+from bvrank.lab import scoring
 from bvrank.lab.scoring import flat, shaped
 from bvrank.lab.world import model
 from bvrank.records import FULL
@@ -39,6 +43,24 @@ def test_each_candidate_has_its_own_gradient() -> None:
         slopes = torch.autograd.grad(value[place], list(scorer.parameters()), retain_graph=True)
         told = torch.cat([s.flatten() for s in slopes])
         assert torch.allclose(told, own, rtol=0, atol=1e-12)
+
+
+def test_chunks_of_candidates_differ_from_all_at_once_by_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own, paused = small(), list[None]()
+    whole = score().each(policy(), own.full, FULL)
+    monkeypatch.setattr(scoring, "NUMBERS", 50 * (SHAPE.each + 3 * SHAPE.weights))
+    monkeypatch.setattr(scoring, "pause", lambda: paused.append(None))
+    for a, b in zip(score().each(policy(), own.full, FULL), whole, strict=True):
+        assert torch.allclose(a, b, rtol=0, atol=1e-13)
+    assert len(paused) == -(-2 * 2 * 64 // 50)
+
+
+def test_the_number_of_weights_is_that_of_the_model() -> None:
+    wide = replace(SHAPE, hidden_size=16, heads=4, layers=3, prompts=5)
+    for shape in (SHAPE, wide):
+        assert shape.weights == sum(p.numel() for p in Scorer(model(shape, 0)).parameters())
 
 
 def test_shared_rows_score_the_same_candidates() -> None:

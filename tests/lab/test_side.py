@@ -8,7 +8,8 @@ import time
 import pytest
 import torch
 
-from bvrank.lab.side import Advance, parts, side_by_side
+from bvrank.lab import side
+from bvrank.lab.side import Advance, Stopped, parts, pause, side_by_side
 
 
 def test_results_stand_in_order_and_every_step_is_told() -> None:
@@ -52,4 +53,27 @@ def test_torch_keeps_its_threads() -> None:
 
 def test_parts_are_of_about_one_length() -> None:
     assert parts(range(7), 3) == [[0, 1], [2, 3], [4, 5, 6]]
-    assert parts([1, 2], 5) == [[1], [2]]
+    assert parts([1, 2], 5) == [[1, 2]]
+
+
+def test_work_stops_at_a_pause_too() -> None:
+    began, ended = threading.Event(), threading.Event()
+
+    def work(item: int, advance: Advance) -> None:
+        began.set()
+        with pytest.raises(Stopped):
+            for _ in range(10_000):
+                pause()
+                time.sleep(0.001)
+        ended.set()
+        raise Stopped
+
+    def interrupted(*_: object, **__: object) -> None:
+        began.wait(5)
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(side, "wait", interrupted)
+        side_by_side(work, [0], 1, lambda: None)
+    assert ended.is_set()
+    pause()  # outside it is nothing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from functools import lru_cache
 
@@ -115,6 +116,24 @@ def test_lanczos_finds_the_largest_eigenvalue_from_below() -> None:
     found = [lanczos(product, start, k) for k in (2, 6, 12)]
     assert all((f <= true + 1e-9).all() for f in found)
     assert torch.allclose(found[-1], true)
+
+
+def test_lanczos_on_what_is_no_number_is_no_number_and_spares_its_neighbours() -> None:
+    start = torch.ones(2, 3, dtype=torch.float64)
+    scale = torch.tensor([[2.0], [math.nan]], dtype=torch.float64)
+    found = lanczos(lambda v: v * scale, start, 3)  # whose powers span one direction
+    assert float(found[0]) == pytest.approx(2.0)
+    assert math.isnan(found[1])
+
+
+def test_an_arm_that_diverges_runs_to_its_end_with_no_number() -> None:
+    rate = torch.tensor([1e200, 0.002], dtype=torch.float64)
+    found = trained(measures(), SETTINGS, "sgd", rate, [5, 6], lambda: None)
+    for name, arm in found.items():
+        assert math.isnan(arm.course.loss[-1][0]), name
+        assert torch.equal(arm.course.loss[-1][1], behind()[name].course.loss[-1][1])
+    assert math.isnan(found["alpha*"].course.alpha[-1][0])
+    assert curvature(measures().exact, found["exact"].weights).isfinite().tolist() == [False, True]
 
 
 def test_curvature_is_that_of_the_loss() -> None:
