@@ -11,6 +11,7 @@ from typing import Any
 from bvrank.errors import ConfigError, RunError
 from bvrank.evaluation.comparison import Compared, compared
 from bvrank.evaluation.result import RESULT, Result, higher_is_better, read_result
+from bvrank.run.methods import several, short
 
 HEADS = ("figure", "first", "second", "difference [95 %]", "p", "adjusted", "n", "n for 1 point")
 
@@ -74,9 +75,10 @@ def _newest(run: Path) -> list[Path]:
 
 def _check_seeds(pattern: str, task: str, results: Sequence[Result]) -> None:
     """Results of one arm may differ in policy (seeds of training) and in the seed of draws."""
-    settings = [{k: v for k, v in r.settings.items() if k != "seed"} for r in results]
-    if any(s != settings[0] for s in settings):
-        raise RunError(f"{task} was measured in several ways", where=pattern,
+    if found := several([r.settings for r in results]):
+        key, one, other = found
+        raise RunError(f"{task} was measured in several ways: {key} is {short(one)} and "
+                       f"{short(other)}", where=pattern,
                        repair="Name the folders of one way, with a pattern.")  # fmt: skip
 
 

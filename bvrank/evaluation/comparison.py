@@ -15,7 +15,7 @@ import numpy as np
 
 from bvrank.errors import RunError
 from bvrank.evaluation.result import POINT, Result
-from bvrank.run.identity import differences
+from bvrank.run.methods import apart, other_data, short, silent
 from bvrank.statistics import Cells, Difference, difference, holm, needed
 
 Arm = Mapping[str, Sequence[Result]]  # task -> its results, a run each
@@ -38,7 +38,7 @@ class Compared:
 
 def compared(first: Arm, second: Arm, names: tuple[str, str]) -> tuple[list[Compared], list[str]]:
     """Every figure that both arms have, and notes on what differs beside the policies. RunError
-    where they have no task in common, or another version or other prompts of it."""
+    where they have no task in common, or another version of it, other data or other prompts."""
     tasks = [task for task in first if task in second]
     if not tasks:
         raise RunError(
@@ -49,7 +49,7 @@ def compared(first: Arm, second: Arm, names: tuple[str, str]) -> tuple[list[Comp
     notes: list[str] = []
     for task in tasks:
         _check(task, (*first[task], *second[task]))
-        notes += _notes(task, first[task], second[task])
+        notes += _notes(task, first[task], second[task], names)
         rows += _rows(task, first[task], second[task], names)
     adjusted = holm({n: row.found.p for n, row in enumerate(rows) if row.adjusted is not None})
     return [
@@ -111,13 +111,23 @@ def _check(task: str, results: Sequence[Result]) -> None:
                        repair="Evaluate the older one again with force=true.")  # fmt: skip
 
 
-def _notes(task: str, first: Sequence[Result], second: Sequence[Result]) -> list[str]:
-    """Settings of the evaluation that are not the same, and seeds that do not pair."""
+def _notes(task: str, first: Sequence[Result], second: Sequence[Result],
+           names: tuple[str, str]) -> list[str]:  # fmt: skip
+    """Settings of the evaluation that are not the same, and seeds that do not pair. RunError where
+    the data are not the same."""
+    found = apart(first[0].settings, second[0].settings)
+    if data := other_data(found):
+        raise RunError(f"{task} was measured on other data: {', '.join(data)}",
+                       where=" and ".join(names),
+                       repair="Evaluate both on the same data.")  # fmt: skip
     notes = [
-        f"{task}: {key} is {old} there and {new} here" for key, old, new in
-        differences(dict(first[0].settings), dict(second[0].settings), matters=True)
-        if key != "seed"
-    ]  # fmt: skip
+        f"{task}: {key} is {short(old)} there and {short(new)} here" for key, old, new in found
+    ]
+    unsaid = [n for n, arm in zip(names, (first, second), strict=True)
+              if any(silent(r.settings) for r in arm)]  # fmt: skip
+    if unsaid:
+        notes.append(f"{task}: how it was configured is not recorded in {' and '.join(unsaid)}, so "
+                     "it may differ (force=true measures again)")  # fmt: skip
     if len(first) != len(second):
         alone = (
             "; a single one says nothing of other seeds" if 1 in map(len, (first, second)) else ""

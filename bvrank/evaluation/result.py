@@ -1,6 +1,6 @@
 """What an evaluation found: cells by prompt, figures with their uncertainty, a file of each.
 
-    result.json     task, version, step, model, settings, figures, cells, counts, notes
+    result.json     task, version, step, model, policy, settings, figures, cells, counts, notes
     samples.jsonl   a line for each response or list that was judged
 
 A cell is the value of one prompt (a query, a pair) under its key: what two runs are compared by.
@@ -47,7 +47,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Result:
-    """result.json, read. `figures`: name -> Estimate; `cells` as measured."""
+    """result.json, read. `figures`: name -> Estimate; `cells` as measured; `settings`: see
+    run.methods; `policy`: equal for equal weights ("" where an old result tells none)."""
 
     task: str
     version: int
@@ -58,6 +59,7 @@ class Result:
     cells: Mapping[str, Mapping[str, float]]
     counts: Mapping[str, int]
     notes: Sequence[str]
+    policy: str = ""
 
     def power(self, figure: str, gain: float = POINT) -> int | None:
         """How many prompts would show a true `gain` of the figure."""
@@ -121,7 +123,7 @@ def read_result(folder: Path) -> Result:
         figures = {k: _estimate(v) for k, v in values["figures"].items()}
         return Result(
             values["task"], values["version"], values["step"], values["model"], values["settings"],
-            figures, values["cells"], values["counts"], values["notes"],
+            figures, values["cells"], values["counts"], values["notes"], values.get("policy", ""),
         )  # fmt: skip
     except OSError:
         raise RunError(f"has no {RESULT}", where=str(folder)) from None

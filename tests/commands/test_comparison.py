@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from bvrank.commands import report
+from bvrank.commands import evaluate, report
 from bvrank.commands.comparison import arm
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import BvrankError, RunError
@@ -53,10 +53,60 @@ def test_an_arm_is_a_folder_a_pattern_or_a_run_at_its_last_step(tmp_path: Path) 
     assert len(arm(str(run / "evals" / "t@000002-s0-aa"))["t"]) == 1
 
 
+def ranking(place: Path, name: str, *more: str) -> None:
+    """A run of TREC's form, scored by `bvrank evaluate`."""
+    words = ("task=ranking_run", f"outputs={place / name}", f"task.run_file={place / 'run.txt'}",
+             f"task.qrels={place / 'qrels.txt'}", "task.measures=[mrr]", *more)  # fmt: skip
+    assert evaluate.main(frozen(composed("evaluate", words))) == 0
+
+
+@pytest.fixture
+def rankings(tmp_path: Path) -> Path:
+    pytest.importorskip("ir_measures")
+    files = {
+        "run": "q1 Q0 a 1 2.0 x\nq1 Q0 b 2 1.0 x\nq2 Q0 a 1 1.0 x\n",
+        "seed": "q1 Q0 b 1 2.0 x\nq1 Q0 a 2 1.0 x\nq2 Q0 a 1 1.0 x\n",
+        "qrels": "q1 0 b 1\nq2 0 a 0\n",
+        "other": "q1 0 a 1\nq2 0 a 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    return tmp_path
+
+
+def test_another_truth_is_neither_a_seed_nor_another_arm(rankings: Path) -> None:
+    ranking(rankings, "A")
+    ranking(rankings, "B", f"task.qrels={rankings / 'other.txt'}")
+    with pytest.raises(RunError, match=r"ranking_run was measured on other data: task.qrels"):
+        shown(str(rankings / "A" / "*"), str(rankings / "B" / "*"))
+    ranking(rankings, "A", f"task.qrels={rankings / 'other.txt'}")
+    with pytest.raises(RunError, match=r"in several ways: data.task.qrels is \w{16} and \w{16}"):
+        arm(str(rankings / "A" / "*"))
+
+
+def test_another_way_to_measure_is_told(rankings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ranking(rankings, "A")
+    ranking(rankings, "B", "task.no_relevant=skip")
+    (rankings / "qrels.txt").write_text("q1 0 b 1\nq2 0 a 1\n")  # with it, none is left out
+    for name, more in (("A", ()), ("B", ("task.no_relevant=skip",))):
+        ranking(rankings, name, *more, f"task.run_file={rankings / 'seed.txt'}")
+    newest = [str(max((rankings / n).iterdir(), key=lambda p: p.stat().st_mtime)) for n in "AB"]
+    assert shown(*newest) == 0
+    said = capsys.readouterr().out
+    assert "note: ranking_run: task.no_relevant is zero there and skip here" in said
+
+
+def test_the_rankings_of_two_seeds_are_runs_of_one_arm(rankings: Path) -> None:
+    ranking(rankings, "A")
+    ranking(rankings, "A", f"task.run_file={rankings / 'seed.txt'}")
+    found = arm(str(rankings / "A" / "*"))["ranking_run"]
+    assert len({r.policy for r in found}) == 2
+
+
 def test_one_arm_is_measured_in_one_way(tmp_path: Path) -> None:
     evaluation(tmp_path / "a", [0.0, 1.0])
     evaluation(tmp_path / "b", [0.0, 1.0], n=8)
-    with pytest.raises(RunError, match="t was measured in several ways"):
+    with pytest.raises(RunError, match=r"t was measured in several ways: n is .absent. and 8"):
         arm(str(tmp_path / "*"))
 
 

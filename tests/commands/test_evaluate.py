@@ -110,6 +110,20 @@ def test_other_settings_are_another_folder(word: str, words: tuple[str, ...]) ->
     assert one != other
 
 
+def test_a_result_tells_how_it_was_measured(words: tuple[str, ...]) -> None:
+    """By the task's node, template and precision; not by how requests go their way."""
+    found = read_result(run(words)).settings
+    assert found["task"]["prompts"]["problems"] == 6 and found["precision"] == "fp32"
+    assert found["template"]["date"] == "2024-07-26" and found["data"] == {}
+    judged = ("task=alpaca_eval", "task.path=x", "judge=openai", "judge.server.model=j")
+    facts = [evaluate._facts(evaluate.request(config(judged, *more)), "alpaca_eval") for more in
+             ((), ("judge.server.concurrency=2", "judge.server.base_url=http://x/v1",
+                   "judge.max_failed=0.5"), ("task.prompt='{instruction} {output_1} {output_2}'",),
+              ("judge.server.model=k",))]  # fmt: skip
+    assert facts[0] == facts[1] and facts[2] != facts[0] != facts[3]
+    assert facts[3]["settings"]["task"]["judge"]["server"]["model"] == "k"
+
+
 @pytest.mark.parametrize("word", ["store=elsewhere", "force=true", "trusted=[x]"])
 def test_what_decides_nothing_is_the_same_folder(word: str, words: tuple[str, ...]) -> None:
     one, other = (evaluate.request(config(words, *w)).folder("arithmetic") for w in ((), (word,)))

@@ -21,7 +21,7 @@ def result(cells: Mapping[str, list[float]], seed: int = 0, **fields: Any) -> Re
     figures = {k: Estimate(float(np.mean(v)), 0.1, (0, 1), len(v), 1) for k, v in cells.items()}
     given = {
         "task": "t", "version": 1, "step": None, "model": "m", "counts": {}, "notes": [],
-        "settings": {"seed": seed, "n": 4}, "figures": figures,
+        "settings": {"seed": seed, "n": 4, "task": {}, "data": {}}, "figures": figures,
         "cells": {k: {f"p{i}": x for i, x in enumerate(v)} for k, v in cells.items()},
     }  # fmt: skip
     return Result(**(given | fields))
@@ -70,7 +70,7 @@ def test_a_fitted_figure_is_not_compared_by_its_cells() -> None:
 
 def test_settings_that_differ_and_runs_that_do_not_pair_are_told() -> None:
     a = [result({"x": draws(s)}, s) for s in (0, 1)]
-    b = [result({"x": draws(7)}, 5, settings={"seed": 5, "n": 8})]
+    b = [result({"x": draws(7)}, 5, settings={"seed": 5, "n": 8, "task": {}, "data": {}})]
     _, notes = compared({"t": a}, {"t": b}, NAMES)
     assert notes[0] == "t: n is 4 there and 8 here" and "2 runs against 1" in notes[1]
     assert len(notes) == 2
