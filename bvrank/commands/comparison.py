@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.errors import ConfigError, RunError
-from bvrank.evaluation.comparison import Compared, compared
+from bvrank.evaluation.comparison import Compared, adjusted, compared
 from bvrank.evaluation.result import RESULT, Result, higher_is_better, read_result
 from bvrank.run.methods import several, short
 
@@ -31,8 +31,10 @@ def main(arms: Any) -> int:
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     first, before = read[0]
-    for name, other in read[1:]:
-        rows, notes = compared(before, other, (first, name))
+    found = [compared(before, other, (first, name)) for name, other in read[1:]]
+    tables = adjusted([rows for rows, _ in found])
+    tests = sum(map(_tested, tables))
+    for (name, _), (_, notes), rows in zip(read[1:], found, tables, strict=True):
         table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
                       title=f"{name} (second) against {first} (first)")  # fmt: skip
         for head in HEADS:
@@ -40,7 +42,7 @@ def main(arms: Any) -> int:
         for row in rows:
             table.add_row(*cells(row))
         console.print(table)
-        for note in (*notes, *reading(rows)):
+        for note in (*notes, *reading(rows, tests)):
             console.print(f"note: {note}", markup=False)
     return 0
 
@@ -66,11 +68,18 @@ def arm(pattern: str) -> dict[str, list[Result]]:
 def _newest(run: Path) -> list[Path]:
     """The finished evaluations of a run, of each task those of the last step that it has."""
     folders = sorted(p.parent for p in (run / "evals").glob(f"*/{RESULT}"))
-    last: dict[str, str] = {}
-    for folder in folders:
-        task, _, rest = folder.name.partition("@")
-        last[task] = max(last.get(task, ""), rest[:6])
-    return [f for f in folders if last[f.name.partition("@")[0]] == f.name.partition("@")[2][:6]]
+    steps = {folder: _step(folder.name) for folder in folders}
+    last: dict[str, int] = {}
+    for task, step in steps.values():
+        last[task] = max(last.get(task, step), step)
+    return [folder for folder, (task, step) in steps.items() if step == last[task]]
+
+
+def _step(name: str) -> tuple[str, int]:
+    """Task and step of `<task>@<step>-s<seed>-<hash>`."""
+    task, _, rest = name.rpartition("@")
+    step = rest.partition("-")[0]
+    return task, int(step) if step.isdecimal() else -1
 
 
 def _check_seeds(pattern: str, task: str, results: Sequence[Result]) -> None:
@@ -94,12 +103,17 @@ def cells(row: Compared) -> list[str]:
             "" if row.needed is None or row.adjusted is None else f"{row.needed:,}"]  # fmt: skip
 
 
-def reading(rows: Sequence[Compared]) -> list[str]:
-    """What the tested rows say in words."""
+def reading(rows: Sequence[Compared], tests: int) -> list[str]:
+    """What the tested rows of two arms say in words; `tests` of the whole comparison."""
     said = []
     for row in rows:
         if row.adjusted is not None and row.adjusted < 0.05:
             better = (row.found.estimate.value > 0) == higher_is_better(row.figure)
             said.append(f"{row.task} {row.figure}: the second is {'better' if better else 'worse'}")
-    tested = sum(row.adjusted is not None for row in rows)
-    return said or [f"none of the {tested} tested figures differs at 0.05, adjusted by Holm"]
+    over = f"adjusted by Holm over {tests} test{'s' * (tests != 1)}"
+    own = _tested(rows)
+    return said or [f"none of the {own} tested figures differs at 0.05, {over}"]
+
+
+def _tested(rows: Sequence[Compared]) -> int:
+    return sum(row.adjusted is not None and not math.isnan(row.adjusted) for row in rows)

@@ -35,7 +35,8 @@ def test_better_and_worse_are_said(tmp_path: Path, capsys: pytest.CaptureFixture
     said = capsys.readouterr().out
     for part in ("t thinking/avg@4", "0.4450", "+0.4000 [+0.4000, +0.4000]", "0.0002", "40",
                  "note: t thinking/avg@4: the second is better",
-                 "note: none of the 1 tested figures differs at 0.05"):  # fmt: skip
+                 "note: none of the 1 tested figures differs at 0.05, adjusted by Holm over 2 "
+                 "tests"):  # fmt: skip
         assert part in said
     assert shown(str(tmp_path / "b"), str(tmp_path / "a")) == 0
     assert "the second is worse" in capsys.readouterr().out
@@ -51,6 +52,14 @@ def test_an_arm_is_a_folder_a_pattern_or_a_run_at_its_last_step(tmp_path: Path) 
     assert [r.figures["thinking/avg@4"].value for r in found] == [1.0, 0.5]
     assert len(arm(str(run / "evals" / "*s0-*"))["t"]) == 2
     assert len(arm(str(run / "evals" / "t@000002-s0-aa"))["t"]) == 1
+
+
+def test_the_last_step_is_the_largest_number(tmp_path: Path) -> None:
+    for step in (999_999, 1_000_000, 2_000_000, 2_000_001):
+        folder = tmp_path / "run" / "evals" / f"t@{step:06d}-s0-aa"
+        evaluation(folder, [float(step == 2_000_001), 1.0])
+    (found,) = arm(str(tmp_path / "run"))["t"]
+    assert found.figures["thinking/avg@4"].value == 1.0
 
 
 def ranking(place: Path, name: str, *more: str) -> None:
