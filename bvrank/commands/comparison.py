@@ -10,7 +10,7 @@ from typing import Any
 
 from bvrank.errors import ConfigError, RunError
 from bvrank.evaluation.comparison import Compared, adjusted, compared
-from bvrank.evaluation.result import RESULT, Result, higher_is_better, read_result
+from bvrank.evaluation.result import RESULT, Result, read_result
 from bvrank.run.methods import several, short
 
 HEADS = ("figure", "first", "second", "difference [95 %]", "p", "adjusted", "n", "n for 1 point")
@@ -95,24 +95,38 @@ def cells(row: Compared) -> list[str]:
     """A line of the table."""
     e = row.found.estimate
     interval = "" if math.isnan(e.interval[0]) else f" [{e.interval[0]:+.4f}, {e.interval[1]:+.4f}]"
-    p = "" if row.adjusted is None else f"{row.found.p:.4f}"
-    adjusted = "" if row.adjusted is None else f"{row.adjusted:.4f}"
+    p, adjusted = ("" if v is None else _p(v) for v in
+                   (row.found.p if row.tested else None, row.adjusted))  # fmt: skip
     n = f"{e.prompts:,}" + (f" x {e.runs}" if e.runs > 1 else "")
     return [f"{row.task} {row.figure}", *(f"{v:.4f}" for v in row.values),
             f"{e.value:+.4f}{interval}", p, adjusted, n,
             "" if row.needed is None or row.adjusted is None else f"{row.needed:,}"]  # fmt: skip
 
 
+def _p(value: float) -> str:
+    return "<0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
 def reading(rows: Sequence[Compared], tests: int) -> list[str]:
     """What the tested rows of two arms say in words; `tests` of the whole comparison."""
-    said = []
-    for row in rows:
-        if row.adjusted is not None and row.adjusted < 0.05:
-            better = (row.found.estimate.value > 0) == higher_is_better(row.figure)
-            said.append(f"{row.task} {row.figure}: the second is {'better' if better else 'worse'}")
+    said = [f"{row.task} {row.figure}: the second is {_which(row)}" for row in rows
+            if row.adjusted is not None and row.adjusted < 0.05]  # fmt: skip
     over = f"adjusted by Holm over {tests} test{'s' * (tests != 1)}"
     own = _tested(rows)
-    return said or [f"none of the {own} tested figures differs at 0.05, {over}"]
+    said = said or [f"none of the {own} tested figures differs at 0.05, {over}"]
+    return said + [
+        f"{row.task} {row.figure}: {100 * row.of_runs:.0f} % of the variance is between runs; more "
+        "runs lower it, more prompts do not"
+        for row in rows if row.tested and row.of_runs > 0.5
+    ]  # fmt: skip
+
+
+def _which(row: Compared) -> str:
+    """Neither better nor worse where the figure does not say so."""
+    more = row.found.estimate.value > 0
+    if row.higher is None:
+        return "higher" if more else "lower"
+    return "better" if more == row.higher else "worse"
 
 
 def _tested(rows: Sequence[Compared]) -> int:

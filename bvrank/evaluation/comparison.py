@@ -17,9 +17,10 @@ from statistics import fmean
 import numpy as np
 
 from bvrank.errors import RunError
+from bvrank.evaluation.metrics import bounds, is_share
 from bvrank.evaluation.result import POINT, Result
 from bvrank.run.methods import apart, other_data, short, silent
-from bvrank.statistics import Cells, Difference, difference, holm, needed
+from bvrank.statistics import Cells, Difference, difference, holm, needed_between, of_runs
 
 Arm = Mapping[str, Sequence[Result]]  # task -> its results
 CLOSE = 1e-9
@@ -29,8 +30,9 @@ SHOWN = 2
 @dataclass(frozen=True)
 class Compared:
     """A figure of two arms: the means, the paired difference (second over first), whether it is
-    tested, how many prompts would show a difference of a point, and the p-value adjusted over the
-    whole comparison (None: not tested, or not yet adjusted)."""
+    tested, how many prompts would show a difference of a point (None: no number would, or it is no
+    share), the share of the variance that runs add, whether more is better (None: neither way is),
+    and the p-value adjusted over the whole comparison (None: not tested, or not yet adjusted)."""
 
     task: str
     figure: str
@@ -38,6 +40,8 @@ class Compared:
     found: Difference
     tested: bool
     needed: int | None
+    of_runs: float = 0.0
+    higher: bool | None = None
     adjusted: float | None = None
 
 
@@ -87,11 +91,11 @@ def _rows(task: str, first: Sequence[Result], second: Sequence[Result], names: t
             continue
         keys = _keys(task, figure, first, second, names)
         a, b = (_cells(results, figure, keys) for results in both)
-        found = difference(a, b)
-        mode = figure.rpartition("/")[0]
-        gaps = b.mean(1) - a.mean(1)
-        yield Compared(task, figure, (float(a.mean()), float(b.mean())), found, mode not in tested,
-                       needed(gaps, POINT))  # fmt: skip
+        found = difference(a, b, bounds=bounds(figure))
+        mode, values = figure.rpartition("/")[0], (float(a.mean()), float(b.mean()))
+        points = needed_between(a, b, POINT) if is_share(figure, max(values, key=abs)) else None
+        yield Compared(task, figure, values, found, mode not in tested, points, of_runs(a, b),
+                       first[0].better(figure))  # fmt: skip
         tested.add(mode)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def test_better_and_worse_are_said(tmp_path: Path, capsys: pytest.CaptureFixture
         evaluation(tmp_path / name, [x + shift for x in base])
     assert shown(*(str(tmp_path / name) for name in "abc")) == 0
     said = capsys.readouterr().out
-    for part in ("t thinking/avg@4", "0.4450", "+0.4000 [+0.4000, +0.4000]", "0.0002", "40",
+    for part in ("t thinking/avg@4", "0.4450", "+0.4000 [+0.2767, +0.4529]", "<0.0001", "40",
                  "note: t thinking/avg@4: the second is better",
                  "note: none of the 1 tested figures differs at 0.05, adjusted by Holm over 2 "
                  "tests"):  # fmt: skip
@@ -52,6 +53,35 @@ def test_an_arm_is_a_folder_a_pattern_or_a_run_at_its_last_step(tmp_path: Path) 
     assert [r.figures["thinking/avg@4"].value for r in found] == [1.0, 0.5]
     assert len(arm(str(run / "evals" / "*s0-*"))["t"]) == 2
     assert len(arm(str(run / "evals" / "t@000002-s0-aa"))["t"]) == 1
+
+
+def test_neither_is_better_where_the_figure_does_not_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is a number of nats told in points."""
+    for name, shift in (("a", 0.0), ("b", 3.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        told = {"task": "t", "version": 1, "step": 1, "model": "m", "settings": {"seed": 0}}
+        cells = {f"p{i}": 0.1 * (i % 7) + shift * (1 + i % 2) for i in range(40)}
+        write_result(folder, Measured({"thinking/length": cells, "kl": cells}), told)
+    assert shown(str(tmp_path / "a"), str(tmp_path / "b")) == 0
+    said = capsys.readouterr().out
+    assert "t thinking/length: the second is higher" in said and "t kl: the second is worse" in said
+    line = next(x for x in said.splitlines() if x.strip().startswith("t kl"))
+    assert line.split()[-1] == "40"  # prompts, and none for a point
+
+
+def test_runs_that_scatter_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, shift in (("a", 0.0), ("b", 0.3)):
+        for seed in range(3):
+            values = [0.05 * (i % 3) + shift * seed + 0.01 * (i % 2) * seed for i in range(40)]
+            folder = evaluation(tmp_path / name / f"s{seed}", values, seed)
+            told = json.loads((folder / "result.json").read_text()) | {"policy": f"p{seed}"}
+            (folder / "result.json").write_text(json.dumps(told))
+    assert shown(str(tmp_path / "a" / "*"), str(tmp_path / "b" / "*")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "100 % of the variance is between runs; more runs lower it, more prompts do not" in said
 
 
 def test_the_last_step_is_the_largest_number(tmp_path: Path) -> None:
