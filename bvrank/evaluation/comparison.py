@@ -19,7 +19,7 @@ import numpy as np
 from bvrank.errors import RunError
 from bvrank.evaluation.metrics import bounds, is_share
 from bvrank.evaluation.result import POINT, Result
-from bvrank.run.methods import apart, other_data, short, silent
+from bvrank.run.methods import apart, other_data, short, silent, telling
 from bvrank.statistics import Cells, Difference, difference, holm, needed_between, of_runs
 
 Arm = Mapping[str, Sequence[Result]]  # task -> its results
@@ -140,7 +140,7 @@ def _notes(task: str, first: Sequence[Result], second: Sequence[Result],
            names: tuple[str, str]) -> list[str]:  # fmt: skip
     """Settings of the evaluation that are not the same, and seeds that do not pair. RunError where
     the data are not the same."""
-    found = apart(first[0].settings, second[0].settings)
+    found = apart(*(telling([r.settings for r in arm]) for arm in (first, second)))
     if data := other_data(found):
         raise RunError(f"{task} was measured on other data: {', '.join(data)}",
                        where=" and ".join(names),

@@ -18,6 +18,7 @@ FACTS = ("task", "data", "template", "precision")  # sections that old results l
 SUBJECT = ("run_file", "judge.path", "answers_path", "sampler.path")
 DATA = (".path", "bare_path", "baseline_path", "split", "column", "qrels", "prompts.seed",
         "prompts.problems")  # fmt: skip
+PLACE = ("server.base_url",)  # where the same model is reached
 LONG = 40  # characters of a value that a line shows
 Differences = list[tuple[str, Any, Any]]
 
@@ -27,7 +28,8 @@ def method(settings: Mapping[str, Any]) -> dict[str, Any]:
     the seed nor the policy's own answers; of a file its content, not its name."""
     hashed = contents_of(settings)
     found = flatten({k: v for k, v in settings.items() if k != "seed"})
-    return {k: v for k, v in found.items() if k not in hashed and not k.endswith(SUBJECT)}
+    beside = (*SUBJECT, *PLACE)
+    return {k: v for k, v in found.items() if k not in hashed and not k.endswith(beside)}
 
 
 def apart(old: Mapping[str, Any], new: Mapping[str, Any]) -> Differences:
@@ -63,6 +65,11 @@ def short(value: Any) -> str:
     return f"#{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
+def telling(of: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first that tells how its task was configured, else the first."""
+    return next((settings for settings in of if not silent(settings)), of[0])
+
+
 def several(of: Sequence[Mapping[str, Any]]) -> tuple[str, Any, Any] | None:
-    """The first difference of any from the first; None where all were done alike."""
-    return next((d for other in of[1:] for d in apart(of[0], other)), None)
+    """The first difference of any from one of them; None where all were done alike."""
+    return next((d for other in of for d in apart(telling(of), other)), None)

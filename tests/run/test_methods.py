@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bvrank.run.methods import apart, other_data, several, short, silent
+from bvrank.run.methods import apart, other_data, several, short, silent, telling
 
 BASE = {"seed": 0, "n": 4, "modes": ["thinking"], "precision": "fp32",
         "task": {"path": "a", "beta": 0.1, "run_file": "mine", "judge": {"path": "said"}},
@@ -52,6 +52,15 @@ def test_an_old_result_tells_nothing_of_its_task() -> None:
     assert silent(old) and not silent(BASE)
     assert apart(old, BASE) == apart(BASE, old) == []
     assert [key for key, _, _ in apart(old | {"n": 5}, BASE)] == ["n"]
+    other = changed(task__beta=1.0)
+    assert several([old, BASE]) is None and several([old, BASE, other]) is not None
+    assert telling([old, BASE, other]) is BASE and telling([old]) is old
+
+
+def test_where_a_server_is_reached_is_no_method() -> None:
+    one, other = (BASE | {"sampler": {"server": {"base_url": f"http://h:{p}/v1", "model": "m"}}}
+                  for p in (1, 2))  # fmt: skip
+    assert apart(one, other) == []
 
 
 def test_long_values_are_told_by_their_hash() -> None:
