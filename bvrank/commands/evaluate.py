@@ -28,6 +28,7 @@ from bvrank.run.folder import GO_ON, check_outputs, told
 from bvrank.run.identity import canonical, flatten
 from bvrank.run.methods import SUBJECT
 from bvrank.run.record import is_run, read_manifest
+from bvrank.secrets import redact
 
 # Of a task's node, what decides how requests go their way and not what is asked.
 TRANSPORT = ("batch", "judge.max_failed", "judge.server.base_url",
@@ -218,7 +219,7 @@ def _facts(asked: Asked, name: str) -> dict[str, Any]:
     own = {k: v for k, v in settings["data"].items() if k.endswith(SUBJECT)}
     return {"task": name, "version": asked.tasks[name].version, "step": asked.subject.step,
             "model": asked.subject.label, "policy": _policy_of(asked.subject, own),
-            "settings": canonical(settings)}  # fmt: skip
+            "settings": redact(canonical(settings))}  # fmt: skip
 
 
 def _policy_of(about: Subject, own: Mapping[str, str]) -> str:

@@ -125,6 +125,14 @@ def test_a_result_tells_how_it_was_measured(words: tuple[str, ...]) -> None:
     assert facts[3]["settings"]["task"]["judge"]["server"]["model"] == "k"
 
 
+def test_a_result_keeps_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "k" * 40)
+    words = ("task=alpaca_eval", "task.path=x", "judge=openai", "judge.server.model=j",
+             f"+judge.server.extra_body.user={'k' * 40}")  # fmt: skip
+    told = json.dumps(evaluate._facts(evaluate.request(config(words)), "alpaca_eval"))
+    assert "extra_body" in told and "k" * 40 not in told
+
+
 @pytest.mark.parametrize("word", ["store=elsewhere", "force=true", "trusted=[x]"])
 def test_what_decides_nothing_is_the_same_folder(word: str, words: tuple[str, ...]) -> None:
     one, other = (evaluate.request(config(words, *w)).folder("arithmetic") for w in ((), (word,)))
