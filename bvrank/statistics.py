@@ -4,7 +4,11 @@ A figure is a mean of cells [P,R]: P prompts, R runs (seeds) of one configuratio
 every run. Of one run with many prompts, the interval is the percentile bootstrap over prompts,
 which draws n - 1 of n, so that its variance is unbiased (Rao and Wu, 1988). Of few prompts, or of
 several runs, it is Student's: the variance of the mean by the components of a crossed design
-(prompts, runs, the rest), with Satterthwaite's degrees of freedom. A single run says nothing of
+(prompts, runs, the rest), with Satterthwaite's degrees of freedom. Prompts that are all alike show
+no scatter and are no certainty: with n of them, a share of up to u = 1 - 0.025^(1/n) of all others
+may be different and unseen (Clopper and Pearson, 1934), and the interval is what the mean is where
+these lie at either bound. No p-value is below 2^(1 - n), that of n pairs by their signs.
+Intervals end at the bounds of what is measured. A single run says nothing of
 what another training would give, and two say little: their interval covers in 84 % of cases where
 runs differ as much as prompts.
 """
@@ -19,12 +23,15 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bvrank.student import LEVEL, student, tails
+
 Cells = NDArray[np.float64]  # [P,R]
+Bounds = tuple[float, float] | None  # of a value, where it has any
 T = TypeVar("T")
 DRAWS = 10_000
 PART = 2_000_000  # drawn counts in memory at a time
-LEVEL = 0.95
 MANY = 30  # prompts from which on a bootstrap over them covers
+ALIKE = 1e-12  # a standard error that is rounding
 Z_LEVEL, Z_POWER = 1.959964, 0.841621  # normal quantiles of 0.975, and of the usual power 0.8
 
 
@@ -48,48 +55,95 @@ class Difference:
     p: float
 
 
-def estimate(cells: Cells, seed: int = 0, draws: int = DRAWS) -> Estimate:
-    """The mean of cells [P,R]. ValueError for none, or for a cell that is no finite number."""
+def estimate(cells: Cells, seed: int = 0, draws: int = DRAWS, bounds: Bounds = None) -> Estimate:
+    """The mean of cells [P,R]; `bounds`: of a value, as (0, 1) of a share, which count where no
+    cell is beyond them. ValueError for no cells, or for one that is no finite number."""
     cells = _checked(cells)
-    value, (prompts, runs) = float(cells.mean()), cells.shape
-    if prompts < 2:
-        return Estimate(value, math.nan, (math.nan, math.nan), prompts, runs)
-    spread = _spread([cells])
-    if runs == 1 and prompts >= MANY:
-        low, high = np.quantile(_draws(cells, seed, draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-        return Estimate(value, spread.stderr, (float(low), float(high)), prompts, runs)
-    return Estimate(value, spread.stderr, spread.interval(value), prompts, runs)
+    bounds, value = _holding(bounds, cells), float(cells.mean())
+    return _estimated([cells], cells.shape[1], seed, draws, bounds, bounds or (value, value))
 
 
-def difference(a: Cells, b: Cells, seed: int = 0, draws: int = DRAWS) -> Difference:
+def difference(
+    a: Cells, b: Cells, seed: int = 0, draws: int = DRAWS, bounds: Bounds = None
+) -> Difference:
     """Of `b` over `a`, paired by prompt, and by run where both have as many (runs that share a
     seed); else their runs are independent of each other, and a single one says nothing of others.
-    ValueError where the prompts are not the same ones."""
+    `bounds`: of a value of either. Where all differences are the same one and values have no
+    bounds, unseen ones are taken to reach as far the other way. ValueError where the prompts are
+    not the same ones."""
     a, b = _checked(a), _checked(b)
     if len(a) != len(b):
         raise ValueError(f"{len(a)} prompts against {len(b)}")
+    parts = _gaps(a, b)
+    held = _holding(bounds, np.concatenate([a.ravel(), b.ravel()]))
+    reach = None if held is None else (held[0] - held[1], held[1] - held[0])
+    size, runs = abs(float(parts[0].mean())), min(a.shape[1], b.shape[1])
+    found = _estimated(parts, runs, seed, draws, reach, reach or (-size, size))
+    return Difference(found, _p(parts, found, seed, draws))
+
+
+def _estimated(parts: Sequence[Cells], runs: int, seed: int, draws: int, bounds: Bounds,
+               far: tuple[float, float]) -> Estimate:  # fmt: skip
+    """Of the mean of the first part: see `_spread`; `far`: how far unseen values may reach."""
+    cells = parts[0]
+    value, prompts = float(cells.mean()), len(cells)
+    if prompts < 2:
+        return Estimate(value, math.nan, (math.nan, math.nan), prompts, runs)
+    spread = _spread(parts)
+    interval = spread.interval(value)
+    if spread.none(value):
+        interval = _unseen(value, prompts, far)
+    elif _resampled(parts):
+        low, high = np.quantile(_draws(cells, seed, draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+        interval = float(low), float(high)
+    return Estimate(value, spread.stderr, _within(interval, bounds), prompts, runs)
+
+
+def _resampled(parts: Sequence[Cells]) -> bool:
+    return len(parts) == 1 and parts[0].shape[1] == 1 and len(parts[0]) >= MANY
+
+
+def _gaps(a: Cells, b: Cells) -> list[Cells]:
+    """b - a, and beside it what its variance is made of: see `_spread`."""
     if a.shape == b.shape:
-        return _paired(b - a, seed, draws)
+        return [b - a]
     gaps = (b.mean(1) - a.mean(1))[:, None]
-    value, prompts = float(gaps.mean()), len(gaps)
-    if prompts < 2:
-        return _paired(gaps, seed, draws)
-    spread = _spread([gaps, *(x for x in (a, b) if x.shape[1] > 1)])
-    runs = min(a.shape[1], b.shape[1])
-    found = Estimate(value, spread.stderr, spread.interval(value), prompts, runs)
-    return Difference(found, spread.p(value))
+    return [gaps, *(x for x in (a, b) if x.shape[1] > 1)]
 
 
-def _paired(cells: Cells, seed: int, draws: int) -> Difference:
-    found = estimate(cells, seed, draws)
-    prompts, runs = cells.shape
-    if prompts < 2:
-        return Difference(found, math.nan)
-    if runs > 1 or prompts < MANY:
-        return Difference(found, _spread([cells]).p(found.value))
-    drawn = _draws(cells, seed, draws)
+def _p(parts: Sequence[Cells], found: Estimate, seed: int, draws: int) -> float:
+    if found.prompts < 2:
+        return math.nan
+    spread, least = _spread(parts), _least(found.value, found.prompts)
+    if not _resampled(parts) or spread.none(found.value):
+        return max(spread.p(found.value), least)
+    drawn = _draws(parts[0], seed, draws)
     tail = min((drawn <= 0).sum(), (drawn >= 0).sum())
-    return Difference(found, min(1.0, float(2 * (1 + tail) / (1 + draws))))
+    return max(min(1.0, float(2 * (1 + tail) / (1 + draws))), least)
+
+
+def _least(value: float, prompts: int) -> float:
+    """The smallest p-value of a test by signs: that of all pairs on one side."""
+    return 1.0 if value == 0 else float(2.0 ** (1 - prompts))
+
+
+def _unseen(value: float, prompts: int, bounds: tuple[float, float]) -> tuple[float, float]:
+    """The interval of a mean of values that are all alike. Of a share that is 0 or 1 it is that of
+    Clopper and Pearson."""
+    share = 1 - ((1 - LEVEL) / 2) ** (1 / prompts)
+    low, high = bounds
+    return value - share * (value - low), value + share * (high - value)
+
+
+def _holding(bounds: Bounds, cells: Cells) -> Bounds:
+    """The bounds, where all cells are within: a fitted figure's may not be."""
+    holds = bounds and bounds[0] - ALIKE <= cells.min() and cells.max() <= bounds[1] + ALIKE
+    return bounds if holds else None
+
+
+def _within(interval: tuple[float, float], bounds: Bounds) -> tuple[float, float]:
+    low, high = interval
+    return (low, high) if bounds is None else (max(low, bounds[0]), min(high, bounds[1]))
 
 
 def holm(values: Mapping[T, float]) -> dict[T, float]:
@@ -103,14 +157,44 @@ def holm(values: Mapping[T, float]) -> dict[T, float]:
     return adjusted
 
 
-def needed(cells: Cells, gain: float) -> int | None:
+def needed(cells: Cells, gain: float, arms: int = 1) -> int | None:
     """How many prompts show a true `gain` in four of five tries (power 0.8, two-sided 0.05), when
-    they scatter as these do; None where one prompt says nothing of scatter."""
+    they scatter as these do: over a fixed value, or in each of two `arms` that are independent of
+    each other, whose variances add. None where nothing is known of scatter."""
     cells = _checked(cells)
     if len(cells) < 2:
         return None
-    spread = float(cells.mean(1).std(ddof=1))
-    return max(2, math.ceil(((Z_LEVEL + Z_POWER) * spread / gain) ** 2))
+    return _enough(arms * float(cells.mean(1).var(ddof=1)), 0.0, gain)
+
+
+def needed_between(a: Cells, b: Cells, gain: float) -> int | None:
+    """The same for a `difference` of as many runs on other prompts; None too where the scatter over
+    runs alone hides the gain, whatever the number of prompts."""
+    a, b = _checked(a), _checked(b)
+    parts = _gaps(a, b)
+    if len(a) < 2:
+        return None
+    every, runs = _variances(parts)
+    return _enough(len(a) * (every - runs), runs, gain)
+
+
+def of_runs(a: Cells, b: Cells) -> float:
+    """The share of the variance of `difference` that runs add: more prompts leave it as it is."""
+    parts = _gaps(_checked(a), _checked(b))
+    every, runs = _variances(parts) if len(parts[0]) > 1 else (0.0, 0.0)
+    return runs / every if every else 0.0
+
+
+def _variances(parts: Sequence[Cells]) -> tuple[float, float]:
+    """Of a mean: all of it, and what runs add."""
+    terms = [_components(part) for part in parts]
+    runs = sum(v for found in terms for v, _ in found[1:2])
+    return sum(v for v, _ in (*terms[0][:1], *terms[0][2:])) + runs, runs
+
+
+def _enough(prompt: float, fixed: float, gain: float) -> int | None:
+    left = (gain / (Z_LEVEL + Z_POWER)) ** 2 - fixed
+    return max(2, math.ceil(prompt / left)) if left > 0 and prompt > 0 else None
 
 
 def pass_at(right: int, drawn: int, k: int) -> float:
@@ -154,10 +238,14 @@ class _Spread:
         half = student(self.freedom) * self.stderr
         return value - half, value + half
 
+    def none(self, value: float) -> bool:
+        """Whether there is no scatter at all, but for rounding."""
+        return self.stderr <= ALIKE * max(1.0, abs(value))
+
     def p(self, value: float) -> float:
-        if self.stderr == 0:
+        if self.none(value):
             return 1.0 if value == 0 else 0.0
-        return _tails(value / self.stderr, self.freedom)
+        return tails(value / self.stderr, self.freedom)
 
 
 def _spread(parts: Sequence[Cells]) -> _Spread:
@@ -183,43 +271,6 @@ def _components(cells: Cells) -> list[tuple[float, float]]:
     other = max(0.0, float(by_run.var(ddof=1)) - rest / prompts) / runs
     freedom = (prompts - 1) * (runs - 1)
     return [(own, prompts - 1), (other, runs - 1), (rest / (prompts * runs), freedom)]
-
-
-def student(freedom: float) -> float:
-    """The quantile of Student's t that leaves LEVEL between it and its negative."""
-    low, high = 0.0, 1e4
-    for _ in range(100):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _tails(middle, freedom) > 1 - LEVEL else (low, middle)
-    return high
-
-
-def _tails(t: float, freedom: float) -> float:
-    """The chance of a t at least as far from 0: the regularised incomplete beta function
-    I_x(freedom / 2, 1 / 2) at x = freedom / (freedom + t^2)."""
-    return _beta(freedom / 2, 0.5, freedom / (freedom + t * t))
-
-
-def _beta(a: float, b: float, x: float) -> float:
-    """I_x(a, b) by Lentz's continued fraction (Numerical Recipes, 6.4)."""
-    if x <= 0 or x >= 1:
-        return float(x >= 1)
-    if x > (a + 1) / (a + b + 2):
-        return 1 - _beta(b, a, 1 - x)
-    front = math.exp(a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b)
-                     - math.lgamma(a) - math.lgamma(b)) / a  # fmt: skip
-    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
-    h = d
-    for m in range(1, 500):
-        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
-        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
-        for step in (even, odd):
-            d = 1 / (1 + step * d)
-            c = 1 + step / c
-            h *= d * c
-        if abs(d * c - 1) < 1e-14:
-            break
-    return front * h
 
 
 def _draws(cells: Cells, seed: int, draws: int) -> NDArray[np.float64]:

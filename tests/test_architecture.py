@@ -13,13 +13,24 @@ import yaml
 from tests.commands.line import ROOT
 
 FLOORS = (
-    {"records", "protocols", "errors", "paths", "answers", "hub", "ranks", "secrets", "statistics"},
+    {
+        "records",
+        "protocols",
+        "errors",
+        "paths",
+        "answers",
+        "hub",
+        "ranks",
+        "secrets",
+        "statistics",
+        "student",
+    },
     {"objectives"},
     {"scoring", "data", "models", "run", "tracking"},
     {"engines", "sampling", "rewards", "evaluation", "checkpoint", "reports", "lab"},
     {"trainer", "bench"},
     {"commands", "cli", "__main__"},
-)
+)  # fmt: skip
 NARROW = {
     "trainer": {"records", "protocols", "errors", "checkpoint"},
     "reports": {"records", "errors", "paths", "run", "secrets", "statistics"},

@@ -8,7 +8,16 @@ from itertools import combinations, product
 import numpy as np
 import pytest
 
-from bvrank.statistics import difference, estimate, holm, majority, needed, pass_at
+from bvrank.statistics import (
+    difference,
+    estimate,
+    holm,
+    majority,
+    needed,
+    needed_between,
+    of_runs,
+    pass_at,
+)
 
 
 def test_of_one_run_the_error_is_that_of_a_mean() -> None:
@@ -108,7 +117,46 @@ def test_the_p_value_is_that_of_students_t() -> None:
     t = cells.mean() / (cells.std(ddof=1) / math.sqrt(5))
     assert t == pytest.approx(2.092457, abs=1e-6)
     assert difference(np.zeros(5), cells).p == pytest.approx(0.104573, abs=1e-4)
-    assert difference(np.zeros(5), np.ones(5)).p == 0 and difference(cells, cells).p == 1
+    assert difference(np.zeros(5), np.ones(5)).p == 1 / 16 and difference(cells, cells).p == 1
+
+
+def test_all_alike_is_no_certainty() -> None:
+    """None right of n: the interval of Clopper and Pearson, 1 - 0.025^(1/n) above."""
+    for n, high in ((2, 0.84189), (10, 0.30850), (30, 0.11570)):
+        found = estimate(np.zeros(n), bounds=(0, 1))
+        assert found.interval == pytest.approx((0, high), abs=1e-5)
+        assert estimate(np.ones((n, 3)), bounds=(0, 1)).interval == pytest.approx(
+            (1 - high, 1), abs=1e-5
+        )
+    (low, high), middle = estimate(np.full(9, 0.5), bounds=(0, 1)).interval, 0.5
+    assert low == pytest.approx(1 - high) and middle - low == pytest.approx(0.3364 / 2, abs=1e-4)
+    assert estimate(np.full(9, 7.0)).interval == (7, 7)  # of what nothing bounds
+
+
+@pytest.mark.parametrize("n", range(2, 12))
+def test_a_few_pairs_that_all_say_the_same_are_what_signs_say(n: int) -> None:
+    """p = 2^(1 - n), and the interval leaves 0 out where that is below 0.05: from six pairs on."""
+    for found in (difference(np.zeros(n), np.ones(n), bounds=(0, 1)),
+                  difference(np.full(n, 5.0), np.full(n, 8.0))):  # fmt: skip
+        (low, high), value = found.estimate.interval, found.estimate.value
+        assert found.p == 2.0 ** (1 - n) and low < value == high
+        assert (low > 0) == (found.p < 0.05) == (n >= 6)
+    one, nothing = np.ones(n), np.zeros((n, 2))
+    assert difference(nothing, one).p == difference(one, nothing).p == 2.0 ** (1 - n)
+    alike = difference(one, one, bounds=(0, 1))
+    assert alike.p == 1 and alike.estimate.interval[0] == -alike.estimate.interval[1] < 0
+
+
+def test_no_p_of_few_pairs_is_below_that_of_signs() -> None:
+    cells = np.array([1.0, 1.001, 0.999])
+    assert difference(np.zeros(3), cells).p == 0.25
+
+
+def test_intervals_end_where_values_do() -> None:
+    assert estimate(np.array([0.5, 1.0]), bounds=(0, 1)).interval == (0, 1)
+    assert difference(np.array([0.0, 1.0]), np.ones(2), bounds=(0, 1)).estimate.interval == (-1, 1)
+    beyond = np.array([0.5, 1.5])  # of a fitted figure: these are no bounds
+    assert estimate(beyond, bounds=(0, 1)) == estimate(beyond)
 
 
 def test_other_prompts_cannot_be_compared() -> None:
@@ -152,6 +200,31 @@ def test_so_many_prompts_find_it_four_times_in_five() -> None:
     found = [abs((x := generator.normal(0.1, 0.5, n)).mean()) > 1.96 * x.std() / math.sqrt(n)
              for _ in range(2000)]  # fmt: skip
     assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+
+
+def test_two_independent_evaluations_take_twice_as_many() -> None:
+    generator = np.random.default_rng(7)
+    n = needed(generator.normal(0, 0.5, 5000), 0.1, arms=2)
+    assert n is not None and n == pytest.approx(392, rel=0.05)
+    found = []
+    for _ in range(2000):
+        a, b = generator.normal(0, 0.5, n), generator.normal(0.1, 0.5, n)
+        found.append(abs(b.mean() - a.mean()) > 1.96 * math.hypot(a.std(), b.std()) / math.sqrt(n))
+    assert np.mean(found) == pytest.approx(0.8, abs=0.03)
+    assert needed(np.zeros(40), 0.1) is None
+
+
+def test_runs_that_scatter_are_not_outdone_by_prompts() -> None:
+    generator = np.random.default_rng(9)
+    zeros, cells = np.zeros((50, 3)), generator.normal(0, 0.1, (50, 3))
+    apart = cells + np.array([-0.5, 0.0, 0.5])
+    assert needed_between(zeros, apart, 0.01) is None and of_runs(zeros, apart) > 0.95
+    assert of_runs(zeros[:, :2], apart) > 0.95 and of_runs(zeros, cells) < 0.5
+    one = generator.normal(0, 0.5, (200, 1))
+    assert needed_between(np.zeros((200, 1)), one, 0.1) == needed(one, 0.1)
+    assert of_runs(np.zeros((200, 1)), one) == 0
+    same = np.repeat(one, 2, axis=1)  # two runs that agree on every prompt
+    assert needed_between(np.zeros((200, 2)), same, 0.1) == needed(one, 0.1)
 
 
 @pytest.mark.parametrize(("drawn", "k"), [(6, 1), (6, 3), (6, 6)])

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.errors import ConfigError, RunError
-from bvrank.evaluation.comparison import Compared, compared
-from bvrank.evaluation.result import RESULT, Result, higher_is_better, read_result
+from bvrank.evaluation.comparison import Compared, adjusted, compared
+from bvrank.evaluation.result import RESULT, Result, read_result
+from bvrank.run.methods import several, short
 
 HEADS = ("figure", "first", "second", "difference [95 %]", "p", "adjusted", "n", "n for 1 point")
 
@@ -30,8 +31,10 @@ def main(arms: Any) -> int:
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     first, before = read[0]
-    for name, other in read[1:]:
-        rows, notes = compared(before, other, (first, name))
+    found = [compared(before, other, (first, name)) for name, other in read[1:]]
+    tables = adjusted([rows for rows, _ in found])
+    tests = sum(map(_tested, tables))
+    for (name, _), (_, notes), rows in zip(read[1:], found, tables, strict=True):
         table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
                       title=f"{name} (second) against {first} (first)")  # fmt: skip
         for head in HEADS:
@@ -39,7 +42,7 @@ def main(arms: Any) -> int:
         for row in rows:
             table.add_row(*cells(row))
         console.print(table)
-        for note in (*notes, *reading(rows)):
+        for note in (*notes, *reading(rows, tests)):
             console.print(f"note: {note}", markup=False)
     return 0
 
@@ -65,18 +68,26 @@ def arm(pattern: str) -> dict[str, list[Result]]:
 def _newest(run: Path) -> list[Path]:
     """The finished evaluations of a run, of each task those of the last step that it has."""
     folders = sorted(p.parent for p in (run / "evals").glob(f"*/{RESULT}"))
-    last: dict[str, str] = {}
-    for folder in folders:
-        task, _, rest = folder.name.partition("@")
-        last[task] = max(last.get(task, ""), rest[:6])
-    return [f for f in folders if last[f.name.partition("@")[0]] == f.name.partition("@")[2][:6]]
+    steps = {folder: _step(folder.name) for folder in folders}
+    last: dict[str, int] = {}
+    for task, step in steps.values():
+        last[task] = max(last.get(task, step), step)
+    return [folder for folder, (task, step) in steps.items() if step == last[task]]
+
+
+def _step(name: str) -> tuple[str, int]:
+    """Task and step of `<task>@<step>-s<seed>-<hash>`."""
+    task, _, rest = name.rpartition("@")
+    step = rest.partition("-")[0]
+    return task, int(step) if step.isdecimal() else -1
 
 
 def _check_seeds(pattern: str, task: str, results: Sequence[Result]) -> None:
     """Results of one arm may differ in policy (seeds of training) and in the seed of draws."""
-    settings = [{k: v for k, v in r.settings.items() if k != "seed"} for r in results]
-    if any(s != settings[0] for s in settings):
-        raise RunError(f"{task} was measured in several ways", where=pattern,
+    if found := several([r.settings for r in results]):
+        key, one, other = found
+        raise RunError(f"{task} was measured in several ways: {key} is {short(one)} and "
+                       f"{short(other)}", where=pattern,
                        repair="Name the folders of one way, with a pattern.")  # fmt: skip
 
 
@@ -84,20 +95,39 @@ def cells(row: Compared) -> list[str]:
     """A line of the table."""
     e = row.found.estimate
     interval = "" if math.isnan(e.interval[0]) else f" [{e.interval[0]:+.4f}, {e.interval[1]:+.4f}]"
-    p = "" if row.adjusted is None else f"{row.found.p:.4f}"
-    adjusted = "" if row.adjusted is None else f"{row.adjusted:.4f}"
+    p, adjusted = ("" if v is None else _p(v) for v in
+                   (row.found.p if row.tested else None, row.adjusted))  # fmt: skip
     n = f"{e.prompts:,}" + (f" x {e.runs}" if e.runs > 1 else "")
     return [f"{row.task} {row.figure}", *(f"{v:.4f}" for v in row.values),
             f"{e.value:+.4f}{interval}", p, adjusted, n,
             "" if row.needed is None or row.adjusted is None else f"{row.needed:,}"]  # fmt: skip
 
 
-def reading(rows: Sequence[Compared]) -> list[str]:
-    """What the tested rows say in words."""
-    said = []
-    for row in rows:
-        if row.adjusted is not None and row.adjusted < 0.05:
-            better = (row.found.estimate.value > 0) == higher_is_better(row.figure)
-            said.append(f"{row.task} {row.figure}: the second is {'better' if better else 'worse'}")
-    tested = sum(row.adjusted is not None for row in rows)
-    return said or [f"none of the {tested} tested figures differs at 0.05, adjusted by Holm"]
+def _p(value: float) -> str:
+    return "<0.0001" if value < 1e-4 else f"{value:.4f}"
+
+
+def reading(rows: Sequence[Compared], tests: int) -> list[str]:
+    """What the tested rows of two arms say in words; `tests` of the whole comparison."""
+    said = [f"{row.task} {row.figure}: the second is {_which(row)}" for row in rows
+            if row.adjusted is not None and row.adjusted < 0.05]  # fmt: skip
+    over = f"adjusted by Holm over {tests} test{'s' * (tests != 1)}"
+    own = _tested(rows)
+    said = said or [f"none of the {own} tested figures differs at 0.05, {over}"]
+    return said + [
+        f"{row.task} {row.figure}: {100 * row.of_runs:.0f} % of the variance is between runs; more "
+        "runs lower it, more prompts do not"
+        for row in rows if row.tested and row.of_runs > 0.5
+    ]  # fmt: skip
+
+
+def _which(row: Compared) -> str:
+    """Neither better nor worse where the figure does not say so."""
+    more = row.found.estimate.value > 0
+    if row.higher is None:
+        return "higher" if more else "lower"
+    return "better" if more == row.higher else "worse"
+
+
+def _tested(rows: Sequence[Compared]) -> int:
+    return sum(row.adjusted is not None and not math.isnan(row.adjusted) for row in rows)

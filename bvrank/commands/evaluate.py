@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 from bvrank.commands.build import build, construct
-from bvrank.commands.origin import in_force, task_in_force
+from bvrank.commands.origin import SERVER, in_force, less, task_in_force
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.ranges import at_least
 from bvrank.commands.sections import Rendering
 from bvrank.commands.settings import SEEDS
 from bvrank.commands.subject import TINY, Subject, subject
 from bvrank.commands.suites import task_nodes
-from bvrank.data.fingerprint import fingerprint
+from bvrank.data.fingerprint import contents, fingerprint
 from bvrank.errors import ConfigError
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import RESULT, Result, read_result, write_result
@@ -25,9 +25,15 @@ from bvrank.paths import store_dir
 from bvrank.run import RunFolder, open_run
 from bvrank.run.files import to_json
 from bvrank.run.folder import GO_ON, check_outputs, told
-from bvrank.run.identity import canonical
+from bvrank.run.identity import canonical, flatten
+from bvrank.run.methods import SUBJECT
 from bvrank.run.record import is_run, read_manifest
+from bvrank.secrets import redact
 
+# Of a task's node, what decides how requests go their way and not what is asked.
+TRANSPORT = ("batch", "judge.max_failed", "judge.server.base_url",
+             *(f"judge.server.{key}" for key in SERVER))  # fmt: skip
+TOLD = ("sampler", "modes", "seed", "n", "limit", "template", "precision")
 SHORT = 48  # new tokens of the tiny model's responses
 
 
@@ -97,7 +103,8 @@ class Asked:
         matters = {
             k: v for k, v in kept.items() if k not in ("force", "outputs", "store", "trusted")
         }
-        content = [canonical(matters), fingerprint(self.nodes[name]), self.subject.content]
+        files = fingerprint({k: v for k, v in matters.items() if k != "model"})
+        content = [canonical(matters), files, self.subject.content]
         digest = hashlib.sha256(to_json(content).encode()).hexdigest()[:8]
         at, seed = self.subject, self.settings.seed
         if at.run is not None:
@@ -208,10 +215,23 @@ def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
 
 
 def _facts(asked: Asked, name: str) -> dict[str, Any]:
+    """What result.json tells beside what was measured: see run.methods of its settings."""
     kept = asked.kept(name)
-    settings = {k: kept[k] for k in ("sampler", "modes", "seed", "n", "limit") if k in kept}
+    settings = {k: kept[k] for k in TOLD if k in kept}
+    settings["task"] = less(kept["task"], TRANSPORT)
+    settings["data"] = contents({k: v for k, v in settings.items() if isinstance(v, Mapping)})
+    own = {k: v for k, v in settings["data"].items() if k.endswith(SUBJECT)}
     return {"task": name, "version": asked.tasks[name].version, "step": asked.subject.step,
-            "model": asked.subject.label, "settings": settings}  # fmt: skip
+            "model": asked.subject.label, "policy": _policy_of(asked.subject, own),
+            "settings": redact(canonical(settings))}  # fmt: skip
+
+
+def _policy_of(about: Subject, own: Mapping[str, str]) -> str:
+    """A name for the policy, by content: of its weights, or of what it answered."""
+    node = about.node or {}
+    told = {**flatten(canonical(node)), **contents(node), **own}
+    content = ["" if about.node else about.label, told, about.step]
+    return hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
 
 
 def _finish(run: RunFolder, result: Result) -> None:

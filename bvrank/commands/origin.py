@@ -49,12 +49,12 @@ def in_force(config: Mapping[str, Any], needs_model: bool) -> dict[str, Any]:
     """The config less what decides nothing: how a server is asked and, where no policy is loaded
     here, all that is said of one."""
     kept = config if needs_model else {k: v for k, v in config.items() if k not in POLICY}
-    return _less(kept, HOW)
+    return less(kept, HOW)
 
 
 def task_in_force(node: Mapping[str, Any]) -> dict[str, Any]:
     """A task less how its judge, or the server of its reward, is asked."""
-    return _less(node, HOW_TASK)
+    return less(node, HOW_TASK)
 
 
 def unheeded(config: Mapping[str, Any]) -> str | None:
@@ -112,13 +112,13 @@ def _copied(log: Path, folder: Path) -> Path:
     return part
 
 
-def _less(node: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+def less(node: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
     """`node` without the dotted `keys`."""
     kept = {}
     for name, value in node.items():
         below = [key.removeprefix(f"{name}.") for key in keys if key.startswith(f"{name}.")]
         if name not in keys:
-            kept[name] = _less(value, below) if isinstance(value, Mapping) else value
+            kept[name] = less(value, below) if isinstance(value, Mapping) else value
     return kept
 
 

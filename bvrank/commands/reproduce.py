@@ -16,6 +16,7 @@ from bvrank.commands.build import build, construct
 from bvrank.commands.compose import composed, frozen
 from bvrank.data.arithmetic import Problem, problems
 from bvrank.errors import ConfigError
+from bvrank.evaluation.metrics import bounds
 from bvrank.evaluation.result import Result, read_result
 from bvrank.run.files import to_json, write_atomic
 from bvrank.statistics import Cells, difference, estimate
@@ -113,8 +114,11 @@ def show(paper: Paper, found: Mapping[str, Sequence[Result]]) -> None:
     console.print(table)
     results = next(iter(found.values()))
     n = len(results[0].cells[paper.measured[0]])
-    console.print(f"ours: {paper.of}; {n:,} prompts, {len(results)} seeds, both resampled",
-                  markup=False)  # fmt: skip
+    seeds = len(results)
+    how = ("Student's t, by the scatter of prompts and of seeds" if seeds > 1 else
+           "over prompts alone: one seed says nothing of others")  # fmt: skip
+    console.print(f"ours: {paper.of}; {n:,} prompts, {seeds} seed{'s' * (seeds > 1)}; intervals: "
+                  f"{how}", markup=False)  # fmt: skip
     console.print(APART, markup=False)
 
 
@@ -129,16 +133,16 @@ def rows(paper: Paper, found: Mapping[str, Sequence[Result]]) -> list[list[str]]
         lines.append([f"paper: {name}", *own, gap, "", ""])
     for name in paper.measured:
         arms = {arm: cells(results, name) for arm, results in found.items()}
-        d = difference(arms[before], arms[last])
+        d = difference(arms[before], arms[last], bounds=bounds(name))
         low, high = (f"{100 * bound:+.1f}" for bound in d.estimate.interval)
-        own = [_estimated(arms[arm]) for arm in paper.arms]
+        own = [_estimated(arms[arm], name) for arm in paper.arms]
         lines.append([f"ours: {name}", *own, f"{100 * d.estimate.value:+.1f}", f"[{low}, {high}]",
                       f"{d.p:.3f}"])  # fmt: skip
     return lines
 
 
-def _estimated(values: Cells) -> str:
-    e = estimate(values)
+def _estimated(values: Cells, name: str) -> str:
+    e = estimate(values, bounds=bounds(name))
     low, high = e.interval
     return f"{100 * e.value:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bvrank.evaluation.result import Result, higher_is_better, is_share
+from bvrank.evaluation.metrics import is_share
+from bvrank.evaluation.result import Result
 from bvrank.statistics import Estimate
 
 
@@ -56,7 +57,7 @@ def figure(metric: str, e: Estimate | None) -> str:
     """`34.5 [31.2, 37.9]`: shares in per cent."""
     if e is None:
         return ""
-    share = is_share(metric)
+    share = is_share(metric, e.value)
     scale, digits = (100.0, 1) if share else (1.0, 1 if abs(e.value) >= 10 else 3)
     value = f"{scale * e.value:.{digits}f}"
     if math.isnan(e.interval[0]):
@@ -66,12 +67,13 @@ def figure(metric: str, e: Estimate | None) -> str:
 
 
 def power(result: Result) -> list[str]:
-    """How many prompts would show a gain of a point, for the headline."""
-    name = next(iter(result.figures), None)
-    if name is None or not is_share(name) or not higher_is_better(name):
+    """How many prompts would show a gain of a point, for the headline: if it is a share of which
+    more is better."""
+    name, e = next(iter(result.figures.items()), ("", None))
+    if e is None or not is_share(name, e.value) or not result.better(name):
         return []
     n = result.power(name)
     if n is None:
         return []
-    return [f"power: to see +1 point of {name} in four of five tries takes {n:,} prompts; paired "
-            "comparisons (bvrank report compare=[...]) take fewer"]  # fmt: skip
+    return [f"power: +1 point of {name} between two independent evaluations is seen in four of "
+            f"five tries with {n:,} prompts in each"]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 MARKS = ("dataset_info.json", "state.json", "dataset_dict.json", "config.json",
          "adapter_config.json")  # fmt: skip
-FILES = ("path", "file", "reference")  # ends of the keys that may name one
+FILES = ("path", "file", "reference", "qrels")  # ends of the keys that may name one
 SETTLED = 2_000_000_000  # nanoseconds after the last write to a file
 
 
@@ -48,6 +48,17 @@ def _content(file: Path) -> str:
 def _state(file: Path) -> tuple[int, ...]:
     stat = file.stat()
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+
+
+def contents(node: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """The hash of every local file or folder that a node names, by its dotted key."""
+    found: dict[str, str] = {}
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            found |= contents(value, f"{prefix}{key}.")
+        elif next(_paths({key: value}), None):
+            found[f"{prefix}{key}"] = fingerprint({key: value})
+    return found
 
 
 def all_local(node: Mapping[str, Any]) -> bool:

@@ -1,44 +1,53 @@
 """Two arms of evaluations, compared prompt by prompt.
 
-An arm is what one or several seeds gave: results of one task whose settings differ in the seed
-alone are runs of it. The first figure of each mode is tested (its p-value is adjusted over all that
-are tested in a comparison, Holm, 1979); the others are shown with their interval.
+An arm is what one or several seeds gave: results of one task that was measured in one way. A run of
+an arm is a policy, that is a trained run at a step: several evaluations of one are averaged, since
+they say nothing of what another training would give. The first figure of each mode is tested, and
+its p-value adjusted over all tests of all arms (Holm, 1979); the others are shown with their
+interval.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import fmean
 
 import numpy as np
 
 from bvrank.errors import RunError
+from bvrank.evaluation.metrics import bounds, is_share
 from bvrank.evaluation.result import POINT, Result
-from bvrank.run.identity import differences
-from bvrank.statistics import Cells, Difference, difference, holm, needed
+from bvrank.run.methods import apart, other_data, short, silent, telling
+from bvrank.statistics import Cells, Difference, difference, holm, needed_between, of_runs
 
-Arm = Mapping[str, Sequence[Result]]  # task -> its results, a run each
+Arm = Mapping[str, Sequence[Result]]  # task -> its results
 CLOSE = 1e-9
 SHOWN = 2
 
 
 @dataclass(frozen=True)
 class Compared:
-    """A figure of two arms: the means, the paired difference (second over first), its adjusted
-    p-value (None: not tested), and how many prompts would show a difference of a point."""
+    """A figure of two arms: the means, the paired difference (second over first), whether it is
+    tested, how many prompts would show a difference of a point (None: no number would, or it is no
+    share), the share of the variance that runs add, whether more is better (None: neither way is),
+    and the p-value adjusted over the whole comparison (None: not tested, or not yet adjusted)."""
 
     task: str
     figure: str
     values: tuple[float, float]
     found: Difference
-    adjusted: float | None
+    tested: bool
     needed: int | None
+    of_runs: float = 0.0
+    higher: bool | None = None
+    adjusted: float | None = None
 
 
 def compared(first: Arm, second: Arm, names: tuple[str, str]) -> tuple[list[Compared], list[str]]:
     """Every figure that both arms have, and notes on what differs beside the policies. RunError
-    where they have no task in common, or another version or other prompts of it."""
+    where they have no task in common, or another version of it, other data or other prompts."""
     tasks = [task for task in first if task in second]
     if not tasks:
         raise RunError(
@@ -49,13 +58,28 @@ def compared(first: Arm, second: Arm, names: tuple[str, str]) -> tuple[list[Comp
     notes: list[str] = []
     for task in tasks:
         _check(task, (*first[task], *second[task]))
-        notes += _notes(task, first[task], second[task])
+        notes += _notes(task, first[task], second[task], names)
         rows += _rows(task, first[task], second[task], names)
-    adjusted = holm({n: row.found.p for n, row in enumerate(rows) if row.adjusted is not None})
+    return rows, notes
+
+
+def adjusted(tables: Sequence[Sequence[Compared]]) -> list[list[Compared]]:
+    """The rows of all pairs of arms, with their tests adjusted together."""
+    p = holm({(i, n): row.found.p for i, rows in enumerate(tables) for n, row in enumerate(rows)
+              if row.tested})  # fmt: skip
     return [
-        Compared(r.task, r.figure, r.values, r.found, adjusted.get(n), r.needed)
-        for n, r in enumerate(rows)
-    ], notes
+        [replace(row, adjusted=p.get((i, n))) for n, row in enumerate(rows)]
+        for i, rows in enumerate(tables)
+    ]
+
+
+def policies(results: Sequence[Result]) -> list[list[Result]]:
+    """The results of each policy; by model and step where an old result names none."""
+    known = all(r.policy for r in results)
+    found: dict[str, list[Result]] = {}
+    for r in results:
+        found.setdefault(r.policy if known else f"{r.model}@{r.step}", []).append(r)
+    return list(found.values())
 
 
 def _rows(task: str, first: Sequence[Result], second: Sequence[Result], names: tuple[str, str]
@@ -67,13 +91,12 @@ def _rows(task: str, first: Sequence[Result], second: Sequence[Result], names: t
             continue
         keys = _keys(task, figure, first, second, names)
         a, b = (_cells(results, figure, keys) for results in both)
-        found = difference(a, b)
-        mode = figure.rpartition("/")[0]
-        adjusted = None if mode in tested else found.p
+        found = difference(a, b, bounds=bounds(figure))
+        mode, values = figure.rpartition("/")[0], (float(a.mean()), float(b.mean()))
+        points = needed_between(a, b, POINT) if is_share(figure, max(values, key=abs)) else None
+        yield Compared(task, figure, values, found, mode not in tested, points, of_runs(a, b),
+                       first[0].better(figure))  # fmt: skip
         tested.add(mode)
-        gaps = b.mean(1) - a.mean(1)
-        yield Compared(task, figure, (float(a.mean()), float(b.mean())), found, adjusted,
-                       needed(gaps, POINT))  # fmt: skip
 
 
 def _keys(task: str, figure: str, first: Sequence[Result], second: Sequence[Result],
@@ -90,7 +113,9 @@ def _keys(task: str, figure: str, first: Sequence[Result], second: Sequence[Resu
 
 
 def _cells(results: Sequence[Result], figure: str, keys: Sequence[str]) -> Cells:
-    return np.array([[r.cells[figure][key] for r in results] for key in keys])
+    """[P,R] by prompt and policy."""
+    return np.array([[fmean(r.cells[figure][key] for r in own) for own in policies(results)]
+                     for key in keys])  # fmt: skip
 
 
 def _is_mean(result: Result, figure: str) -> bool:
@@ -111,18 +136,41 @@ def _check(task: str, results: Sequence[Result]) -> None:
                        repair="Evaluate the older one again with force=true.")  # fmt: skip
 
 
-def _notes(task: str, first: Sequence[Result], second: Sequence[Result]) -> list[str]:
-    """Settings of the evaluation that are not the same, and seeds that do not pair."""
+def _notes(task: str, first: Sequence[Result], second: Sequence[Result],
+           names: tuple[str, str]) -> list[str]:  # fmt: skip
+    """Settings of the evaluation that are not the same, and seeds that do not pair. RunError where
+    the data are not the same."""
+    found = apart(*(telling([r.settings for r in arm]) for arm in (first, second)))
+    if data := other_data(found):
+        raise RunError(f"{task} was measured on other data: {', '.join(data)}",
+                       where=" and ".join(names),
+                       repair="Evaluate both on the same data.")  # fmt: skip
     notes = [
-        f"{task}: {key} is {old} there and {new} here" for key, old, new in
-        differences(dict(first[0].settings), dict(second[0].settings), matters=True)
-        if key != "seed"
-    ]  # fmt: skip
-    if len(first) != len(second):
-        alone = (
-            "; a single one says nothing of other seeds" if 1 in map(len, (first, second)) else ""
-        )
-        notes.append(f"{task}: {len(first)} runs against {len(second)}, which do not pair{alone}")
+        f"{task}: {key} is {short(old)} there and {short(new)} here" for key, old, new in found
+    ]
+    unsaid = [n for n, arm in zip(names, (first, second), strict=True)
+              if any(silent(r.settings) for r in arm)]  # fmt: skip
+    if unsaid:
+        notes.append(f"{task}: how it was configured is not recorded in {' and '.join(unsaid)}, so "
+                     "it may differ (force=true measures again)")  # fmt: skip
+    return notes + _counts(task, first, second, names)
+
+
+def _counts(task: str, first: Sequence[Result], second: Sequence[Result],
+            names: tuple[str, str]) -> list[str]:  # fmt: skip
+    """What evaluations and policies the intervals stand on."""
+    notes, arms = [], [(name, arm, len(policies(arm))) for name, arm in
+                       zip(names, (first, second), strict=True)]  # fmt: skip
+    for name, arm, count in arms:
+        if count < len(arm):
+            of = f"{count} polic{'ies' if count > 1 else 'y'}"
+            notes.append(f"{task}: the {len(arm)} evaluations in {name} are of {of}, and averaged "
+                         "within each")  # fmt: skip
+    if alone := [name for name, _, count in arms if count == 1]:
+        notes.append(f"{task}: one policy in {' and in '.join(alone)}: intervals and p say nothing "
+                     "of what another training run would give")  # fmt: skip
+    if arms[0][2] != arms[1][2]:
+        notes.append(f"{task}: {arms[0][2]} policies against {arms[1][2]}, which do not pair")
     return notes
 
 

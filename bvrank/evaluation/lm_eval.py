@@ -55,6 +55,7 @@ class LmEval:
         found = self._run(desk)
         cells: Cells = {}
         intervals = {}
+        higher: dict[str, bool] = {}
         for task, results in found["results"].items():
             samples = found.get("samples", {}).get(task, [])
             for name, value in results.items():
@@ -63,6 +64,8 @@ class LmEval:
                     continue
                 figure = f"{task}/{metric}" + ("" if kind == "none" else f"@{kind}")
                 cells[figure] = _cells(task, metric, kind, samples)
+                way = (found.get("higher_is_better", {}).get(task) or {}).get(metric)
+                higher |= {figure: way} if isinstance(way, bool) else {}
                 values = [*cells[figure].values()]
                 if not values or not math.isclose(sum(values) / len(values), value, abs_tol=1e-9):
                     intervals[figure] = _interval(value, results.get(f"{metric}_stderr,{kind}"))
@@ -71,7 +74,8 @@ class LmEval:
             f"versions of the harness's tasks: {versions}",
             "n, modes and sampler do not apply",
         ]
-        return Measured(cells, _samples(found), notes=notes, intervals=intervals)
+        return Measured(cells, _samples(found), notes=notes, intervals=intervals,
+                        higher=higher)  # fmt: skip
 
     def _run(self, desk: Desk) -> Mapping[str, Any]:
         from lm_eval import simple_evaluate

@@ -37,7 +37,7 @@ class Margins:
         """Figure -> address -> value; `moved`: whether there is a reference to have moved from."""
         wanted = ("accuracy", "brier", "calibration_error", "margin", "chosen_displacement",
                   "rejected_displacement")[: 6 if moved else 4]  # fmt: skip
-        values = {**self.metrics, "calibration_error": self._gap_of_bins()}
+        values = {**self.metrics, "calibration_error": self._influence()}
         return {name: dict(zip(self.rows, values[name].tolist(), strict=True)) for name in wanted}
 
     def interval(self, seed: int) -> tuple[float, float, float, float]:
@@ -67,13 +67,13 @@ class Margins:
         np.add.at(sums, (np.arange(len(self.rows))[:, None], self._bins()), signed)
         return sums
 
-    def _gap_of_bins(self) -> NDArray[np.float64]:
-        """|share - mean chance| of the bin that a row's pairs lie in [P]: its mean is the error."""
-        bins = self._bins()
-        held = np.zeros(BINS)
-        np.add.at(held, bins, self.weights / len(self.rows))
-        gaps = np.abs(self._sums().sum(0)) / np.maximum(held, 1e-300)
-        found: NDArray[np.float64] = (self.weights * gaps[bins]).sum(1)
+    def _influence(self) -> NDArray[np.float64]:
+        """Cells of the calibration error [P]: what a row adds to the sum over bins of |sum|, with
+        the sign of its bin. Their mean is the error, and their scatter its influence function, so
+        that paired comparisons of two policies are right to first order. Away from 0: where a bin
+        is right as often as it says, its sign is chance, and the error is biased up."""
+        sums = self._sums()
+        found: NDArray[np.float64] = len(self.rows) * (sums * np.sign(sums.sum(0))).sum(1)
         return found
 
 

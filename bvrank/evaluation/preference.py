@@ -65,7 +65,7 @@ class Preference:
     n: int = 4
     prompts: int | None = None
     max_length: int = 4096
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     needs: ClassVar[Literal["responses", "policy", "nothing"]] = "policy"
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """What an evaluation found: cells by prompt, figures with their uncertainty, a file of each.
 
-    result.json     task, version, step, model, settings, figures, cells, counts, notes
+    result.json     task, version, step, model, policy, settings, figures, cells, counts, notes
     samples.jsonl   a line for each response or list that was judged
 
 A cell is the value of one prompt (a query, a pair) under its key: what two runs are compared by.
@@ -17,14 +17,11 @@ from typing import Any
 import numpy as np
 
 from bvrank.errors import RunError
+from bvrank.evaluation.metrics import bounds, higher_is_better, is_share
 from bvrank.run.files import from_json, to_json, write_atomic
 from bvrank.statistics import Estimate, estimate, needed
 
 RESULT, SAMPLES = "result.json", "samples.jsonl"
-LOWER = ("unclosed", "truncated", "no_answer", "unscored", "kl", "calibration_error", "invented",
-         "missing", "repeated", "brier", "accuracy_drop", "kl_modes", "order_sd", "order_range",
-         "position_bias")  # fmt: skip
-NUMBERS = ("tokens", "length", "rounds", "brier", "order_tau", "position_bias")  # no shares
 POINT = 0.01  # of the power line
 
 
@@ -35,7 +32,8 @@ class Measured:
     cells: figure -> prompt key -> value, the headline first; a figure is `<mode>/<metric>`, or
     `<metric>` where no mode is. intervals: figure -> (value, stderr, low, high) of those that are
     no mean of their cells. counts: what was left out and why. notes: sentences for the user.
-    samples: lines of samples.jsonl.
+    samples: lines of samples.jsonl. higher: figure -> whether more of it is better, of those that
+    evaluation.metrics does not know.
     """
 
     cells: Mapping[str, Mapping[str, float]]
@@ -43,11 +41,14 @@ class Measured:
     counts: Mapping[str, int] = field(default_factory=dict)
     notes: Sequence[str] = ()
     intervals: Mapping[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    higher: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Result:
-    """result.json, read. `figures`: name -> Estimate; `cells` as measured."""
+    """result.json, read. `figures`: name -> Estimate; `cells` as measured; `settings`: see
+    run.methods; `policy`: equal for equal weights ("" where an old result tells none); `higher`:
+    figure -> whether more is better (None: neither way is)."""
 
     task: str
     version: int
@@ -58,23 +59,18 @@ class Result:
     cells: Mapping[str, Mapping[str, float]]
     counts: Mapping[str, int]
     notes: Sequence[str]
+    policy: str = ""
+    higher: Mapping[str, bool | None] = field(default_factory=dict)
 
     def power(self, figure: str, gain: float = POINT) -> int | None:
-        """How many prompts would show a true `gain` of the figure."""
+        """How many prompts each of two independent evaluations takes to show a true `gain`."""
         cells = self.cells.get(figure)
-        return needed(np.array(list(cells.values())), gain) if cells else None
+        return needed(np.array(list(cells.values())), gain, arms=2) if cells else None
 
-
-def higher_is_better(figure: str) -> bool:
-    """Whether more of it is better."""
-    return figure.rpartition("/")[2].partition("@")[0] not in LOWER
-
-
-def is_share(figure: str) -> bool:
-    """Whether it is a share, told in per cent."""
-    metric = figure.rpartition("/")[2]
-    nats = metric.endswith("_displacement") or metric in ("kl", "kl_modes", "margin", "nats")
-    return not nats and metric not in NUMBERS
+    def better(self, figure: str) -> bool | None:
+        """Whether more of it is better; None where neither way is."""
+        known = higher_is_better(figure)
+        return self.higher.get(figure) if known is None else known
 
 
 def figures(measured: Measured, seed: int = 0) -> dict[str, Estimate]:
@@ -85,7 +81,7 @@ def figures(measured: Measured, seed: int = 0) -> dict[str, Estimate]:
             value, error, low, high = measured.intervals[name]
             found[name] = Estimate(value, error, (low, high), len(cells), 1)
         elif cells:
-            found[name] = estimate(np.array(list(cells.values())), seed)
+            found[name] = estimate(np.array(list(cells.values())), seed, bounds=bounds(name))
     return found
 
 
@@ -103,8 +99,8 @@ def write_result(
         name: {
             **asdict(e),
             "interval": list(e.interval),
-            "higher_is_better": higher_is_better(name),
-            "share": is_share(name),
+            "higher_is_better": measured.higher.get(name, higher_is_better(name)),
+            "share": is_share(name, e.value),
         }
         for name, e in found.items()
     }
@@ -119,9 +115,11 @@ def read_result(folder: Path) -> Result:
     try:
         values = from_json((folder / RESULT).read_text(encoding="utf-8"))
         figures = {k: _estimate(v) for k, v in values["figures"].items()}
+        higher = {k: v.get("higher_is_better") for k, v in values["figures"].items()}
         return Result(
             values["task"], values["version"], values["step"], values["model"], values["settings"],
-            figures, values["cells"], values["counts"], values["notes"],
+            figures, values["cells"], values["counts"], values["notes"], values.get("policy", ""),
+            higher,
         )  # fmt: skip
     except OSError:
         raise RunError(f"has no {RESULT}", where=str(folder)) from None

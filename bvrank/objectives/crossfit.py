@@ -21,7 +21,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bvrank.statistics import student
+from bvrank.student import student
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from typing import Any
 from bvrank.reports.figures import is_number, mapping
 from bvrank.run import RunRecord, to_json
 from bvrank.run.files import from_json
-from bvrank.run.identity import flatten
+from bvrank.run.identity import canonical
+from bvrank.run.methods import apart, method, short, silent
 
 HEAD, RESULT, NO_MODE, SHARE = "evals", "result.json", "-", ", %"
 Interval = tuple[float, float]
@@ -24,12 +25,12 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One result.json: of which task and step, under which settings (its seed aside), and flat
+    """One result.json: of which task and step, under which settings and flat
     names' ends (`<mode>/<figure>`) with values and 95 % intervals over prompts."""
 
     task: str
     step: int | None
-    settings: str
+    settings: Mapping[str, Any]
     values: Mapping[str, tuple[float, Interval]]
 
 
@@ -38,8 +39,9 @@ def evaluated(record: RunRecord) -> dict[str, tuple[float, Interval | None]]:
     other steps and settings are tasks of their own, named by what is their own."""
     groups: dict[tuple[str, int | None, str], list[Evaluation]] = {}
     for e in evaluations(record.path):
-        groups.setdefault((e.task, e.step, e.settings), []).append(e)
-    named = _names([*groups])
+        told = to_json([canonical(method(e.settings)), silent(e.settings)])
+        groups.setdefault((e.task, e.step, told), []).append(e)
+    named = _names({key: group[0].settings for key, group in groups.items()})
     found: dict[str, tuple[float, Interval | None]] = {}
     for key, group in groups.items():
         for end in dict.fromkeys(name for e in group for name in e.values):
@@ -56,14 +58,12 @@ def evaluations(folder: Path) -> Iterator[Evaluation]:
         try:
             values = from_json(path.read_text("utf-8"))
             found = dict(_figures(values["figures"]))
-            settings = {k: v for k, v in mapping(values["settings"]).items() if k != "seed"}
+            settings = mapping(values["settings"])
             task, step = str(values["task"]).replace("/", " "), values["step"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             continue
         if found:
-            yield Evaluation(
-                task, step if isinstance(step, int) else None, to_json(settings), found
-            )
+            yield Evaluation(task, step if isinstance(step, int) else None, settings, found)
 
 
 def tasks(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -87,18 +87,21 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, tuple[float, Int
             yield f"{mode or NO_MODE}/{metric}{end}", (value, (low, high))
 
 
-def _names(keys: Sequence[tuple[str, int | None, str]]) -> dict[tuple[str, int | None, str], str]:
+def _names(keys: Mapping[tuple[str, int | None, str], Mapping[str, Any]]
+           ) -> dict[tuple[str, int | None, str], str]:  # fmt: skip
     """The task alone where it is measured once; its step and what differs of its settings else."""
     names = {}
-    for key in keys:
-        task, step, settings = key
-        same = [k for k in keys if k[0] == task]
+    for key, own in keys.items():
+        task, step, _ = key
+        same = {k: settings for k, settings in keys.items() if k[0] == task}
         told = [task]
         if len({k[1] for k in same}) > 1:
             told.append(f"step {step}")
-        beside = [flatten(from_json(k[2])) for k in same]
-        for name, value in flatten(from_json(settings)).items():
-            if any(other.get(name) != value for other in beside):
-                told.append(f"{name.rpartition('.')[2]} {value}")
+        found = sorted((d for s in same.values() for d in apart(s, own)), key=lambda d: d[0])
+        told += dict.fromkeys(
+            f"{name.rpartition('.')[2]} {short(value)}" for name, _, value in found
+        )
+        if silent(own) and not all(map(silent, same.values())):
+            told.append("settings not recorded")
         names[key] = ", ".join(told).replace("/", " ")
     return names

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bvrank.commands import report
+from bvrank.commands import evaluate, report
 from bvrank.commands.comparison import arm
 from bvrank.commands.compose import composed, frozen
 from bvrank.errors import BvrankError, RunError
@@ -33,9 +34,10 @@ def test_better_and_worse_are_said(tmp_path: Path, capsys: pytest.CaptureFixture
         evaluation(tmp_path / name, [x + shift for x in base])
     assert shown(*(str(tmp_path / name) for name in "abc")) == 0
     said = capsys.readouterr().out
-    for part in ("t thinking/avg@4", "0.4450", "+0.4000 [+0.4000, +0.4000]", "0.0002", "40",
+    for part in ("t thinking/avg@4", "0.4450", "+0.4000 [+0.2767, +0.4529]", "<0.0001", "40",
                  "note: t thinking/avg@4: the second is better",
-                 "note: none of the 1 tested figures differs at 0.05"):  # fmt: skip
+                 "note: none of the 1 tested figures differs at 0.05, adjusted by Holm over 2 "
+                 "tests"):  # fmt: skip
         assert part in said
     assert shown(str(tmp_path / "b"), str(tmp_path / "a")) == 0
     assert "the second is worse" in capsys.readouterr().out
@@ -53,10 +55,97 @@ def test_an_arm_is_a_folder_a_pattern_or_a_run_at_its_last_step(tmp_path: Path) 
     assert len(arm(str(run / "evals" / "t@000002-s0-aa"))["t"]) == 1
 
 
+def test_neither_is_better_where_the_figure_does_not_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nor is a number of nats told in points."""
+    for name, shift in (("a", 0.0), ("b", 3.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        told = {"task": "t", "version": 1, "step": 1, "model": "m", "settings": {"seed": 0}}
+        cells = {f"p{i}": 0.1 * (i % 7) + shift * (1 + i % 2) for i in range(40)}
+        write_result(folder, Measured({"thinking/length": cells, "kl": cells}), told)
+    assert shown(str(tmp_path / "a"), str(tmp_path / "b")) == 0
+    said = capsys.readouterr().out
+    assert "t thinking/length: the second is higher" in said and "t kl: the second is worse" in said
+    line = next(x for x in said.splitlines() if x.strip().startswith("t kl"))
+    assert line.split()[-1] == "40"  # prompts, and none for a point
+
+
+def test_runs_that_scatter_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, shift in (("a", 0.0), ("b", 0.3)):
+        for seed in range(3):
+            values = [0.05 * (i % 3) + shift * seed + 0.01 * (i % 2) * seed for i in range(40)]
+            folder = evaluation(tmp_path / name / f"s{seed}", values, seed)
+            told = json.loads((folder / "result.json").read_text()) | {"policy": f"p{seed}"}
+            (folder / "result.json").write_text(json.dumps(told))
+    assert shown(str(tmp_path / "a" / "*"), str(tmp_path / "b" / "*")) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "100 % of the variance is between runs; more runs lower it, more prompts do not" in said
+
+
+def test_the_last_step_is_the_largest_number(tmp_path: Path) -> None:
+    for step in (999_999, 1_000_000, 2_000_000, 2_000_001):
+        folder = tmp_path / "run" / "evals" / f"t@{step:06d}-s0-aa"
+        evaluation(folder, [float(step == 2_000_001), 1.0])
+    (found,) = arm(str(tmp_path / "run"))["t"]
+    assert found.figures["thinking/avg@4"].value == 1.0
+
+
+def ranking(place: Path, name: str, *more: str) -> None:
+    """A run of TREC's form, scored by `bvrank evaluate`."""
+    words = ("task=ranking_run", f"outputs={place / name}", f"task.run_file={place / 'run.txt'}",
+             f"task.qrels={place / 'qrels.txt'}", "task.measures=[mrr]", *more)  # fmt: skip
+    assert evaluate.main(frozen(composed("evaluate", words))) == 0
+
+
+@pytest.fixture
+def rankings(tmp_path: Path) -> Path:
+    pytest.importorskip("ir_measures")
+    files = {
+        "run": "q1 Q0 a 1 2.0 x\nq1 Q0 b 2 1.0 x\nq2 Q0 a 1 1.0 x\n",
+        "seed": "q1 Q0 b 1 2.0 x\nq1 Q0 a 2 1.0 x\nq2 Q0 a 1 1.0 x\n",
+        "qrels": "q1 0 b 1\nq2 0 a 0\n",
+        "other": "q1 0 a 1\nq2 0 a 1\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.txt").write_text(text)
+    return tmp_path
+
+
+def test_another_truth_is_neither_a_seed_nor_another_arm(rankings: Path) -> None:
+    ranking(rankings, "A")
+    ranking(rankings, "B", f"task.qrels={rankings / 'other.txt'}")
+    with pytest.raises(RunError, match=r"ranking_run was measured on other data: task.qrels"):
+        shown(str(rankings / "A" / "*"), str(rankings / "B" / "*"))
+    ranking(rankings, "A", f"task.qrels={rankings / 'other.txt'}")
+    with pytest.raises(RunError, match=r"in several ways: data.task.qrels is \w{16} and \w{16}"):
+        arm(str(rankings / "A" / "*"))
+
+
+def test_another_way_to_measure_is_told(rankings: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ranking(rankings, "A")
+    ranking(rankings, "B", "task.no_relevant=skip")
+    (rankings / "qrels.txt").write_text("q1 0 b 1\nq2 0 a 1\n")  # with it, none is left out
+    for name, more in (("A", ()), ("B", ("task.no_relevant=skip",))):
+        ranking(rankings, name, *more, f"task.run_file={rankings / 'seed.txt'}")
+    newest = [str(max((rankings / n).iterdir(), key=lambda p: p.stat().st_mtime)) for n in "AB"]
+    assert shown(*newest) == 0
+    said = capsys.readouterr().out
+    assert "note: ranking_run: task.no_relevant is zero there and skip here" in said
+
+
+def test_the_rankings_of_two_seeds_are_runs_of_one_arm(rankings: Path) -> None:
+    ranking(rankings, "A")
+    ranking(rankings, "A", f"task.run_file={rankings / 'seed.txt'}")
+    found = arm(str(rankings / "A" / "*"))["ranking_run"]
+    assert len({r.policy for r in found}) == 2
+
+
 def test_one_arm_is_measured_in_one_way(tmp_path: Path) -> None:
     evaluation(tmp_path / "a", [0.0, 1.0])
     evaluation(tmp_path / "b", [0.0, 1.0], n=8)
-    with pytest.raises(RunError, match="t was measured in several ways"):
+    with pytest.raises(RunError, match=r"t was measured in several ways: n is .absent. and 8"):
         arm(str(tmp_path / "*"))
 
 

@@ -58,10 +58,11 @@ def test_figures_samples_and_what_is_shown(
         "avg@2",
         "50.0 [",
         "n ",
-        "power: to see +1 point",
+        "100.0 [54.1, 100.0]",  # six alike are no certainty
         str(folder),
     ):
         assert part in said
+    assert "power:" not in said
 
 
 def test_a_second_call_makes_nothing(
@@ -108,6 +109,28 @@ def test_other_settings_are_another_folder(word: str, words: tuple[str, ...]) ->
     one, other = (evaluate.request(config(words, *more, *w)).folder("arithmetic")
                   for w in ((), (word,)))  # fmt: skip
     assert one != other
+
+
+def test_a_result_tells_how_it_was_measured(words: tuple[str, ...]) -> None:
+    """By the task's node, template and precision; not by how requests go their way."""
+    found = read_result(run(words)).settings
+    assert found["task"]["prompts"]["problems"] == 6 and found["precision"] == "fp32"
+    assert found["template"]["date"] == "2024-07-26" and found["data"] == {}
+    judged = ("task=alpaca_eval", "task.path=x", "judge=openai", "judge.server.model=j")
+    facts = [evaluate._facts(evaluate.request(config(judged, *more)), "alpaca_eval") for more in
+             ((), ("judge.server.concurrency=2", "judge.server.base_url=http://x/v1",
+                   "judge.max_failed=0.5"), ("task.prompt='{instruction} {output_1} {output_2}'",),
+              ("judge.server.model=k",))]  # fmt: skip
+    assert facts[0] == facts[1] and facts[2] != facts[0] != facts[3]
+    assert facts[3]["settings"]["task"]["judge"]["server"]["model"] == "k"
+
+
+def test_a_result_keeps_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "k" * 40)
+    words = ("task=alpaca_eval", "task.path=x", "judge=openai", "judge.server.model=j",
+             f"+judge.server.extra_body.user={'k' * 40}")  # fmt: skip
+    told = json.dumps(evaluate._facts(evaluate.request(config(words)), "alpaca_eval"))
+    assert "extra_body" in told and "k" * 40 not in told
 
 
 @pytest.mark.parametrize("word", ["store=elsewhere", "force=true", "trusted=[x]"])

@@ -45,6 +45,7 @@ def test_lists_are_ranked_and_scored_small(
     assert reproduce.main(asked) == 0
     first = capsys.readouterr().out
     assert "not comparable with the paper's" in first and "5 prompts, 2 seeds" in first
+    assert "Student's t, by the scatter of prompts and of seeds" in first
     assert "ours: ndcg_exp@1" in first and "94.6" in first
     assert len(list((tmp_path / "out").glob("*-lists-s*"))) == 4
     monkeypatch.setattr("bvrank.commands.train.run", None, raising=False)
@@ -71,6 +72,14 @@ def test_rows_are_estimates_over_prompts_and_seeds() -> None:
         lines[2][2], f"{100 * d.estimate.value:+.1f}", f"[{100 * low:+.1f}, {100 * high:+.1f}]",
         f"{d.p:.3f}",
     ]  # fmt: skip
+
+
+def test_one_seed_says_nothing_of_others(capsys: pytest.CaptureFixture[str]) -> None:
+    told = paper(arms={"one": ["x"], "two": ["y"]}, measured=["a@1"], reported={})
+    values = [result({"k": 0.1, "l": 0.5})]
+    reproduce.show(told, {"one": values, "two": values})
+    said = " ".join(capsys.readouterr().out.split())
+    assert "2 prompts, 1 seed; intervals: over prompts alone: one seed says nothing" in said
 
 
 def test_a_figure_that_is_not_there_is_named() -> None:

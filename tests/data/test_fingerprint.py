@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bvrank.data.fingerprint import fingerprint
+from bvrank.data.fingerprint import contents, fingerprint
 
 
 @pytest.fixture
@@ -116,3 +116,8 @@ def test_a_file_that_was_just_written_is_not_remembered(file: Path) -> None:
         file.write_text(text)
         found.add(fingerprint({"path": str(file)}))
     assert len(found) == 3
+
+
+def test_the_content_of_each_file_is_told_by_its_key(file: Path) -> None:
+    found = contents({"a": {"qrels": str(file), "n": 1}, "path": str(file), "b_path": "org/set"})
+    assert found == {"a.qrels": fingerprint({"path": str(file)}), "path": found["a.qrels"]}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bvrank.errors import RunError
-from bvrank.evaluation.comparison import compared
+from bvrank.evaluation.comparison import adjusted, compared
 from bvrank.evaluation.result import Result
 from bvrank.statistics import Estimate, difference, needed
 
@@ -21,7 +21,7 @@ def result(cells: Mapping[str, list[float]], seed: int = 0, **fields: Any) -> Re
     figures = {k: Estimate(float(np.mean(v)), 0.1, (0, 1), len(v), 1) for k, v in cells.items()}
     given = {
         "task": "t", "version": 1, "step": None, "model": "m", "counts": {}, "notes": [],
-        "settings": {"seed": seed, "n": 4}, "figures": figures,
+        "settings": {"seed": seed, "n": 4, "task": {}, "data": {}}, "figures": figures,
         "cells": {k: {f"p{i}": x for i, x in enumerate(v)} for k, v in cells.items()},
     }  # fmt: skip
     return Result(**(given | fields))
@@ -38,13 +38,15 @@ def test_differences_are_paired_by_prompt_whatever_their_order() -> None:
     second = replace(other, cells=turned)
     rows, notes = compared({"t": [result({"x/avg@4": a})]}, {"t": [second]}, NAMES)
     (row,) = rows
-    assert row.found == difference(np.array(a), np.array(b)) and not notes
+    assert row.found == difference(np.array(a), np.array(b))
+    assert notes == ["t: one policy in a and in b: intervals and p say nothing of what another "
+                     "training run would give"]  # fmt: skip
     assert row.values == (pytest.approx(np.mean(a)), pytest.approx(np.mean(b)))
     assert row.needed == needed(np.array(b) - np.array(a), 0.01)
 
 
 def test_runs_pair_by_seed() -> None:
-    a, b = ([result({"y": draws(s + d)}, s) for s in (0, 1)] for d in (0, 10))
+    a, b = ([result({"y": draws(s + d)}, s, model=f"m{s}") for s in (0, 1)] for d in (0, 10))
     ((row,), notes) = compared({"t": a}, {"t": b}, NAMES)
     cells = [np.array([[*r.cells["y"].values()] for r in arm]).T.copy() for arm in (a, b)]
     assert row.found == difference(*cells) and row.found.estimate.runs == 2 and not notes
@@ -54,7 +56,7 @@ def test_the_first_figure_of_each_mode_is_tested_and_adjusted() -> None:
     names = ("x/avg@4", "x/tokens", "y/avg@4", "y/tokens")
     a = result({name: draws(n) for n, name in enumerate(names)})
     b = result({name: draws(n + 9, 0.1) for n, name in enumerate(names)})
-    rows, _ = compared({"t": [a]}, {"t": [b]}, NAMES)
+    (rows,) = adjusted([compared({"t": [a]}, {"t": [b]}, NAMES)[0]])
     tested = {row.figure: row for row in rows if row.adjusted is not None}
     assert [*tested] == ["x/avg@4", "y/avg@4"]
     low, high = sorted(tested.values(), key=lambda row: row.found.p)
@@ -65,15 +67,52 @@ def test_the_first_figure_of_each_mode_is_tested_and_adjusted() -> None:
 def test_a_fitted_figure_is_not_compared_by_its_cells() -> None:
     fitted = {"lc": Estimate(0.9, 0.1, (0, 1), 30, 1)}
     a, b = result({"lc": draws(0)}, figures=fitted), result({"lc": draws(1)})
-    assert compared({"t": [a]}, {"t": [b]}, NAMES) == ([], [])
+    assert compared({"t": [a]}, {"t": [b]}, NAMES)[0] == []
 
 
 def test_settings_that_differ_and_runs_that_do_not_pair_are_told() -> None:
-    a = [result({"x": draws(s)}, s) for s in (0, 1)]
-    b = [result({"x": draws(7)}, 5, settings={"seed": 5, "n": 8})]
+    a = [result({"x": draws(s)}, s, policy=f"p{s}") for s in (0, 1)]
+    b = [result({"x": draws(7)}, 5, settings={"seed": 5, "n": 8, "task": {}, "data": {}})]
     _, notes = compared({"t": a}, {"t": b}, NAMES)
-    assert notes[0] == "t: n is 4 there and 8 here" and "2 runs against 1" in notes[1]
-    assert len(notes) == 2
+    assert notes[0] == "t: n is 4 there and 8 here"
+    assert "one policy in b:" in notes[1] and "2 policies against 1" in notes[2]
+    assert len(notes) == 3
+
+
+def test_evaluations_of_one_policy_are_averaged_and_told() -> None:
+    """A policy counts once, however often it was evaluated, and wherever its folder lies."""
+    a = [result({"x": draws(s)}, s, policy="p", model=f"m{s}") for s in (0, 1)]
+    b = [result({"x": draws(9 + s)}, s, policy=f"q{s // 2}") for s in range(4)]
+    ((row,), notes) = compared({"t": a}, {"t": b}, NAMES)
+    columns = [np.array([*r.cells["x"].values()]) for r in (*a, *b)]
+    first, second = [np.mean(columns[:2], 0)], [np.mean(columns[2:4], 0), np.mean(columns[4:], 0)]
+    assert row.found == difference(np.stack(first, 1), np.stack(second, 1))
+    assert "the 2 evaluations in a are of 1 policy, and averaged" in notes[0]
+    assert "the 4 evaluations in b are of 2 policies, and averaged" in notes[1]
+
+
+def test_intervals_of_nested_seeds_cover() -> None:
+    """Three evaluations of each of two trained runs an arm, which differ; the truth is 0."""
+    generator, hits = np.random.default_rng(3), 0
+    for _ in range(150):
+        arms = []
+        for _ in range(2):
+            policy = generator.normal(size=(1, 2, 1)) + generator.normal(0, 0.3, (30, 2, 1))
+            cells = policy + generator.normal(0, 0.3, (30, 2, 3))
+            arms.append([result({"x": cells[:, p, s].tolist()}, s, policy=f"p{p}")
+                         for p in range(2) for s in range(3)])  # fmt: skip
+        ((row,), _) = compared({"t": arms[0]}, {"t": arms[1]}, NAMES)
+        low, high = row.found.estimate.interval
+        hits += low <= 0 <= high
+    assert 0.9 <= hits / 150 <= 0.99
+
+
+def test_the_tests_of_all_arms_are_adjusted_together() -> None:
+    arms = [{"t": [result({"x": draws(n, shift)})]} for n, shift in ((0, 0), (1, 0.2), (2, 0.3))]
+    tables = [compared(arms[0], other, NAMES)[0] for other in arms[1:]]
+    p = [rows[0].found.p for rows in tables]
+    found = [rows[0].adjusted for rows in adjusted(tables)]
+    assert min(map(float, filter(None, found))) == pytest.approx(2 * min(p)) and max(p) > min(p)
 
 
 @pytest.mark.parametrize(

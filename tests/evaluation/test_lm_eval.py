@@ -31,6 +31,8 @@ FOUND = {
                  for i in range(2)],
     },
     "versions": {"quiz": 1.0, "text": 2.0},
+    "higher_is_better": {"quiz": {"acc": True, "exact_match": True},
+                         "text": {"word_perplexity": False, "mcc": None}},
 }  # fmt: skip
 CALLS: list[dict[str, Any]] = []
 
@@ -118,3 +120,9 @@ def test_who_lacks_the_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"lm_eval is not installed.*bvrank\[lm-eval\]"):
         LmEval("t", ["quiz"])
+
+
+def test_which_way_is_better_is_what_the_harness_says(tmp_path: Path) -> None:
+    assert measured(tmp_path).higher == {
+        "quiz/acc": True, "quiz/exact_match@strict": True, "text/word_perplexity": False,
+    }  # fmt: skip

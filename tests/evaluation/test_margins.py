@@ -10,6 +10,7 @@ import pytest
 
 from bvrank.evaluation.margins import Margins, of_view
 from bvrank.records import BARE, FULL, Branch, Encoded, Segment
+from bvrank.statistics import difference
 
 BETA = 0.5
 
@@ -94,6 +95,25 @@ def test_the_interval_of_the_error_is_that_of_resampled_rows() -> None:
     assert value == pytest.approx(error(chances.tolist()))
     assert stderr == pytest.approx(np.std(draws), rel=0.15)
     assert (low, high) == pytest.approx(tuple(np.quantile(draws, [0.025, 0.975])), abs=0.02)
+
+
+def test_compared_errors_have_the_interval_of_resampled_rows() -> None:
+    """All rows in one bin, as confident of what is right in three of four and in nearly all."""
+    generator = np.random.default_rng(1)
+    size = np.log(9) / BETA  # 0.9
+    signs = [np.where(generator.random(200) < share, 1, -1) for share in (0.6, 0.75)]
+    arms = [found(pairs((size * s).tolist())) for s in signs]
+    a, b = (np.array([*m.cells(True)["calibration_error"].values()]) for m in arms)
+    compared = difference(a, b).estimate
+    assert compared.value == pytest.approx(arms[1].interval(0)[0] - arms[0].interval(0)[0])
+    again = []
+    for _ in range(300):
+        drawn = generator.integers(0, 200, 200)
+        again.append(np.subtract(*(error([sigma(BETA * size * x) for x in s[drawn]])
+                                   for s in reversed(signs))))  # fmt: skip
+    assert compared.stderr == pytest.approx(np.std(again), rel=0.15)
+    low, high = compared.interval
+    assert high - low == pytest.approx(np.subtract(*np.quantile(again, [0.975, 0.025])), rel=0.2)
 
 
 def test_one_row_has_no_interval() -> None:

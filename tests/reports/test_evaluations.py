@@ -91,3 +91,18 @@ def test_a_folder_of_an_evaluation_alone_is_told_too(make_run: Any, tmp_path: Pa
 def test_a_run_that_was_never_evaluated_has_no_table(make_run: Any, tmp_path: Path) -> None:
     make_run(0)
     assert not [t for t in tables(collect(str(tmp_path / "outputs"))) if "Eval" in t.heading]
+
+
+def test_a_task_that_was_configured_otherwise_is_another(make_run: Any, tmp_path: Path) -> None:
+    """By what differs; an old result tells nothing of it, and a moved file is the same one."""
+    run = make_run(0)
+    old = {"decoder": "inlist", "path": "a"}
+    for name, path, value in (("a", "a", "h"), ("b", "b", "h"), ("c", "a", "other")):
+        measure(run, name, [1.0, 0.0], task={**old, "path": path}, data={"task.path": value})
+    measure(run, "d", [1.0, 0.0], task={**old, "decoder": "inde"}, data={"task.path": "h"})
+    measure(run, "e", [1.0, 1.0])
+    (record,) = collect(str(tmp_path / "outputs"))
+    assert set(tasks([*evaluated(record)])) == {
+        "gsm8k, path h, decoder inlist", "gsm8k, path other, decoder inlist",
+        "gsm8k, path h, decoder inde", "gsm8k, settings not recorded",
+    }  # fmt: skip

@@ -1,0 +1,75 @@
+"""How an evaluation was done, as its result keeps it, and where two of them differ.
+
+The settings of a result are sections: `seed`, `sampler`, `modes`, `n`, `limit`, `task` (its node),
+`template` and `precision` (where a policy is loaded), and `data`: the hash of every local file that
+those name, by dotted key. A result of before there was a section says nothing of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from bvrank.run.identity import differences, flatten
+
+FACTS = ("task", "data", "template", "precision")  # sections that old results lack
+# What holds a policy's own answers: with another policy it is another file.
+SUBJECT = ("run_file", "judge.path", "answers_path", "sampler.path")
+DATA = (".path", "bare_path", "baseline_path", "split", "column", "qrels", "prompts.seed",
+        "prompts.problems")  # fmt: skip
+PLACE = ("server.base_url",)  # where the same model is reached
+LONG = 40  # characters of a value that a line shows
+Differences = list[tuple[str, Any, Any]]
+
+
+def method(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted key -> value of all that has to be the same in two evaluations of one method: neither
+    the seed nor the policy's own answers; of a file its content, not its name."""
+    hashed = contents_of(settings)
+    found = flatten({k: v for k, v in settings.items() if k != "seed"})
+    beside = (*SUBJECT, *PLACE)
+    return {k: v for k, v in found.items() if k not in hashed and not k.endswith(beside)}
+
+
+def apart(old: Mapping[str, Any], new: Mapping[str, Any]) -> Differences:
+    """(dotted key, old value, new value) wherever two evaluations are not of one method; what an
+    old result says nothing of is no difference."""
+    gone = FACTS if silent(old) or silent(new) else ()
+    told = [method({k: v for k, v in s.items() if k not in gone}) for s in (old, new)]
+    return differences(*told, matters=True)
+
+
+def other_data(found: Differences) -> list[str]:
+    """The keys among the differences that say which prompts there are, and what is right."""
+    keys = dict.fromkeys(key.removeprefix("data.") for key, _, _ in found)
+    return [key for key in keys if key.startswith("task.") and key.endswith(DATA)]
+
+
+def silent(settings: Mapping[str, Any]) -> bool:
+    """Whether they are of before results told how their task was configured."""
+    return "task" not in settings
+
+
+def contents_of(settings: Mapping[str, Any]) -> Mapping[str, str]:
+    """Dotted key -> hash of the local file that it names."""
+    found = settings.get("data")
+    return found if isinstance(found, Mapping) else {}
+
+
+def short(value: Any) -> str:
+    """A value for a line of text: a long one by its hash."""
+    text = str(value)
+    if len(text) <= LONG and "\n" not in text:
+        return text
+    return f"#{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def telling(of: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The first that tells how its task was configured, else the first."""
+    return next((settings for settings in of if not silent(settings)), of[0])
+
+
+def several(of: Sequence[Mapping[str, Any]]) -> tuple[str, Any, Any] | None:
+    """The first difference of any from one of them; None where all were done alike."""
+    return next((d for other in of for d in apart(telling(of), other)), None)
