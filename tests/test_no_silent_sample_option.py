@@ -238,7 +238,7 @@ def heard(patched: pytest.MonkeyPatch) -> None:
         CALLS[f"{prompts} {told}"] += 1
         yield from real(model, prompts, told, sampling, **how)
 
-    def complete(server: Any, requests: Iterable[Request]) -> Iterator[Any]:
+    def complete(server: Any, requests: Iterable[Request], **_: Any) -> Iterator[Any]:
         for request in requests:
             CALLS[f"{server} {request}"] += 1
             if server.model == "flaky" and request.key in ("0:0", "thinking:0:0#0"):

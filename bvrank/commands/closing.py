@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bvrank.commands.origin import SERVER
 from bvrank.commands.sampling import Request
 from bvrank.commands.words import named
 from bvrank.data.refusals import write_refused
+from bvrank.data.turns import written_prompt
 from bvrank.errors import DataError, ModelError
 from bvrank.records import Mode, Refused
 from bvrank.run import RunFolder
@@ -20,8 +22,10 @@ from bvrank.sampling.card import Facts, Tally, card, count_lines, reason, remark
 from bvrank.sampling.pipeline import Fits, ModeCount, mark, responses_of, scores_of, select
 from bvrank.sampling.responses import Prompt, Shelf
 from bvrank.sampling.writing import write_pairs, write_sums
+from bvrank.secrets import redact
 
 CARD = "README.md"
+LONG = 100  # characters of a setting on the card
 TOLD = "told.json"  # what the closing table shows, for a later look
 
 
@@ -166,13 +170,22 @@ def _settings(asked: Request) -> list[tuple[str, str]]:
 
 
 def _node(node: Mapping[str, Any]) -> str:
-    plain = {k: v for k, v in node.items() if v is not None and not isinstance(v, dict | list)}
-    name = str(plain.pop("_target_")).rpartition(".")[2]
-    return ", ".join([name, *(f"{k} {v}" for k, v in plain.items())])
+    name = str(node["_target_"]).rpartition(".")[2]
+    return ", ".join([name, *_flat(redact(dict(node)))])
+
+
+def _flat(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """`key value` of all that is set, by dotted keys; of a server not how patiently it is asked."""
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        elif value not in (None, []) and key not in SERVER and not key.startswith("_"):
+            told = " ".join(str(value).split())
+            yield f"{prefix}{key} {told if len(told) <= LONG else told[:LONG] + '...'}"
 
 
 def _is_text(prompt: Prompt) -> bool:
-    return len(prompt.messages) == 1 and prompt.messages[0].role == "user"
+    return isinstance(written_prompt(prompt.messages), str)
 
 
 def _name(mode: Mode) -> str:

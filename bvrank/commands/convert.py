@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,15 @@ def main(config: dict[str, Any]) -> int:
     moves one aside that an earlier conversion left there. RunError when a file exists and `force`
     is false; DataError when too many rows are refused.
     """
-    fraction = _fraction(config["test_fraction"])
-    seed = _seed(config["seed"])
-    out = _target(config["out"], config["force"])
-    test = _target(str(test_path(out)), config["force"]) if fraction else None
+    fraction, seed, force = _checked(config)
+    out = _target(config["out"], force)
+    # Without a share for tests, a file of them would be of another conversion, and look current.
+    beside = test_path(out)
+    test = _target(str(beside), force) if fraction else None
+    if beside.exists() and not (fraction or force):
+        raise RunError("would look like the test rows of this conversion", where=str(beside),
+                       repair="Move it aside with force=true, or take another name.")  # fmt: skip
+    _check_apart(config["path"], out, beside)
     converter = build(config["from"], "from", config["trusted"])
     drafts, refused = _drafts(converter, _path(config["path"]), config["split"])
     if not drafts:
@@ -47,7 +53,7 @@ def main(config: dict[str, Any]) -> int:
     tested = _rows(converter, held, [*train, *held], refused)
     _check([*kept, *tested], refused, config)
     _check_sides(kept, tested, test)
-    stale = test_path(out) if config["force"] and not test else None
+    stale = None if test else beside
     aside = _write({out: kept} | ({test: tested} if test else {}), stale)
     if aside:
         print(f"{stale}: not of this conversion, is now {aside.name}", file=sys.stderr)
@@ -124,6 +130,24 @@ def _path(value: Any) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ConfigError(f"must be a path, got {value!r}", where="path")
     return value
+
+
+def _checked(config: Mapping[str, Any]) -> tuple[float, int, bool]:
+    """The share for tests, the seed and `force`. ConfigError for these and `max_refused`."""
+    most, force = config["max_refused"], config["force"]
+    if isinstance(most, bool) or not isinstance(most, int | float) or not 0 <= most <= 1:
+        raise ConfigError(f"must be a share from 0 to 1, got {most!r}", where="max_refused")
+    if not isinstance(force, bool):
+        raise ConfigError(f"must be true or false, got {force!r}", where="force")
+    return _fraction(config["test_fraction"]), _seed(config["seed"]), force
+
+
+def _check_apart(path: Any, *targets: Path) -> None:
+    """ConfigError where the file that is read would be written over."""
+    with suppress(OSError, ValueError, RuntimeError):
+        source = Path(_path(path)).expanduser().resolve()
+        if source in (target.resolve() for target in targets):
+            raise ConfigError("is the file that is read", where="out", repair="Name another one.")
 
 
 def _fraction(value: Any) -> float:

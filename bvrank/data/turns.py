@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from bvrank.data.refusals import Unfit
@@ -101,3 +102,10 @@ def _named(value: Any) -> str:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return "a number"
     return names.get(type(value), type(value).__name__)
+
+
+def written_prompt(prompt: Sequence[Message]) -> Any:
+    """A prompt as it stands in a row: a single question as text, all else as messages."""
+    if len(prompt) == 1 and prompt[0].role == "user" and not prompt[0].content.startswith(HUMAN):
+        return prompt[0].content
+    return [{"role": m.role, "content": m.content} for m in prompt]

@@ -69,8 +69,17 @@ class Judge:
             )
         if self.samples < 1:
             raise ConfigError(f"must be at least 1, got {self.samples}", where="samples")
+        if self.samples > 1 and self.decoding.temperature == 0:
+            raise ConfigError(
+                f"{self.samples} judgements at temperature 0 are one, {self.samples} times",
+                where="samples", repair="Raise decoding.temperature, or leave samples at 1.",
+            )  # fmt: skip
         if not 0 <= self.max_failed <= 1:
             raise ConfigError(f"must lie in [0, 1], got {self.max_failed}", where="max_failed")
+        for name in ("thinking_body", "nothinking_body"):
+            if getattr(self.server, name) != getattr(Server("x"), name):
+                raise ConfigError("a judge is asked in no mode", where=f"server.{name}",
+                                  repair="Write it into server.extra_body.")  # fmt: skip
 
     @property
     def identity(self) -> str:
@@ -102,7 +111,8 @@ class Judge:
         heard, away = 0, list[tuple[str, Failure]]()
         unread: list[Scored] = []  # as long as nothing could be read: a judge that does not judge
         said, reads = "", self.before > 0
-        with closing(complete(self.server, self._requests(asked, hearings, unasked))) as results:
+        wanted = self._requests(asked, hearings, unasked)
+        with closing(complete(self.server, wanted, answered=self.before > 0)) as results:
             for result in results:
                 yield from _taken(unasked)
                 hearing = hearings.pop(result.key)

@@ -30,7 +30,7 @@ _PASSING = (408, 409, 425)
 _SILENCE = ("connection", "timeout")
 OWN = ("refused", "content_filter")  # a request's own fault: it would fail again
 _TRIES = 3  # attempts of a request that nobody answered, before any was
-_REFUSALS = 5  # requests refused in a row, before any was answered
+_REFUSALS = 5  # requests refused before any was answered, or as many as are in flight
 _LOSSES = 10  # requests lost in a row, or as many as are in flight
 _MINUTE = 60.0  # seconds
 _LONGEST = 300  # characters of a server's message that are told
@@ -84,10 +84,14 @@ def one_line(text: str, hidden: str) -> str:
 
 
 class Health:
-    """What came of the requests so far, and whether going on makes sense."""
+    """What came of the requests so far, and whether going on makes sense. `answered`: others like
+    them were, by an earlier call, so that those which are refused have a fault of their own."""
 
-    def __init__(self, where: str, login: str, at_once: int, patience: float) -> None:
+    def __init__(self, where: str, login: str, at_once: int, patience: float,
+                 answered: bool = False) -> None:  # fmt: skip
         self.replies = 0
+        self._answered = answered
+        self._enough = max(_REFUSALS, at_once)
         self._where, self._login, self._patience = where, login, patience
         self._refusals = self._losses = 0  # in a row
         self._most = max(_LOSSES, at_once)
@@ -135,7 +139,7 @@ class Health:
             return self._wrong(
                 f"not found ({fault.message})", "Check server.model and server.base_url."
             )
-        if self._refusals < _REFUSALS:
+        if self._answered or self._refusals < self._enough:
             return None
         return self._wrong(
             f"the first {self._refusals} requests were all refused, last: {fault.message}",

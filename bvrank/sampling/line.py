@@ -48,11 +48,11 @@ class Transport(Protocol):
 
 def results(
     server: Server, transport: Transport, requests: Iterable[Request],
-    on_progress: Callable[[Standing], None],
+    on_progress: Callable[[Standing], None], answered: bool = False,
 ) -> Generator[Result, None, None]:  # fmt: skip
     """A result for each request, as they arrive; at most twice `concurrency` are on their way."""
     source, standing, more = iter(requests), Standing(), True
-    with Line(server, transport) as line:
+    with Line(server, transport, answered) as line:
         while True:
             while more and standing.in_flight < 2 * server.concurrency:
                 if (request := next(source, None)) is None:
@@ -90,12 +90,12 @@ class Line:
     """The requests on their way. What comes of them is put into `done`: a Fault when an attempt
     fails, a result for each request, and an error when no more should be made."""
 
-    def __init__(self, server: Server, transport: Transport) -> None:
+    def __init__(self, server: Server, transport: Transport, answered: bool) -> None:
         self.done: SimpleQueue[Result | Fault | BaseException] = SimpleQueue()
         self._server, self._transport = server, transport
         self._pace = Pace(server.requests_per_minute, server.tokens_per_minute)
         self._health = Health(
-            server.base_url, transport.login, server.concurrency, server.backoff.patience
+            server.base_url, transport.login, server.concurrency, server.backoff.patience, answered
         )
         self._slots = asyncio.Semaphore(server.concurrency)
         self._tasks: set[asyncio.Task[None]] = set()

@@ -103,16 +103,19 @@ def complete(
     server: Server,
     requests: Iterable[Request],
     on_progress: Callable[[Standing], None] | None = None,
+    *,
+    answered: bool = False,
 ) -> Generator[Result, None, None]:
     """A Reply or a Failure for each request, as they arrive.
 
     Reads `requests` as far as it needs them: at most twice `concurrency` are on their way.
     `on_progress` is called in the caller's thread with every result and every fault. Closing the
     generator (or leaving it by an error) breaks off what is on its way. ConfigError and RunError
-    when going on makes no sense: the server is not there, or refuses everything.
+    when going on makes no sense: the server is not there, or refuses everything (`answered`: not
+    so, an earlier call had replies).
     """
     transport = _Transport(server, _key(server))
-    return results(server, transport, requests, on_progress or (lambda standing: None))
+    return results(server, transport, requests, on_progress or (lambda standing: None), answered)
 
 
 def _key(server: Server) -> str:
@@ -135,7 +138,8 @@ class _Transport:
         import openai
 
         self._openai, self._server, self._key = openai, server, key
-        self._options: Any = {} if key else {"headers": {"Authorization": openai.Omit()}}
+        unsent = ("Authorization", "OpenAI-Organization", "OpenAI-Project")  # of another server
+        self._options: Any = {} if key else {"headers": {n: openai.Omit() for n in unsent}}
         self.login = f"the key in ${server.api_key_env}" if key else "a request without a key"
 
     async def __aenter__(self) -> Self:

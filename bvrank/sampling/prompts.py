@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -99,8 +100,11 @@ class File:
         value = row.get(self.gold_column)
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
-        if value is None or isinstance(value, dict | list | bool):
+        nothing = isinstance(value, float) and not math.isfinite(value)  # a table's empty cell
+        if value is None or nothing or isinstance(value, dict | list | bool):
             raise Unfit("no_gold", f"'{self.gold_column}' holds no answer")
+        if not str(value).strip():
+            raise Unfit("no_gold", f"'{self.gold_column}' is empty")
         return str(value)
 
 

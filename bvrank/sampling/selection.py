@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from bvrank.data.turns import written_prompt
 from bvrank.errors import ConfigError
 from bvrank.records import Mode
 from bvrank.sampling.responses import VIEW, Made, Prompt
@@ -120,7 +121,7 @@ def row_of(selection: Selection, prompt: Prompt, mode: Mode, sides: tuple[Scored
     """A row of the file of pairs; `usable` are the responses that a side may hold beside its own
     (`traces` > 1)."""
     (chosen, high), (rejected, low) = sides
-    row: dict[str, Any] = {"prompt": _prompt(prompt), "view": VIEW[mode]}
+    row: dict[str, Any] = {"prompt": written_prompt(prompt.messages), "view": VIEW[mode]}
     for name, made in (("chosen", chosen), ("rejected", rejected)):
         if selection.traces == 1:
             row[name] = side(made)
@@ -162,10 +163,3 @@ def _unusable(made: Made, selection: Selection) -> str | None:
     if made.end == "length" and selection.unfinished != "keep":
         return "unfinished_answer"
     return None if made.answer.strip() else "no_answer"
-
-
-def _prompt(prompt: Prompt) -> Any:
-    """The text of a single question; else the messages."""
-    if len(prompt.messages) == 1 and prompt.messages[0].role == "user":
-        return prompt.messages[0].content
-    return [{"role": m.role, "content": m.content} for m in prompt.messages]

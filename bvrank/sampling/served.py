@@ -14,7 +14,7 @@ from bvrank.sampling.chat import Decoding, Failure, Reply, Request
 from bvrank.sampling.faults import too_many
 from bvrank.sampling.local import Work, check_drawing
 from bvrank.sampling.openai import Server, complete
-from bvrank.sampling.responses import Made
+from bvrank.sampling.responses import MODES, Made
 
 End = Literal["stop", "length", "content_filter"]
 ENDS: dict[str, End] = {
@@ -57,7 +57,10 @@ class Served:
         many."""
         failures: list[Failure] = []
         wanted = self._requests(work, mode, known, rank, world)
-        with closing(complete(self.server.shared(world), wanted)) as results:
+        answered = any((m, p.row, c) in known for m in MODES for p in work.prompts
+                       for c in range(work.n))  # fmt: skip
+        server = self.server.shared(world)
+        with closing(complete(server, wanted, answered=answered)) as results:
             for result in map(_ended, results):
                 if isinstance(result, Reply):
                     yield [self._made(mode, result)]

@@ -159,7 +159,9 @@ def test_a_test_file_that_exists_is_kept_unless_forced(many: dict[str, Any]) -> 
     with pytest.raises(RunError, match=r"out\.test\.jsonl: exists"):
         main({**many, "test_fraction": 0.5})
     assert not Path(many["out"]).exists()
-    assert main(many) == 0 and test.read_text() == "mine"  # no share, no second file
+    with pytest.raises(RunError, match=r"out\.test\.jsonl: would look like the test rows of this"):
+        main(many)  # no share, no second file
+    assert not Path(many["out"]).exists() and test.read_text() == "mine"
 
 
 def test_no_test_file_of_an_earlier_conversion_looks_current(
@@ -220,12 +222,28 @@ def test_both_files_are_written_or_none(
     ("key", "value"),
     [("test_fraction", v) for v in (-0.1, 1, "a", None, True, float("nan"))]
     + [("seed", v) for v in ("a", 0.5, None, True)]
-    + [("path", v) for v in (None, 3, " ")],
+    + [("path", v) for v in (None, 3, " ")]
+    + [("force", v) for v in ("no", "off", 1, None)]
+    + [("max_refused", v) for v in ("abc", None, [1], 7, -1, float("nan"), True)],
 )
 def test_bad_settings_are_told(many: dict[str, Any], key: str, value: Any) -> None:
     with pytest.raises(ConfigError) as caught:
         main({**many, key: value})
     assert caught.value.where == key
+
+
+@pytest.mark.parametrize(
+    ("path", "out"),
+    [("a.jsonl", "a.jsonl"), ("a.jsonl", "b/../a.jsonl"), ("a.test.jsonl", "a.jsonl")],
+)
+def test_the_file_that_is_read_is_not_written_over(
+    path: str, out: str, many: dict[str, Any], tmp_path: Path
+) -> None:
+    raw = tmp_path / path
+    raw.write_text(json.dumps(GOOD))
+    with pytest.raises(ConfigError, match="out: is the file that is read"):
+        main({**many, "path": str(raw), "out": str(tmp_path / out), "force": True})
+    assert raw.read_text() == json.dumps(GOOD)
 
 
 def test_a_side_without_rows_writes_nothing(config: dict[str, Any]) -> None:

@@ -303,7 +303,9 @@ def test_a_finished_folder_goes_on_where_fewer_may_be_missing_by_now(
     asked: list[str] = []
     down = {"on": True}
 
-    def complete(server: Server, requests: Iterable[Request]) -> Iterator[Reply | Failure]:
+    def complete(
+        server: Server, requests: Iterable[Request], **_: Any
+    ) -> Iterator[Reply | Failure]:
         for number, request in enumerate(requests):
             asked.append(request.key)
             if down["on"] and number == 3:

@@ -43,7 +43,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """What the judge says, by key of the request, and what it was asked."""
     words: dict[str, Any] = {"asked": []}
 
-    def complete(server: Server, requests: Iterable[Request]) -> Iterator[Reply | Failure]:
+    def complete(
+        server: Server, requests: Iterable[Request], **_: Any
+    ) -> Iterator[Reply | Failure]:
         for request in requests:
             words["asked"].append(request)
             told = words.get(request.key, "Rating: [[5]]")
@@ -182,6 +184,9 @@ def test_settings_that_cannot_be() -> None:
         ({"rating": r"\d"}, "rating: has 0 groups"), ({"samples": 0}, "samples: must be at least"),
         ({"max_failed": 1.1}, r"max_failed: must lie in \[0, 1\]"),
         ({"lowest": 10.0}, "highest: must be greater than lowest"),
+        ({"samples": 3, "decoding": Decoding(temperature=0.0)}, "samples: 3 judgements at temp"),
+        ({"server": Server("m", thinking_body={"a": 1})}, r"server\.thinking_body: .*in no mode"),
+        ({"server": Server("m", nothinking_body={})}, r"server\.nothinking_body: .*in no mode"),
     ]  # fmt: skip
     for keys, message in wrong:
         with pytest.raises(ConfigError, match=message):
@@ -228,7 +233,7 @@ def test_the_limits_of_a_judges_server_are_those_of_all_ranks(
 ) -> None:
     seen: list[Server] = []
 
-    def complete(server: Server, requests: Any) -> Iterator[Any]:
+    def complete(server: Server, requests: Any, **_: Any) -> Iterator[Any]:
         list(requests)
         seen.append(server)
         yield from ()

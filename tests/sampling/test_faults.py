@@ -89,6 +89,18 @@ def test_behind_a_reply_a_refusal_is_the_requests_own() -> None:
     assert isinstance(error, RunError)
 
 
+def test_refusals_are_their_requests_own_fault_where_others_were_answered_before() -> None:
+    state = Health("http://x/v1", "the key in $K", at_once=4, patience=600, answered=True)
+    assert run(state, Fault("refused", "400: too long", again=False), 99) == [None] * 99
+    assert run(state, Fault("login", "401", again=False), 1) != [None]
+
+
+def test_as_many_refusals_as_are_in_flight_and_no_reply_are_enough() -> None:
+    many = Health("http://x/v1", "the key in $K", at_once=128, patience=600)
+    found = run(many, Fault("refused", "400: bad", again=False), 128)
+    assert found[:127] == [None] * 127 and isinstance(found[127], ConfigError)
+
+
 def test_five_refused_requests_and_no_reply_are_enough() -> None:
     found = run(health(), Fault("refused", "400: bad", again=False), 5)
     assert found[:4] == [None] * 4 and isinstance(found[4], ConfigError)

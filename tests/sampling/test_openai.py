@@ -115,7 +115,7 @@ FATAL: list[tuple[str, type[BvrankError], str]] = [
     ("402", RunError, "no credit left"),
     ("quota", RunError, "no credit left"),
     ("day", RunError, "asks to wait 86400 seconds"),
-    ("400", ConfigError, "the first 5 requests were all refused, last: 400"),
+    ("400", ConfigError, r"the first \d+ requests were all refused, last: 400"),
 ]
 
 
@@ -205,6 +205,16 @@ def test_other_settings_are_sent() -> None:
         {"model": "tiny", "messages": [{"role": "user", "content": "0"}], "top_p": 1.0,
          "max_completion_tokens": 50, "stop": ["X"], "stream": False, "think": False}
     ]  # fmt: skip
+
+
+def test_without_a_key_nothing_of_an_account_elsewhere_is_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("OPENAI_API_KEY", "OPENAI_ORG_ID", "OPENAI_PROJECT_ID"):
+        monkeypatch.setenv(name, "private")
+    with chatting(lambda key, attempt: "") as server:
+        list(complete(at(server), asked(2)))
+    assert "private" not in repr(server.headers) and len(server.headers) == 2
 
 
 def test_the_key_is_sent_and_never_told(

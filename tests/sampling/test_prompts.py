@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def test_the_known_answer(value: Any, gold: str, tmp_path: Path) -> None:
     assert isinstance(found, Prompt) and found.gold == gold
 
 
-@pytest.mark.parametrize("value", [None, {}, ["1", "2"], True])
+@pytest.mark.parametrize("value", [None, {}, ["1", "2"], True, "", " ", math.nan])
 def test_a_row_without_a_known_answer_is_refused(value: Any, tmp_path: Path) -> None:
     (found,) = File(file(tmp_path, {"prompt": "a", "x": value}), gold_column="x").prompts()
     assert isinstance(found, Refused) and found.reason == "no_gold"

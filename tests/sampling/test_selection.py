@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from itertools import permutations
+from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bvrank.data.pairs import Pairs
 from bvrank.errors import ConfigError
-from bvrank.records import Message
+from bvrank.records import Example, Message
 from bvrank.sampling.responses import Made, Prompt
 from bvrank.sampling.selection import Scored, Selection, pool, repeated, row_of
 
@@ -170,6 +173,16 @@ def test_a_row_says_who_its_sides_are() -> None:
     bare = row_of(Selection(), PROMPT, "nothinking", (x, y), [])
     assert bare["prompt"] == "why?" and bare["chosen"] == {"think": None, "answer": "x"}
     assert bare["view"] == "bare"
+
+
+def test_a_question_that_reads_like_a_dialogue_stays_one_turn(tmp_path: Path) -> None:
+    asked = (Message("user", "\n\nHuman: go on\n\nAssistant: ok\n\nHuman: what?"),)
+    sides = tuple((Made("thinking", 0, n, "t", text), 1.0 - n) for n, text in enumerate("xy"))
+    row = row_of(Selection(), Prompt(0, "a", asked), "thinking", sides, [])
+    path = tmp_path / "pairs.jsonl"
+    path.write_text(json.dumps(row))
+    (found,) = Pairs(str(path)).rows()
+    assert isinstance(found, Example) and found.prompt == asked
 
 
 @pytest.mark.parametrize(("name", "value"), [("margin", -1.0), ("margin", float("inf")),

@@ -184,11 +184,27 @@ def test_an_end_that_is_none_of_a_response_is_no_response(
     assert "finish_reason" in made(tmp_path)[0].detail
 
 
+def test_prompts_that_the_server_refuses_do_not_block_those_who_go_on(tmp_path: Path) -> None:
+    """All that is left are the refused ones: they are asked again, and are their own fault."""
+    work = Work(WORK.prompts, ("thinking",), 2, 0)
+    long = {p.messages[-1].content for p in WORK.prompts[:3]}
+    with chatting(lambda key, attempt: "400" if key in long else "") as server:
+        for _ in range(2):
+            with pytest.raises(RunError, match=r"6 thinking responses did not come \(refused 6\)"):
+                pipeline.generate(
+                    tmp_path, work, served(server, max_failed=0.1, server={"concurrency": 8})
+                )
+        pipeline.generate(tmp_path, work, served(server, max_failed=0.5, server={"concurrency": 8}))
+    assert sum(m.end == "failed" for m in made(tmp_path)) == 6
+
+
 def test_ranks_share_the_limits_and_what_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of 10 prompts rank 0 of 3 has four, so 12 responses, of which a quarter may be missing."""
     limits: list[Server] = []
 
-    def complete(server: Server, requests: Iterable[Request]) -> Iterator[Failure | Reply]:
+    def complete(
+        server: Server, requests: Iterable[Request], **_: Any
+    ) -> Iterator[Failure | Reply]:
         limits.append(server)
         for number, r in enumerate(requests):
             yield (Failure(r.key, "cut", "gone", 1) if number < missing else

@@ -44,6 +44,8 @@ def _paragraphs(row: Mapping[str, Any]) -> list[Paragraph]:
             raise Unfit("wrong_type", f"'{name}' holds no list of sentences")
         written = "".join(text(s, name) for s in sentences)
         found.append((title, written, title in needed))
+    if lost := needed - {title for title, _, _ in found}:
+        raise Unfit("bad_answer", f"'context' has no paragraph {min(lost)!r}, which is needed")
     return found
 
 

@@ -11,7 +11,7 @@ from bvrank.data.grouping import dice
 from bvrank.data.refusals import NO_PREFERENCE, WEAK, Unfit
 from bvrank.data.sides import Columns, Turns, read_pair
 from bvrank.data.split import opening_key
-from bvrank.data.turns import HUMAN
+from bvrank.data.turns import written_prompt
 from bvrank.data.views import pair
 from bvrank.errors import ConfigError
 from bvrank.records import FULL
@@ -47,13 +47,6 @@ def written(response: Response) -> Any:
     if not response.trace:
         return join("", response.answer or "")
     return {"think": response.trace, "answer": response.answer}
-
-
-def written_prompt(prompt: Turns) -> Any:
-    """A prompt as it stands in a row: a single question as text, all else as messages."""
-    if len(prompt) == 1 and prompt[0].role == "user" and not prompt[0].content.startswith(HUMAN):
-        return prompt[0].content
-    return [{"role": m.role, "content": m.content} for m in prompt]
 
 
 def check_gap(gap: float) -> None:

@@ -26,12 +26,11 @@ from bvrank.data.converters.pairing import (
     picked,
     redrafted,
     score,
-    written_prompt,
 )
 from bvrank.data.converters.pool import plain_key
 from bvrank.data.lists import Lists
 from bvrank.data.refusals import NO_PREFERENCE, Unfit
-from bvrank.data.turns import as_prompt, text
+from bvrank.data.turns import as_prompt, text, written_prompt
 from bvrank.errors import ConfigError
 from bvrank.records import Message, Refused
 

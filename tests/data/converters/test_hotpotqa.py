@@ -45,6 +45,7 @@ def test_the_hubs_form_says_the_same() -> None:
         ({"context": [["a", "b"]]}, "wrong_type"),
         ({"context": {"title": ["a"], "sentences": []}}, "wrong_type"),
         ({"supporting_facts": []}, "no_truth"),
+        ({"supporting_facts": [["Title 1 0", 0], ["Title 1 9", 0]]}, "bad_answer"),
     ],
 )
 def test_rows_without_a_question_are_refused(change: dict[str, Any], reason: str) -> None:
