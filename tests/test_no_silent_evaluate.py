@@ -1,5 +1,6 @@
 """Every key of `bvrank evaluate` does something: another value changes figures, samples, what a
-judge is asked or how responses are drawn, or is refused. A key that stands in no table here fails.
+judge is asked or how responses are drawn; which values are refused instead, and why, stands in a
+table too. A key that stands in no table here fails.
 
 What a server's keys do to requests is tested beside the client; here they have to reach it.
 """
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 pytest.importorskip("openai")
 pytest.importorskip("ir_measures")
@@ -69,7 +71,7 @@ ELSEWHERE = {
 OTHER: dict[str, dict[str, tuple[str, ...]]] = {
     "": {
         "run": ("RUN",), "checkpoint": ("2", "run=RUN"), "suite": ("[arithmetic]",),
-        "tasks": ("{arithmetic: {n: 3}}", "suite=[arithmetic]"), "modes": ("[thinking]",),
+        "tasks": ("{arithmetic: {maj: false}}", "suite=[arithmetic]"), "modes": ("[thinking]",),
         "seed": ("1",), "n": ("3",), "limit": ("2",), "precision": ("bf16",), "device": ("cuda",),
         "template.empty_block": ("'<think></think>'",), "template.end_token": ("'<|im_start|>'",),
         "template.file": ("dated.jinja",),
@@ -98,11 +100,11 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
             "path": ("more_pairs.jsonl",), "bare_path": ("pairs.jsonl",), "bare_from": ("reuse",),
             "pairing": ("independent",), "view": ("bare", "task.pairs.view_column=nothing"),
             "split": ("test",), "bare_split": ("test", "task.pairs.bare_path=pairs.jsonl"),
-            "prompt_column": ("asked",), "chosen_column": ("rejected",),
+            "prompt_column": ("asked",), "chosen_column": ("other",),
             "rejected_column": ("other",), "view_column": ("slot",), "system_column": ("sys",),
         }.items()},
         "reference": ("hf",), "beta": ("1.0",), "n": ("3",), "prompts": ("1",),
-        "max_length": ("24",),
+        "max_length": ("39",),
     },
     "task=ranking": {
         "name": ("lists",), "lists.path": ("more_lists.jsonl",),
@@ -130,15 +132,29 @@ OTHER: dict[str, dict[str, tuple[str, ...]]] = {
         "others": ("{hard_prompt: {_target_: bvrank.evaluation.rules.Rules, system: Other., "
                    "baseline_path: base.jsonl}}",),
         "edition": ("v2", "judge.server.model=flaky", "judge.max_failed=1.0"),
-        "categories": ("[odd]",), "style": ("true",), **DECODING,
+        "categories": ("[odd]",), "style": ("true",), **DECODING, "decoding.max_tokens": ("12",),
     },
     "task=lm_eval": {
         "name": ("harness",), "tasks": ("[text]",), "shots": ("2",), "chat": ("true",),
         "batch": ("3",),
     },
-    "judge": {**SERVED, "opened": ("true", "judge.max_failed=1.0"),
+    "judge": {**SERVED, "opened": ("true", "judge.server.model=half", "judge.max_failed=1.0"),
               "max_failed": ("1.0", "judge.server.model=flaky")},
 }  # fmt: skip
+REFUSED = {  # values of the tables that are refused, and what is said
+    ("", "device"): "no such device here", ("", "trusted"): "there is no such key",
+    ("task=gsm8k", "prompts.split"): "has no split 'test'",
+    ("task=gsm8k", "reward.timeout"): "must be greater than 0",
+    ("task=preference", "pairs.bare_from"): "bare_from=reuse would not train on it",
+    ("task=preference", "pairs.split"): "has no split 'test'",
+    ("task=preference", "pairs.bare_split"): "has no split 'test'",
+    ("task=ranking", "lists.split"): "has no split 'test'",
+}  # fmt: skip
+LIFTED = {  # values that take a refusal away
+    ("", "trusted"): "lies outside bvrank", ("judge", "max_failed"): "stayed without a verdict",
+}  # fmt: skip
+if torch.cuda.is_available():
+    REFUSED.pop(("", "device"))
 KEYS = [(room, key, other) for room, keys in OTHER.items() for key, other in keys.items()]
 CALLS: Counter[str] = Counter()
 USUAL: dict[tuple[str, ...], dict[str, Any]] = {}  # what was observed before a change, by its words
@@ -160,6 +176,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
              "other": "seven"} for i in range(3)]  # fmt: skip
     pairs = [{**row, "asked": "why?", "other": {"think": "z", "answer": "no"}, "slot": "full",
               "sys": "Be brief."} for row in pair_rows(3)]  # fmt: skip
+    pairs[-2]["rejected"] = {"think": "no idea at all", "answer": "6"}  # longer than the others
     lists = [{**row, "asked": "else", "titles": row["candidates"][::-1],
               "gains": row["relevance"][::-1], "places": [*range(1, len(row["candidates"]) + 1)]}
              for row in list_rows()]  # fmt: skip
@@ -210,6 +227,10 @@ def test_another_value_changes_something(
         USUAL[base] = observed(files, base, monkeypatch)
     changed = observed(files, (*base, override(room, key, value)), monkeypatch)
     assert USUAL[base] != changed, f"{key}={value} changes nothing"
+    for found, table in ((USUAL[base], LIFTED), (changed, REFUSED)):
+        said = table.get((room, key))
+        assert ("error" in found) == (said is not None), found
+        assert (said or "") in str(found)
 
 
 @pytest.mark.parametrize("room", ROOM)
@@ -269,8 +290,9 @@ def _heard(patched: pytest.MonkeyPatch) -> None:
         for number, request in enumerate(requests):
             CALLS[f"{server} {request}"] += 1
             silent = server.model == "flaky" and number == 0
+            told = "so\n</think>\n\n" if server.model == "half" and number % 2 else ""
             text = "hm" if silent else "m" if request.decoding.max_tokens <= 9 else "[[A>B]]"
-            yield Reply(request.key, text, None, "stop", 1, 1, "m", None, 1, 0.1)
+            yield Reply(request.key, told + text, None, "stop", 1, 1, "m", None, 1, 0.1)
 
     def harness_of(self: Any, desk: Any) -> Any:
         found = _run(self, desk)
