@@ -8,7 +8,7 @@ that were drawn (a model may spell a word in other pieces): such responses are c
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -24,19 +24,32 @@ from bvrank.scoring.collate import Collator, Row
 
 @dataclass(frozen=True)
 class Agreement:
-    """Responses that were compared, those that come back as other tokens, those that were left out
-    for want of an end or an answer, and the largest difference in nats per token."""
+    """Of each mode: responses that were compared, those that come back as other tokens, and those
+    that were left out for want of an end or an answer. `gap`: the largest difference in nats per
+    token; `tolerance`: how large it may be."""
 
-    compared: int
-    respelled: int
-    unfinished: int
+    modes: Mapping[Mode, tuple[int, int, int]]
     gap: float
+    tolerance: float
+
+    @property
+    def compared(self) -> int:
+        return sum(found[0] for found in self.modes.values())
+
+    @property
+    def respelled(self) -> int:
+        return sum(found[1] for found in self.modes.values())
+
+    @property
+    def unfinished(self) -> int:
+        return sum(found[2] for found in self.modes.values())
 
     def told(self) -> str:
         """As a sentence."""
         parts = [
             f"{self.compared} response{' is' if self.compared == 1 else 's are'} as likely in "
-            f"training as in sampling, to {self.gap:.1e} nats per token"
+            f"training as in sampling, to {self.gap:.1e} nats per token (allowed: "
+            f"{self.tolerance:.1g})"
             if self.compared else "no response could be compared",
         ]  # fmt: skip
         if self.respelled:
@@ -50,31 +63,32 @@ class Agreement:
 def agreement(pairs: Sequence[tuple[Prompt, Made]], collate: Collator, template: Template,
               score: Callable[[TokenBatch], Tensor], tolerance: float) -> Agreement:  # fmt: skip
     """Compares finished responses that carry ids. ModelError above `tolerance` (nats per token)."""
-    compared = respelled = unfinished = 0
+    found: dict[Mode, list[int]] = {}
     worst = 0.0
     for prompt, made in pairs:
         if made.ids is None or made.logp is None:
             continue
+        counts = found.setdefault(made.mode, [0, 0, 0])
         if not made.whole:
-            unfinished += 1
+            counts[2] += 1
             continue
         row = _encoded(prompt, made, template)
         if row is None or _answer(row) != list(made.ids):
-            respelled += 1
+            counts[1] += 1
             continue
         with torch.no_grad():
-            found = float(score(collate([[Row(row)]], (VIEW[made.mode],)))[0, 0, 0])
-        gap = abs(found - made.logp) / len(made.ids)
+            scored = float(score(collate([[Row(row)]], (VIEW[made.mode],)))[0, 0, 0])
+        gap = abs(scored - made.logp) / len(made.ids)
         if not gap <= tolerance:
             raise ModelError(
                 f"{prompt.where}, {made.mode}: the sampler gave its response {made.logp:.4f} nats, "
-                f"the scorer {found:.4f}: {gap:.2g} a token, more than {tolerance:.1g}",
+                f"the scorer {scored:.4f}: {gap:.2g} a token, more than {tolerance:.1g}",
                 where="check",
                 repair="Template, masks or weights are not what was sampled from. In bf16 a larger "
                 "check.tolerance may be right; check.rows=0 leaves the comparison out.",
             )  # fmt: skip
-        compared, worst = compared + 1, max(worst, gap)
-    return Agreement(compared, respelled, unfinished, worst)
+        counts[0], worst = counts[0] + 1, max(worst, gap)
+    return Agreement({m: (c[0], c[1], c[2]) for m, c in found.items()}, worst, tolerance)
 
 
 def _encoded(prompt: Prompt, made: Made, template: Template) -> Encoded | None:

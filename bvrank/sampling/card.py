@@ -132,6 +132,7 @@ def reason(name: str) -> str:
 def remarks(facts: Facts) -> Iterator[str]:
     """What a reader of the counts might overlook."""
     wanted = facts.prompts * facts.n
+    yield from _compared(facts)
     for mode, count in facts.counts.items():
         if count.responses < wanted:
             again = " A smaller sampler.max_failed asks for them again."
@@ -163,6 +164,7 @@ def remarks(facts: Facts) -> Iterator[str]:
         if count.responses and count.repeated / count.responses > 0.2:
             yield (f"{_share(count.repeated, count.responses)} of the {NAMES[mode]} responses say "
                    "what an earlier one says; a higher temperature makes them differ.")  # fmt: skip
+        yield from _selected(mode, count)
         ties = count.without["tie"]
         if ties and ties > count.pairs:
             yield (f"{ties:,} {NAMES[mode]} prompts give no pair for equal scores, more than give "
@@ -172,6 +174,40 @@ def remarks(facts: Facts) -> Iterator[str]:
             why = ", ".join(f"{n:,} {reason(name)}" for name, n in count.unscored.most_common())
             yield (f"{_share(silent, count.responses)} of the {NAMES[mode]} responses have no "
                    f"score and are left out ({why}).")  # fmt: skip
+
+
+def _selected(mode: Mode, count: ModeCount) -> Iterator[str]:
+    """Where the selection shows other traces than the policy gives."""
+    if count.cut:
+        yield (f"{count.cut:,} of {count.pairs:,} {NAMES[mode]} pairs have a side that was cut off "
+               "(select.unfinished=keep): to train on it teaches to end there.")  # fmt: skip
+    if whole := count.without["unfinished"]:
+        yield (f"{whole:,} {NAMES[mode]} prompts are left out altogether for a response that did "
+               "not finish (select.unfinished=drop_prompt): the pairs come from prompts that need "
+               "less.")  # fmt: skip
+    if dropped := count.left_out["duplicate"]:
+        yield (f"{_share(dropped, count.responses)} of the {NAMES[mode]} responses repeat an "
+               "earlier one and are left out (select.duplicates=drop): what the policy says often "
+               "weighs no more than what it says once.")  # fmt: skip
+    silent = count.left_out["no_answer"]
+    if count.responses and silent / count.responses > MUCH:
+        yield (f"{_share(silent, count.responses)} of the {NAMES[mode]} responses have no answer "
+               "behind the thinking and are left out.")  # fmt: skip
+
+
+def _compared(facts: Facts) -> Iterator[str]:
+    """Modes of which the comparison with the scorer says little."""
+    if facts.agreement is None:
+        return
+    for mode, (compared, respelled, unfinished) in facts.agreement.modes.items():
+        if not compared:
+            yield (f"No {NAMES[mode]} response could be compared with the scorer ({respelled} come "
+                   f"back as other tokens, {unfinished} are unfinished): whether template and "
+                   "masks are those of sampling was not seen.")  # fmt: skip
+        elif respelled > compared:
+            yield (f"{respelled} of {respelled + compared} {NAMES[mode]} responses come back as "
+                   "other tokens than were drawn: perhaps the template is not the one that was "
+                   "sampled from.")  # fmt: skip
 
 
 def _lengths_of(count: ModeCount) -> str:

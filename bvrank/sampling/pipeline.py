@@ -51,6 +51,7 @@ class ModeCount:
     tokens: list[int] = field(default_factory=list)  # of responses that may be sides
     lost_tokens: list[int] = field(default_factory=list)  # of those left out for want of tokens
     traced: int = 0  # responses with a trace, which NoThinking should not have
+    cut: int = 0  # pairs with a side that ran out of tokens (select.unfinished=keep)
 
 
 def responses_of(folder: Path) -> Shelf:
@@ -171,6 +172,7 @@ def select(prompts: Sequence[Prompt], made: Shelf, scores: Shelf, selection: Sel
             count.without[sides] += 1
             continue
         count.pairs += 1
+        count.cut += any(side.end == "length" for side, _ in sides)
         yield row_of(selection, by_row[row], mode, sides, [m for m, _ in scored])
 
 

@@ -96,14 +96,14 @@ def test_what_comes_back_as_other_tokens_is_counted(drawn: tuple[Any, Any]) -> N
     """Without the newline of the form behind the block, the ids differ."""
     model, _ = drawn
     made = in_form(model, PROMPTS[0], "<think>\nso\n</think>7", "thinking")
-    assert compared(model, [(PROMPTS[0], made)]) == Agreement(0, 1, 0, 0.0)
+    assert compared(model, [(PROMPTS[0], made)]) == Agreement({"thinking": (0, 1, 0)}, 0.0, 1e-4)
 
 
 def test_what_has_no_end_or_no_answer_is_left_out_and_counted(drawn: tuple[Any, Any]) -> None:
     model, _ = drawn
     made = in_form(model, PROMPTS[0], "42", "nothinking")
     pairs = [(PROMPTS[0], replace(made, **how)) for how in ({"end": "length"}, {"answer": " "})]
-    assert compared(model, pairs) == Agreement(0, 0, 2, 0.0)
+    assert compared(model, pairs) == Agreement({"nothinking": (0, 0, 2)}, 0.0, 1e-4)
 
 
 def test_the_samplers_own_log_probabilities_are_those_of_its_ids(drawn: tuple[Any, Any]) -> None:

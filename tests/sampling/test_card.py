@@ -24,7 +24,7 @@ def facts(**more: Any) -> Facts:
     counts: dict[Mode, ModeCount] = {"thinking": thinking, "nothinking": bare}
     refused = Counter(too_long=2, duplicate_prompt=1)
     given = {"prompts": 15, "n": 6, "refused": refused, "counts": counts, "tally": tally,
-             "agreement": Agreement(7, 1, 3, 2e-6),
+             "agreement": Agreement({"thinking": (7, 1, 3)}, 2e-6, 1e-4),
              "settings": [("reward", "Model, path a|b")],
              "limit": "sampler.max_new_tokens"}  # fmt: skip
     return Facts(**(given | more))
@@ -79,8 +79,24 @@ def test_what_biases_the_pairs_is_remarked_on() -> None:
     (remark,) = remarks(facts(counts=silent))
     assert remark.startswith("3 (3.0 %) of the Thinking responses have no score")
     assert "(2 the function gave no score, 1 x)" in remark
+    counts = Counter(duplicate=2, no_answer=5)
+    chosen: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 95, 2, counts, pairs=9, cut=4,
+                                     without=Counter(unfinished=3), traced=100)}  # fmt: skip
+    told = list(remarks(facts(counts=chosen)))
+    assert [line.partition(" ")[0] for line in told] == ["4", "3", "2", "5"]
+    assert told[0].startswith("4 of 9 Thinking pairs have a side that was cut off")
+    assert "select.unfinished=drop_prompt" in told[1] and "select.duplicates=drop" in told[2]
+    assert told[3].startswith("5 (5.0 %) of the Thinking responses have no answer behind")
     quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9, traced=100)}
     assert not list(remarks(facts(counts=quiet)))
+
+
+def test_a_mode_that_was_hardly_compared_is_remarked_on() -> None:
+    quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9, traced=100)}
+    found = {"thinking": (0, 2, 30), "nothinking": (3, 4, 0)}
+    told = list(remarks(facts(counts=quiet, agreement=Agreement(found, 0.0, 1e-4))))  # type: ignore[arg-type]
+    assert told[0].startswith("No Thinking response could be compared with the scorer (2 come back")
+    assert told[1].startswith("4 of 7 NoThinking responses come back as other tokens")
 
 
 def test_the_card_is_markdown_that_no_text_breaks() -> None:
@@ -92,6 +108,6 @@ def test_the_card_is_markdown_that_no_text_breaks() -> None:
     assert "[... 1,401 characters ...]" in text
     assert "7 responses are as likely in training as in sampling, to 2.0e-06 nats per token" in text
     assert "1 come back as other tokens" in text and "3 are unfinished" in text
-    assert "No response could be compared." in card(facts(agreement=Agreement(0, 0, 0, 0.0)))
+    assert "No response could be compared." in card(facts(agreement=Agreement({}, 0.0, 1e-4)))
     assert text.count("### full") == 2
     assert "Not compared" in card(facts(agreement=None))
