@@ -124,7 +124,7 @@ def _p(parts: Sequence[Cells], found: Estimate, seed: int, draws: int) -> float:
 
 def _least(value: float, prompts: int) -> float:
     """The smallest p-value of a test by signs: that of all pairs on one side."""
-    return 1.0 if value == 0 else float(2.0 ** (1 - prompts))
+    return 1.0 if abs(value) <= ALIKE else float(2.0 ** (1 - prompts))
 
 
 def _unseen(value: float, prompts: int, bounds: tuple[float, float]) -> tuple[float, float]:
@@ -244,7 +244,7 @@ class _Spread:
 
     def p(self, value: float) -> float:
         if self.none(value):
-            return 1.0 if value == 0 else 0.0
+            return 1.0 if abs(value) <= ALIKE else 0.0
         return tails(value / self.stderr, self.freedom)
 
 

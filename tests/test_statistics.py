@@ -147,6 +147,13 @@ def test_a_few_pairs_that_all_say_the_same_are_what_signs_say(n: int) -> None:
     assert alike.p == 1 and alike.estimate.interval[0] == -alike.estimate.interval[1] < 0
 
 
+def test_rounding_is_no_difference() -> None:
+    x = np.linspace(0.1, 0.9, 100)
+    assert difference(x, (x / 3 + x / 3) + x / 3).p == 1
+    three, two = np.full((40, 3), 0.7), np.full((40, 2), 0.1 + 0.2 + 0.4)
+    assert difference(three, two, bounds=(0, 1)).p == 1
+
+
 def test_no_p_of_few_pairs_is_below_that_of_signs() -> None:
     cells = np.array([1.0, 1.001, 0.999])
     assert difference(np.zeros(3), cells).p == 0.25

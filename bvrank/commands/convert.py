@@ -19,7 +19,7 @@ from bvrank.data.converters import Draft, finished
 from bvrank.data.files import read_rows
 from bvrank.data.grouping import parted
 from bvrank.data.refusals import check_refused, summarise
-from bvrank.errors import ConfigError, DataError, RunError
+from bvrank.errors import BvrankError, ConfigError, DataError, RunError
 from bvrank.records import Refused
 from bvrank.run import write_atomic
 
@@ -36,12 +36,8 @@ def main(config: dict[str, Any]) -> int:
     """
     fraction, seed, force = _checked(config)
     out = _target(config["out"], force)
-    # Without a share for tests, a file of them would be of another conversion, and look current.
     beside = test_path(out)
     test = _target(str(beside), force) if fraction else None
-    if beside.exists() and not (fraction or force):
-        raise RunError("would look like the test rows of this conversion", where=str(beside),
-                       repair="Move it aside with force=true, or take another name.")  # fmt: skip
     _check_apart(config["path"], out, beside)
     converter = build(config["from"], "from", config["trusted"])
     drafts, refused = _drafts(converter, _path(config["path"]), config["split"])
@@ -53,13 +49,26 @@ def main(config: dict[str, Any]) -> int:
     tested = _rows(converter, held, [*train, *held], refused)
     _check([*kept, *tested], refused, config)
     _check_sides(kept, tested, test)
-    stale = None if test else beside
+    stale = beside if not test and _holds(beside, kept) else None
+    if stale and not force:
+        raise RunError("holds prompts of this file, and looks like its test rows", where=str(stale),
+                       repair="Move it aside with force=true, or take another name.")  # fmt: skip
     aside = _write({out: kept} | ({test: tested} if test else {}), stale)
     if aside:
         print(f"{stale}: not of this conversion, is now {aside.name}", file=sys.stderr)
     _tell(out, test, kept, tested, refused)
     print(f"next: {_next(converter.kind, out, test)}")
     return 0
+
+
+def _holds(path: Path, rows: Rows) -> bool:
+    """Whether a file of an earlier conversion has a prompt of `rows`."""
+    if not path.is_file():
+        return False
+    prompts = {json.dumps(row.get("prompt")) for row in rows}
+    with suppress(BvrankError):  # not ours to read
+        return any(json.dumps(row.get("prompt")) in prompts for _, row in read_rows(str(path)))
+    return False
 
 
 def test_path(out: Path) -> Path:

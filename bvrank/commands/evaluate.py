@@ -221,6 +221,8 @@ def _facts(asked: Asked, name: str) -> dict[str, Any]:
     settings["task"] = less(kept["task"], TRANSPORT)
     settings["data"] = contents({k: v for k, v in settings.items() if isinstance(v, Mapping)})
     own = {k: v for k, v in settings["data"].items() if k.endswith(SUBJECT)}
+    if (name_of := (kept["task"].get("judge") or {}).get("model")) is not None:
+        own["judge.model"] = str(name_of)  # of those in a file, whose answers were judged
     return {"task": name, "version": asked.tasks[name].version, "step": asked.subject.step,
             "model": asked.subject.label, "policy": _policy_of(asked.subject, own),
             "settings": redact(canonical(settings))}  # fmt: skip
@@ -229,8 +231,11 @@ def _facts(asked: Asked, name: str) -> dict[str, Any]:
 def _policy_of(about: Subject, own: Mapping[str, str]) -> str:
     """A name for the policy, by content: of its weights, or of what it answered."""
     node = about.node or {}
-    told = {**flatten(canonical(node)), **contents(node), **own}
-    content = ["" if about.node else about.label, told, about.step]
+    hashed = contents(node)  # of files by what they hold, wherever they lie and however they run
+    named = {k: v for k, v in flatten(canonical(node)).items()
+             if k not in hashed and k != "attention"}  # fmt: skip
+    step = None if hashed else about.step
+    content = ["" if about.node else about.label, {**named, **hashed, **own}, step]
     return hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -158,7 +159,8 @@ def _final(result: Result) -> dict[str, float]:
     found = {f"violation/{c.theorem or 'model'}": 0.0 for c in checked}
     for c in checked:
         name = f"violation/{c.theorem or 'model'}"
-        found[name] = c.largest if not c.largest <= found[name] else found[name]
+        if not (math.isnan(found[name]) or c.largest <= found[name]):
+            found[name] = c.largest
     stars = [cell["given"]["data"]["alpha"] for cell in result.cells]
     return found | {"alpha": sum(stars) / len(stars)}
 

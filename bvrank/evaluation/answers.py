@@ -187,7 +187,7 @@ def _voted(groups: Sequence[Group], reward: Any) -> list[Group]:
     """The groups with the vote of each answer."""
     told = votes(
         [[m.answer or "" for m in g.answered] for g in groups],
-        [[g.readable(m) for m in g.answered] for g in groups], reward,
+        [[g.score(m) if g.readable(m) else None for m in g.answered] for g in groups], reward,
     )  # fmt: skip
     return [replace(group, votes=own) for group, own in zip(groups, told, strict=True)]
 

@@ -77,7 +77,7 @@ class _Known:
         """The candidate that a text is; None of one that could be several."""
         found = (own[form(text)] for form, own in zip(_FORMS, self._levels, strict=True)
                  if form(text) in own)  # fmt: skip
-        return next(found)
+        return next(found, None)  # letters that only a search takes for one: i and dotless i
 
 
 def _level(candidates: Sequence[str], form: Callable[[str], str]) -> dict[str, int | None]:

@@ -1,8 +1,8 @@
 """Which answers to a prompt are one vote of maj@k: right and wrong ones by the same rule.
 
-A grader that compares values (its `votes`) says which answers have one value. Without such a one,
-and of answers that it could not read, it is the text: that of the last box, or the whole answer,
-without white space.
+Right answers have the gold value, all of them. Which wrong ones have one value says a grader that
+compares values (its `votes`). Without such a one, and of answers that it could not read, it is the
+text: that of the last box, or the whole answer, without white space.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from typing import Any
 from bvrank.rewards.grading import extracted
 
 
-def votes(groups: Sequence[Sequence[str]], readable: Sequence[Sequence[bool]], reward: Any
+def votes(groups: Sequence[Sequence[str]], scores: Sequence[Sequence[float | None]], reward: Any
           ) -> Iterator[Sequence[Hashable]]:  # fmt: skip
-    """The vote of every answer, group by group. `readable`: those that `reward` gave a score."""
-    if not hasattr(reward, "votes"):
-        yield from ([said(answer) for answer in group] for group in groups)
-        return
-    pairs = [
-        list(zip(group, fit, strict=True)) for group, fit in zip(groups, readable, strict=True)
-    ]
-    told = reward.votes([answer for answer, fit in group if fit] for group in pairs)
+    """The vote of every answer, group by group. `scores`: what `reward` gave it (None: nothing)."""
+    pairs = [list(zip(group, own, strict=True)) for group, own in zip(groups, scores, strict=True)]
+    wrong = [[a for a, score in group if score is not None and score < 1] for group in pairs]
+    told = reward.votes(wrong) if hasattr(reward, "votes") else (map(_text, own) for own in wrong)
     for group, numbers in zip(pairs, told, strict=True):
         left = iter(numbers)
-        yield [next(left) if fit else said(answer) for answer, fit in group]
+        yield [_text(answer) if score is None else next(left) if score < 1 else "right"
+               for answer, score in group]  # fmt: skip
+
+
+def _text(answer: str) -> str:
+    return f"text {said(answer)}"
 
 
 def said(answer: str) -> str:

@@ -68,9 +68,9 @@ def _training(settings: Settings) -> float:
 
 
 def available() -> float:
-    """Bytes that are free, to the machine and to this process's group; SANE where neither is
-    told."""
-    found = [SANE]
+    """Bytes that are free, to the machine and to this process's group (what files take of its share
+    can be had back); SANE where neither is told."""
+    found: list[float] = []
     with suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         line = next(w for w in lines if w.startswith("MemAvailable:"))
@@ -79,5 +79,14 @@ def available() -> float:
         for most, used in (("memory.max", "memory.current"),
                            ("memory.limit_in_bytes", "memory.usage_in_bytes")):  # fmt: skip
             with suppress(OSError, ValueError):
-                found.append(float((group / most).read_text()) - float((group / used).read_text()))
-    return max(0.0, min(found))
+                free = float((group / most).read_text()) - float((group / used).read_text())
+                found.append(free + _files(group))
+    return max(0.0, min(found, default=SANE))
+
+
+def _files(group: Path) -> float:
+    """Bytes of files that a group holds and does not need."""
+    with suppress(OSError, ValueError):
+        told = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return float(told.get("total_inactive_file", told.get("inactive_file", 0)))
+    return 0.0

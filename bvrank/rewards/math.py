@@ -69,7 +69,8 @@ class Math:
             for answers in groups:
                 first: list[str] = []
                 known: dict[str, int] = {}
-                forms = ["".join("".join(extracted(answer)).split()) for answer in answers]
+                forms = ["\n".join(" ".join(part.split()) for part in extracted(answer))
+                         for answer in answers]  # fmt: skip
                 for form, answer in zip(forms, answers, strict=True):
                     if form not in known:
                         same = (n for n, a in enumerate(first) if grader.alike(a, answer))

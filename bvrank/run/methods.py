@@ -15,7 +15,7 @@ from bvrank.run.identity import differences, flatten
 
 FACTS = ("task", "data", "template", "precision")  # sections that old results lack
 # What holds a policy's own answers: with another policy it is another file.
-SUBJECT = ("run_file", "judge.path", "answers_path", "sampler.path")
+SUBJECT = ("run_file", "judge.path", "judge.model", "answers_path", "sampler.path")
 DATA = (".path", "bare_path", "baseline_path", "split", "column", "qrels", "prompts.seed",
         "prompts.problems")  # fmt: skip
 PLACE = ("server.base_url",)  # where the same model is reached

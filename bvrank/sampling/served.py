@@ -23,11 +23,14 @@ ENDS: dict[str, End] = {
 }  # fmt: skip
 
 
+SURE, SHARE = 3, 0.1  # replies, and of all of them, that show an opened block
+
+
 @dataclass(frozen=True)
 class Served:
     """How a server is asked. `opened`: its template opens the think block and the server does not
-    repeat it, so that a text without `</think>` is a thought that was cut off; a reply that closes
-    a block which it did not open shows that it should be true, and is an error. `seeded`: each
+    repeat it, so that a text without `</think>` is a thought that was cut off; replies that close a
+    block which they did not open show that it should be true, and are an error. `seeded`: each
     request sends a seed of its own. `max_failed`: share of responses that may stay away when all
     attempts are used up, or end in a way that is none of `ENDS`; with more of them the run stops,
     and the same command asks for these again. Ranks share this and the limits of `server`.
@@ -59,13 +62,16 @@ class Served:
         wanted = self._requests(work, mode, known, rank, world)
         answered = any((m, p.row, c) in known for m in MODES for p in work.prompts
                        for c in range(work.n))  # fmt: skip
-        server = self.server.shared(world)
+        server, signs = self.server.shared(world), _Signs()
         with closing(complete(server, wanted, answered=answered)) as results:
             for result in map(_ended, results):
                 if isinstance(result, Reply):
+                    if mode == "thinking" and not self.opened:
+                        signs.read(result.text)
                     yield [self._made(mode, result)]
                 else:
                     failures.append(result)
+        signs.check(1)
         if len(failures) > self.max_failed * len(work.prompts[rank::world]) * work.n:
             raise too_many(failures, f"{mode} response", "sampler")
         yield [_failed(mode, failure) for failure in failures]
@@ -87,20 +93,35 @@ class Served:
                     yield Request(f"{prompt.row}:{copy}", prompt.messages, decoding, mode)
 
     def _made(self, mode: Mode, reply: Reply) -> Made:
-        if mode == "thinking" and not self.opened and CLOSE in reply.text:
-            _check(reply.text)
         found = split(reply.text, opened=self.opened and mode == "thinking")
         return Made(mode, *_key(reply.key), found.trace, found.answer, found.closed,
                     ENDS[reply.finish_reason], tokens=reply.completion_tokens)  # fmt: skip
 
 
-def _check(text: str) -> None:
-    """ConfigError for a thought that the prompt opened: of others like it that were cut off nothing
-    would tell that they are no answers."""
-    if OPEN not in text.partition(CLOSE)[0]:
+@dataclass
+class _Signs:
+    """Of thinking replies, how many show a block that the prompt opened: they close one that they
+    never opened. Nothing would tell of others like them, which were cut off, that they are no
+    answers. A reply that only speaks of such a sign is one of many that do not."""
+
+    replies: int = 0
+    opening: int = 0
+    closing: int = 0
+
+    def read(self, text: str) -> None:
+        """ConfigError as soon as the signs are clear."""
+        self.replies += 1
+        self.opening += OPEN in text
+        self.closing += CLOSE in text and OPEN not in text.partition(CLOSE)[0]
+        self.check(SURE)
+
+    def check(self, least: int) -> None:
+        """ConfigError for `least` signs or more, and nothing that speaks against them."""
+        if self.closing < max(least, SHARE * self.replies) or self.opening:
+            return
         raise ConfigError(
-            f"a thinking response closes its block with {CLOSE} and never opened it",
-            where="sampler.opened",
+            f"{self.closing} of {self.replies} thinking responses close their block with {CLOSE} "
+            "and never opened it", where="sampler.opened",
             repair="The template opens it: say sampler.opened=true, so that what was cut off "
             f"before {CLOSE} counts as a thought that never closed, and not as an answer.",
         )  # fmt: skip

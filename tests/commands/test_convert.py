@@ -159,9 +159,13 @@ def test_a_test_file_that_exists_is_kept_unless_forced(many: dict[str, Any]) -> 
     with pytest.raises(RunError, match=r"out\.test\.jsonl: exists"):
         main({**many, "test_fraction": 0.5})
     assert not Path(many["out"]).exists()
-    with pytest.raises(RunError, match=r"out\.test\.jsonl: would look like the test rows of this"):
-        main(many)  # no share, no second file
-    assert not Path(many["out"]).exists() and test.read_text() == "mine"
+    assert main(many) == 0 and test.read_text() == "mine"  # no share, no second file
+    prompt = json.loads(Path(many["out"]).read_text().splitlines()[0])["prompt"]
+    Path(many["out"]).unlink()
+    test.write_text(json.dumps({"prompt": prompt}))
+    with pytest.raises(RunError, match=r"out\.test\.jsonl: holds prompts of this file"):
+        main(many)
+    assert not Path(many["out"]).exists() and test.exists()
 
 
 def test_no_test_file_of_an_earlier_conversion_looks_current(

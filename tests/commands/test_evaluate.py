@@ -10,6 +10,7 @@ import pytest
 
 from bvrank.commands import evaluate, train
 from bvrank.commands.compose import composed, frozen, opened
+from bvrank.commands.subject import Subject
 from bvrank.errors import ConfigError
 from bvrank.evaluation.result import read_result
 from bvrank.run.record import read_manifest
@@ -212,3 +213,17 @@ def test_the_policy_of_a_run_is_measured_in_its_folder(
         assert read_result(folder).step == step
     with pytest.raises(ConfigError, match=r"no checkpoint 7.*final and 1, 2"):
         run(words, f"run={place}", "checkpoint=7")
+
+
+def test_a_policy_is_its_weights_wherever_it_was_loaded_from(tmp_path: Path) -> None:
+    for name, text in (("a", "1"), ("b", "1"), ("c", "2")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_text(text)
+
+    def policy(name: str, step: int | None = None, **more: Any) -> str:
+        node = {"_target_": "bvrank.models.hf.HF", "path": str(tmp_path / name), **more}
+        return evaluate._policy_of(Subject(node, name, step=step), {})
+
+    same = policy("a", attention="sdpa")
+    assert same == policy("a", 45, attention="eager")
+    assert same != policy("c", attention="sdpa") != policy("a", lora={"r": 4})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import threading
@@ -23,6 +24,7 @@ from bvrank.commands.build import construct
 from bvrank.commands.compose import composed, frozen
 from bvrank.lab import options, scoring, shape, side
 from bvrank.lab import study as lab_study
+from bvrank.lab.check import Check
 from bvrank.lab.options import Settings
 from bvrank.lab.result import ARRAYS, FIGURES, PAGE, Result
 from bvrank.lab.runs import runs
@@ -328,3 +330,10 @@ def test_threads_change_who_works_and_no_figure(monkeypatch: pytest.MonkeyPatch)
     assert one.arrays.keys() == two.arrays.keys()
     assert all(np.array_equal(one.arrays[k], two.arrays[k], equal_nan=True) for k in one.arrays)
     assert repr(replace(one, arrays={})) == repr(replace(two, arrays={}))
+
+
+def test_a_violation_that_is_no_number_stays_one() -> None:
+    for worst in ((math.nan, 0.1), (0.1, math.nan)):
+        checks = [Check("1", "a", value, 1.0) for value in worst]
+        cell = {"given": {"data": {"alpha": 0.5}}}
+        assert math.isnan(lab._final(Result({}, [cell], checks, None, {}))["violation/1"])

@@ -90,6 +90,15 @@ def test_what_reads_one_pair_alone(objective: Any, one: bool) -> None:
     assert reads_one_pair(objective, objective.views) is one
 
 
+def test_what_an_objective_of_somebody_else_reads_is_not_known() -> None:
+    class Centred(DPO):
+        def scores(self, prefs: Any) -> Any:
+            scores = super().scores(prefs)
+            return scores - scores.mean(-1, keepdim=True)
+
+    assert not reads_one_pair(Centred(), ("full",))
+
+
 def test_what_is_not_known_is_clipped_as_well() -> None:
     auto = Auto(30, 0.9, 0.7, 0.9)
     assert [_clipped(a, auto) for a in (math.nan, -3.0, 0.8, 2.0)] == [0.7, 0.7, 0.8, 0.9]

@@ -78,4 +78,5 @@ def test_what_could_be_two_candidates_is_none() -> None:
     assert named("uP\nm", SIGNS) == Named((3,), 1, 0)
     assert named("up!\nm", SIGNS) == Named((1, 3), 0, 0)
     assert named("Up?", ["Up", "Up!"]) == Named((), 1, 0)
+    assert named("k\u0131t, b", ["kit", "Kit", "b"]).order == (2,)
     assert named("up. and UP!", ["Up", "Up!"]) == Named((0, 1), 0, 0)

@@ -33,17 +33,24 @@ def test_the_last_box_ends_at_its_own_brace(answer: str, text: str) -> None:
 
 
 def test_a_grader_decides_what_is_one_vote() -> None:
-    found = votes([["ab", "ac", "b"], [], ["x"]], [[True] * 3, [], [True]], First())
+    found = votes([["ab", "ac", "b"], [], ["x"]], [[0.0] * 3, [], [0.0]], First())
     assert list(found) == [[97, 97, 98], [], [120]]
 
 
 def test_what_the_grader_could_not_read_is_told_apart_by_text() -> None:
-    (found,) = votes([["ab", "ac", "ad", "a d"]], [[True, True, False, False]], First())
-    assert found == [97, 97, "ad", "ad"]
+    (found,) = votes([["ab", "ac", "ad", "a d"]], [[0.0, 0.0, None, None]], First())
+    assert found == [97, 97, "text ad", "text ad"]
+
+
+def test_right_answers_are_one_vote_and_never_that_of_wrong_ones() -> None:
+    (found,) = votes([["ab", "ac", "b", "ad"]], [[1.0, 0.0, 1.0, 0.0]], First())
+    assert found == ["right", 97, "right", 97]
 
 
 def test_without_such_a_grader_it_is_the_text() -> None:
-    (found,) = votes([["7", " 7 ", r"\boxed{7}"]], [[True] * 3], Arithmetic())
+    (found,) = votes([["7", " 7 ", r"\boxed{7}"]], [[0.0] * 3], Arithmetic())
+    assert found[0] == found[1] != found[2]
+    (found,) = votes([["7", "7.", "8"]], [[1.0, 1.0, 0.0]], Arithmetic())
     assert found[0] == found[1] != found[2]
 
 
@@ -52,5 +59,5 @@ def test_values_are_one_vote_in_any_words() -> None:
     sevens = [rf"\boxed{{7}}, as \frac{{{i}}}{{{i}}} shows" for i in range(3)]
     sevens += ["Try 2: the answer is 7", "Try 3: the answer is 7.0", r"$\frac{14}{2}$"]
     others = ["8", "no idea", "no  idea", "none"]
-    found, again = votes([[*sevens, *others], ["8"]], [[True] * 10, [True]], Math())
+    found, again = votes([[*sevens, *others], ["8"]], [[0.0] * 10, [0.0]], Math())
     assert found == [0] * 6 + [1, 2, 2, 3] and again == [0]

@@ -150,6 +150,30 @@ def test_a_block_that_was_not_opened_here_is_an_error_that_says_so() -> None:
     assert heard(("a", "b </think> c", "stop"), False, "thinking")[1] == " c"
 
 
+def test_one_that_only_speaks_of_the_sign_stops_nobody(tmp_path: Path) -> None:
+    """Among many that show no block, or beside one that was opened here."""
+    work = Work(PROMPTS, ("thinking",), 3, 0)
+    odd = PROMPTS[4].messages[0].content
+    for others in ("b", "<think>a</think>b"):
+        with chatting() as server:
+            server.said = lambda body, others=others: (  # type: ignore[misc]
+                None, "it ends in </think>, so", "stop"
+            ) if body["messages"][-1]["content"] == odd else (None, others, "stop")  # fmt: skip
+            few = Served(served(server).server, max_failed=0.1)
+            if others == "b":  # three of thirty are too many to be by chance
+                with pytest.raises(ConfigError, match=r"3 of .* thinking responses close"):
+                    list(few.responses(work, "thinking", (), 0, 1))
+                continue
+            found = [m for batch in few.responses(work, "thinking", (), 0, 1) for m in batch]
+            assert len(found) == work.total
+    with chatting() as server:
+        server.said = lambda body: (None, "b" if server.answered.total() else "</think>b", "stop")
+        again = Work(PROMPTS, ("thinking",), 2, 0)
+        found = [m for b in served(server, server={"concurrency": 1}).responses(
+                 again, "thinking", (), 0, 1) for m in b]  # fmt: skip
+    assert len(found) == again.total
+
+
 def test_no_block_is_opened_where_thinking_is_off() -> None:
     for opened in (False, True):
         assert heard((None, "b", "stop"), opened, "nothinking") == (None, "b", True, "stop")
