@@ -125,9 +125,10 @@ class Batching:
         found = probe_of(self.drawing, self.rows.train, values, filled, self.collate,
                          self.asked.settings, self.asked.objective, self.ranks.world)  # fmt: skip
         if found.auto and self.asked.settings.auto.every is None and self.ranks.first:
-            print(
-                f"alpha: estimated every {found.auto.every:,} steps (auto.every)", file=sys.stderr
-            )
+            every, steps = found.auto.every, self.asked.settings.steps
+            often = f"every {every:,} steps" if every < steps else "once, before the first step"
+            print(f"alpha: estimated {often}, for 4 % of the tokens (auto.every sets it)",
+                  file=sys.stderr)  # fmt: skip
         return found
 
     def _live(self, stream: Stream | Ahead, engine: Any) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from omegaconf import MISSING, OmegaConf
 
-from bvrank.commands.compose import composed, frozen
+from bvrank.commands.compose import composed
 from bvrank.errors import ConfigError, did_you_mean
 from bvrank.paths import conf_dir
+from bvrank.run.identity import flatten
 
 
 def task_nodes(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -25,7 +27,12 @@ def task_nodes(config: Mapping[str, Any]) -> dict[str, Any]:
     if odd := [name for name in changes if name not in names]:
         raise ConfigError("is no task of this suite", where=f"tasks.{odd[0]}",
                           repair=did_you_mean(odd[0], names))  # fmt: skip
-    return {name: _merged(_node(name, config), changes.get(name, {})) for name in names}
+    nodes = {name: _merged(_node(name, config), changes.get(name, {})) for name in names}
+    for name, node in nodes.items():
+        if missing := [key for key, value in flatten(node).items() if value == MISSING]:
+            raise ConfigError("needs a value", where=f"tasks.{name}.{missing[0]}",
+                              repair=f"Write tasks.{name}.{missing[0]}=...")  # fmt: skip
+    return nodes
 
 
 def _names(suite: Any) -> list[str]:
@@ -46,13 +53,14 @@ def _names(suite: Any) -> list[str]:
 
 
 def _node(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The node of a task as the command line would compose it, beside the rest of the config."""
+    """The node of a task as the command line would compose it, beside the rest of the config; what
+    has no value yet is MISSING."""
     found = composed("evaluate", [f"task={name}"])
     for key in map(str, found):
         if key in config and key != "task":
             found[key] = config[key]
-    node: dict[str, Any] = frozen(found)["task"]
-    return node
+    plain: Any = OmegaConf.to_container(found["task"], resolve=True)
+    return dict(plain)
 
 
 def _merged(node: Mapping[str, Any], changes: Any) -> dict[str, Any]:

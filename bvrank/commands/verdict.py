@@ -49,8 +49,14 @@ def grid(result: Result) -> tuple[list[str], list[list[str]]]:
         [metric, *(figure(metric, found.get((mode, metric))) for mode in modes)]
         for metric in metrics
     ]
-    prompts = max((e.prompts for e in result.figures.values()), default=0)
-    return [mode or "value" for mode in modes], [*rows, ["n", *[f"{prompts:,}"] * len(modes)]]
+    return [mode or "value" for mode in modes], [*rows, ["n", *(_n(result, m) for m in modes)]]
+
+
+def _n(result: Result, mode: str) -> str:
+    """Prompts of a column's figures; from fewest to most where these differ."""
+    own = [e.prompts for name, e in result.figures.items() if name.rpartition("/")[0] == mode]
+    few, most = min(own), max(own)
+    return f"{few:,}" if few == most else f"{few:,} to {most:,}"
 
 
 def figure(metric: str, e: Estimate | None) -> str:

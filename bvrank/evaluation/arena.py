@@ -94,7 +94,8 @@ class ArenaHard:
             raise ConfigError(
                 "the answers that were judged belong to control of style",
                 where="judge.answers_path",
-                repair="Name them, or say task.style=false." if self.style else "Leave it out.",
+                repair="Name them with judge.answers_path=..., or say task.style=false."
+                if self.style else "Leave it out.",
             )  # fmt: skip
 
     @property

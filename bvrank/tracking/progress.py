@@ -28,6 +28,7 @@ HEADLINE = {
     "loss": "loss",
     "rewards/accuracies": "accuracy",
     "rewards/margins": "margin",
+    "schedule/alpha": "alpha",
     "speed/tokens_per_second": "tokens/s",
 }
 

@@ -28,3 +28,13 @@ def test_a_task_that_is_not_in_the_suite_is_told() -> None:
     config = frozen(composed("evaluate", ["suite=[gsm8k]", "++tasks.gsm8.n=2"]))
     with pytest.raises(ConfigError, match=r"tasks\.gsm8: is no task .*mean 'gsm8k'"):
         task_nodes(config)
+
+
+def test_what_a_task_of_a_suite_needs_is_given_or_told() -> None:
+    words = ["suite=[arithmetic,preference]", "++tasks.preference.pairs.path=p.jsonl"]
+    nodes = task_nodes(frozen(composed("evaluate", words)))
+    assert nodes["preference"]["pairs"]["path"] == "p.jsonl"
+    with pytest.raises(ConfigError, match=r"tasks\.preference\.pairs\.path: needs a value"):
+        task_nodes(frozen(composed("evaluate", words[:1])))
+    with pytest.raises(ConfigError, match=r"tasks\.ranking_run\.run_file: needs a value"):
+        task_nodes(frozen(composed("evaluate", ["suite=[ranking_run]"])))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bvrank.commands.verdict import figure, power
+from bvrank.commands.verdict import figure, grid, power
 from bvrank.evaluation.result import Measured, Result, write_result
 from bvrank.statistics import Estimate, needed
 
@@ -46,3 +46,10 @@ def test_what_has_no_points_to_gain_or_no_scatter_has_none(
 )  # fmt: skip
 def test_shares_alone_are_told_in_per_cent(name: str, value: float, said: str) -> None:
     assert figure(name, Estimate(value, 0.1, (0.4, 0.6), 3, 1)) == said
+
+
+def test_every_column_has_its_own_n() -> None:
+    one, many = (Estimate(0.5, 0.1, (0.3, 0.7), n, 1) for n in (12, 1600))
+    told = {"full/a": many, "bare/a": one, "bare/b": many}
+    modes, rows = grid(Result("preference", 1, None, "m", {}, told, {}, {}, []))
+    assert modes == ["full", "bare"] and rows[-1] == ["n", "1,600", "12 to 1,600"]
