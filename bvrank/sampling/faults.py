@@ -90,7 +90,7 @@ class Health:
     def __init__(self, where: str, login: str, at_once: int, patience: float,
                  answered: bool = False) -> None:  # fmt: skip
         self.replies = 0
-        self._answered = answered
+        self._answered, self._last = answered, ""
         self._enough = max(_REFUSALS, at_once)
         self._where, self._login, self._patience = where, login, patience
         self._refusals = self._losses = 0  # in a row
@@ -139,10 +139,16 @@ class Health:
             return self._wrong(
                 f"not found ({fault.message})", "Check server.model and server.base_url."
             )
-        if self._answered or self._refusals < self._enough:
+        self._last = fault.message
+        return None if self._refusals < self._enough else self.end()
+
+    def end(self) -> ConfigError | None:
+        """The error to end with where there was no reply, and nothing but refusals of some number:
+        the settings are to blame."""
+        if self._answered or self.replies or self._losses or self._refusals < _REFUSALS:
             return None
         return self._wrong(
-            f"the first {self._refusals} requests were all refused, last: {fault.message}",
+            f"the first {self._refusals} requests were all refused, last: {self._last}",
             "Check server.model, server.extra_body and how responses are drawn.",
         )
 

@@ -16,6 +16,7 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from bvrank.errors import BvrankError
 from bvrank.sampling.chat import Failure, Reply, Request, Standing, whole_text
 from bvrank.sampling.faults import Fault, Health
 from bvrank.sampling.pacing import Pace
@@ -63,6 +64,8 @@ def results(
                 if not line.done.empty():
                     break
             if not standing.in_flight:
+                if error := line.end():
+                    raise error
                 return
             event = line.done.get()
             if isinstance(event, BaseException):
@@ -120,6 +123,10 @@ class Line:
     def start(self, request: Request) -> None:
         """Sends `request` on its way."""
         self._loop.call_soon_threadsafe(self._start, request)
+
+    def end(self) -> BvrankError | None:
+        """The error to end with, when all that was asked has come to an end."""
+        return self._health.end()
 
     def rest(self) -> Iterator[Result]:
         """The results that nobody has read yet."""

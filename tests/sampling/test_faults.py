@@ -101,6 +101,15 @@ def test_as_many_refusals_as_are_in_flight_and_no_reply_are_enough() -> None:
     assert found[:127] == [None] * 127 and isinstance(found[127], ConfigError)
 
 
+def test_where_all_was_refused_the_end_says_so() -> None:
+    for refused, stops in ((4, False), (5, True), (9, True)):
+        state = Health("http://x/v1", "the key in $K", at_once=128, patience=600)
+        assert run(state, Fault("refused", "400: bad", again=False), refused) == [None] * refused
+        assert (state.end() is not None) == stops
+        state.reply()
+        assert state.end() is None
+
+
 def test_five_refused_requests_and_no_reply_are_enough() -> None:
     found = run(health(), Fault("refused", "400: bad", again=False), 5)
     assert found[:4] == [None] * 4 and isinstance(found[4], ConfigError)
