@@ -103,9 +103,9 @@ def test_every_task_measures_the_policy_of_a_run(
     """Figures with their n, samples beside them, the same figures at a second call."""
     for module in (lengths, style):
         monkeypatch.setattr(module, "DRAWS", 20)
-    about = [f"outputs={tmp_path}"] if task == "ranking_run" else [f"run={trained}"]
-    asked = [f"task={task}", *about, "sampler.max_new_tokens=6", "limit=3", "modes=[thinking]",
-             f"store={tmp_path / 'store'}"]  # fmt: skip
+    drawn = [f"run={trained}", "sampler.max_new_tokens=6", "modes=[thinking]"]
+    about = [f"outputs={tmp_path}"] if task == "ranking_run" else drawn
+    asked = [f"task={task}", *about, "limit=3", f"store={tmp_path / 'store'}"]
     config = frozen(composed("evaluate", [*asked, *words(task, tmp_path, server.url)]))
     assert evaluate.main(config) == 0
     request = evaluate.request(config)

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from omegaconf import OmegaConf
+
 from bvrank.commands.build import build, construct
+from bvrank.commands.compose import composed
 from bvrank.commands.origin import SERVER, in_force, less, task_in_force
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.ranges import at_least
@@ -34,6 +37,7 @@ from bvrank.secrets import redact
 TRANSPORT = ("batch", "judge.max_failed", "judge.server.base_url",
              *(f"judge.server.{key}" for key in SERVER))  # fmt: skip
 TOLD = ("sampler", "modes", "seed", "n", "limit", "template", "precision")
+DRAWN = ("n", "modes", "sampler")  # keys that responses alone follow
 SHORT = 48  # new tokens of the tiny model's responses
 
 
@@ -150,6 +154,8 @@ def request(config: dict[str, Any]) -> Asked:
     for name, task in tasks.items():
         if hasattr(task, "check"):
             task.check(settings.n, at.format(name))
+    if all(task.needs == "nothing" for task in tasks.values()):
+        _check_idle(config)
     if config.get("judge") and not any(hasattr(t, "judge") for t in tasks.values()):
         raise ConfigError("has no effect: nothing here is judged", where="judge")
     sampler = build(config["sampler"], "sampler", trusted)
@@ -166,6 +172,18 @@ def request(config: dict[str, Any]) -> Asked:
         raise ConfigError("has random weights: there is nothing to measure", where="model",
                           repair="Name a run with run=..., or a model with model=hf.")  # fmt: skip
     return Asked(config, settings, about, sampler, model, tasks, nodes, store_dir(settings.store))
+
+
+def _check_idle(config: Mapping[str, Any]) -> None:
+    """ConfigError for what is said of responses, where none are drawn."""
+    usual: Any = OmegaConf.to_container(
+        OmegaConf.masked_copy(composed("evaluate"), list(DRAWN)), resolve=True
+    )
+    for key in DRAWN:
+        given, own = flatten({key: config[key]}), flatten({key: usual[key]})
+        if odd := next((k for k in given if given[k] != own.get(k)), None):
+            raise ConfigError("has no effect: what is scored was drawn elsewhere", where=odd,
+                              repair="Leave it out.")  # fmt: skip
 
 
 def _loads(task: Any, sampler: Any) -> bool:
