@@ -21,6 +21,7 @@ from bvrank.run.methods import apart, method, short, silent
 
 HEAD, RESULT, NO_MODE, SHARE = "evals", "result.json", "-", ", %"
 Interval = tuple[float, float]
+Way = tuple[str, int | None, str]  # task, step, and how it was measured
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,33 @@ class Evaluation:
     values: Mapping[str, tuple[float, Interval]]
 
 
-def evaluated(record: RunRecord) -> dict[str, tuple[float, Interval | None]]:
+def evaluated(record: RunRecord, names: Mapping[Way, str] | None = None
+              ) -> dict[str, tuple[float, Interval | None]]:  # fmt: skip
     """The figures by flat name. Several seeds of an evaluation are averaged and lose the interval;
-    other steps and settings are tasks of their own, named by what is their own."""
-    groups: dict[tuple[str, int | None, str], list[Evaluation]] = {}
-    for e in evaluations(record.path):
-        told = to_json([canonical(method(e.settings)), silent(e.settings)])
-        groups.setdefault((e.task, e.step, told), []).append(e)
-    named = _names({key: group[0].settings for key, group in groups.items()})
+    other steps and settings are tasks of their own, called as `names` of several runs has them."""
+    groups = _ways(record)
+    named = names_of([record]) if names is None else names
     found: dict[str, tuple[float, Interval | None]] = {}
     for key, group in groups.items():
         for end in dict.fromkeys(name for e in group for name in e.values):
             there = [e.values[end] for e in group if end in e.values]
             own = there[0][1] if len(there) == 1 else None
             found[f"{HEAD}/{named[key]}/{end}"] = (fmean(v for v, _ in there), own)
+    return found
+
+
+def names_of(records: Sequence[RunRecord]) -> dict[Way, str]:
+    """What each way to measure is called: by what is its own among all that was measured of these
+    runs."""
+    ways = {key: group[0].settings for r in records for key, group in _ways(r).items()}
+    return _names(ways)
+
+
+def _ways(record: RunRecord) -> dict[Way, list[Evaluation]]:
+    found: dict[Way, list[Evaluation]] = {}
+    for e in evaluations(record.path):
+        told = to_json([canonical(method(e.settings)), silent(e.settings)])
+        found.setdefault((e.task, e.step, told), []).append(e)
     return found
 
 
@@ -87,8 +101,7 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, tuple[float, Int
             yield f"{mode or NO_MODE}/{metric}{end}", (value, (low, high))
 
 
-def _names(keys: Mapping[tuple[str, int | None, str], Mapping[str, Any]]
-           ) -> dict[tuple[str, int | None, str], str]:  # fmt: skip
+def _names(keys: Mapping[Way, Mapping[str, Any]]) -> dict[Way, str]:
     """The task alone where it is measured once; its step and what differs of its settings else."""
     names = {}
     for key, own in keys.items():

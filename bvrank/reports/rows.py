@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bvrank.reports.evaluations import evaluated
+from bvrank.reports.evaluations import Way, evaluated, names_of
 from bvrank.reports.figures import figures, is_number
 from bvrank.reports.spread import Spread, spread
 from bvrank.run import IGNORED, RunRecord, label, to_json
@@ -78,8 +78,9 @@ def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
             )
     pooled = [sorted(g.values(), key=lambda r: str(r.path)) for g in groups.values()]
     pooled.sort(key=lambda group: _place(group[0], shown))
-    rows = [_row(group, shown) for group in pooled]
-    rows += [_row([r], shown) for r in records if r.status != "finished"]
+    names = names_of(done)
+    rows = [_row(group, shown, names) for group in pooled]
+    rows += [_row([r], shown, names) for r in records if r.status != "finished"]
     notes += [f"{r.name}: {_end(r, r.message)}." for r in records if r.status != "finished"]
     notes += [f"{r.name}: {problem}." for r in records for problem in r.problems]
     return [_telling(row, rows) for row in rows], notes
@@ -94,7 +95,7 @@ def _telling(row: Row, rows: Sequence[Row]) -> Row:
     return replace(row, told=tuple(told))
 
 
-def _row(runs: Sequence[RunRecord], shown: Sequence[str]) -> Row:
+def _row(runs: Sequence[RunRecord], shown: Sequence[str], names: Mapping[Way, str]) -> Row:
     first, settings = runs[0], _settings(runs[0])
     keys = {k: _text(settings[k]) if k in settings else MISSING for k in shown}
     finished = first.status == "finished"
@@ -102,13 +103,14 @@ def _row(runs: Sequence[RunRecord], shown: Sequence[str]) -> Row:
     for record in runs if finished else ():
         for name, value in figures(record).items():
             values.setdefault(name, []).append(value)
-    spreads = {name: spread(v) for name, v in values.items()} | _evaluated(runs if finished else ())
+    spreads = {name: spread(v) for name, v in values.items()}
+    spreads |= _evaluated(runs, names) if finished else {}
     return Row(_name(first), keys, tuple(runs), spreads, "finished" if finished else _end(first))
 
 
-def _evaluated(runs: Sequence[RunRecord]) -> dict[str, Spread]:
+def _evaluated(runs: Sequence[RunRecord], names: Mapping[Way, str]) -> dict[str, Spread]:
     """Figures of evaluations over the runs; the one of a single run keeps its interval."""
-    found = [evaluated(record) for record in runs]
+    found = [evaluated(record, names) for record in runs]
     spreads = {}
     for name in dict.fromkeys(name for one in found for name in one):
         there = [one[name] for one in found if name in one]

@@ -106,3 +106,20 @@ def test_a_task_that_was_configured_otherwise_is_another(make_run: Any, tmp_path
         "gsm8k, path h, decoder inlist", "gsm8k, path other, decoder inlist",
         "gsm8k, path h, decoder inde", "gsm8k, settings not recorded",
     }  # fmt: skip
+
+
+def test_one_way_to_measure_has_one_table_whatever_else_was_measured(
+    make_run: Any, tmp_path: Path
+) -> None:
+    one, two = make_run(0), make_run(1)
+    measure(one, "a", [1.0, 0.0], limit=20)
+    measure(two, "a", [1.0, 1.0], limit=20)
+    measure(two, "b", [0.0, 0.0], limit=40)
+    records = collect(str(tmp_path / "outputs"))
+    told = [t for t in tables(records) if t.heading.startswith("Evaluation")]
+    assert [t.heading for t in told] == [
+        "Evaluation: gsm8k, limit 20",
+        "Evaluation: gsm8k, limit 40",
+    ]
+    (line,) = told[0].body(sd=False)
+    assert line[told[0].header().index("n")] == "2"
