@@ -286,7 +286,7 @@ def _heard(patched: pytest.MonkeyPatch) -> None:
         CALLS[f"{prompts} {told}"] += 1
         yield from real(model, prompts, told, sampling, **how)
 
-    def complete(server: Any, requests: Iterable[Request]) -> Iterator[Any]:
+    def complete(server: Any, requests: Iterable[Request], **_: Any) -> Iterator[Any]:
         for number, request in enumerate(requests):
             CALLS[f"{server} {request}"] += 1
             silent = server.model == "flaky" and number == 0

@@ -141,7 +141,8 @@ class OpenAI:
             return {}
         self._estimate(left, len(requests) - len(left))
         failed: dict[str, str] = {}
-        with phase("judging", len(left)) as shown, closing(complete(self.server, left)) as results:
+        told = complete(self.server, left, answered=len(left) < len(requests))
+        with phase("judging", len(left)) as shown, closing(told) as results:
             for result in results:
                 if isinstance(result, Failure):
                     failed[result.key] = f"judge_{result.reason}"

@@ -260,8 +260,8 @@ def test_a_command_that_was_stopped_gives_the_same_figures_for_no_second_call(
     save(tmp_path / "base.json", ROWS)
     real = judging.complete
 
-    def stopped(*args: Any) -> Iterator[Any]:
-        for n, result in enumerate(real(*args)):
+    def stopped(*args: Any, **how: Any) -> Iterator[Any]:
+        for n, result in enumerate(real(*args, **how)):
             if n == 3:
                 raise KeyboardInterrupt
             yield result

@@ -67,8 +67,8 @@ def test_one_that_is_stopped_half_way_asks_nothing_twice(
 ) -> None:
     judge, real = openai(server.url, concurrency=1), judging.complete
 
-    def stopped(*args: Any) -> Iterator[Any]:
-        for n, result in enumerate(real(*args)):
+    def stopped(*args: Any, **how: Any) -> Iterator[Any]:
+        for n, result in enumerate(real(*args, **how)):
             if n == 5:
                 raise KeyboardInterrupt
             yield result
@@ -242,3 +242,12 @@ def test_who_is_no_judge() -> None:
         judged(None)
     with pytest.raises(ConfigError, match="max_failed"):
         openai("http://x", max_failed=1.5)
+
+
+def test_refused_questions_are_their_own_fault_where_others_have_a_verdict(tmp_path: Path) -> None:
+    """Ten that are left and refused: were they the first, they would stop the run."""
+    with chatting(lambda key, attempt: "400" if int(key[1:]) >= 2 else "") as server:
+        judge = openai(server.url, max_failed=1.0)
+        for _ in range(2):
+            found, failed = hear(tmp_path / "a", judge)
+            assert sorted(found) == [0, 1] and failed == {"judge_refused": 10}
