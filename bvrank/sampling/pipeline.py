@@ -60,9 +60,12 @@ def responses_of(folder: Path) -> Shelf:
 
 
 def generate(folder: Path, work: Work, generator: Generator, ranks: Ranks = ALONE) -> None:
-    """Makes every response of this rank that the folder does not hold."""
+    """Makes every response of this rank that the folder does not hold. A generator that has `after`
+    looks at those that it holds first."""
     shelf = responses_of(folder)
     known, there = shelf.settled(), len(shelf) - len(shelf.away)
+    if hasattr(generator, "after"):
+        generator = generator.after(shelf.get(shelf.ordered()), there >= work.total)
     ranks.gather(None)  # all have read before one writes
     title = "sampling" if ranks.world == 1 else f"sampling, rank 0 of {ranks.world}"
     share = work.total // ranks.world

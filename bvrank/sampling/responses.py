@@ -23,6 +23,7 @@ from bvrank.sampling.faults import OWN
 VIEW: dict[Mode, str] = {"thinking": FULL, "nothinking": BARE}
 MODES: tuple[Mode, ...] = ("thinking", "nothinking")
 Key = tuple[Mode, int, int]  # mode, row, copy
+Block = Literal["opened", "unopened"]
 T = TypeVar("T", bound="Logged")
 AWAY = "judge_"  # before the reason why no verdict came
 
@@ -63,7 +64,9 @@ class Made(Logged):
 
     `tokens` counts what was generated, the end token included, `trace_tokens` the trace alone; None
     where a server did not say. `logp` (nats) and `ids` are the sampler's own, of a response that
-    will be compared with the scorer.
+    will be compared with the scorer. `block`: whether a text that closes a think block had `opened`
+    it or not (`unopened`), where the sampler has to be told which it is; None of a text that shows
+    neither.
     """
 
     think: str | None = None
@@ -76,6 +79,7 @@ class Made(Logged):
     ids: tuple[int, ...] | None = None
     score: float | None = None
     detail: str = ""
+    block: Block | None = None
 
     @property
     def away(self) -> bool:

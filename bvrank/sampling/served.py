@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
 
 from bvrank.answers import CLOSE, OPEN, split
 from bvrank.errors import ConfigError
@@ -14,7 +14,7 @@ from bvrank.sampling.chat import Decoding, Failure, Reply, Request
 from bvrank.sampling.faults import too_many
 from bvrank.sampling.local import Work, check_drawing
 from bvrank.sampling.openai import Server, complete
-from bvrank.sampling.responses import MODES, Made
+from bvrank.sampling.responses import MODES, Block, Made
 
 End = Literal["stop", "length", "content_filter"]
 ENDS: dict[str, End] = {
@@ -24,6 +24,35 @@ ENDS: dict[str, End] = {
 
 
 SURE, SHARE = 3, 0.1  # replies, and of all of them, that show an opened block
+
+
+@dataclass
+class _Signs:
+    """Of thinking replies, how many show a block that the prompt opened: they close one that they
+    never opened. Nothing would tell of others like them, which were cut off, that they are no
+    answers. A reply that only speaks of such a sign is one of many that do not."""
+
+    replies: int = 0
+    opening: int = 0
+    closing: int = 0
+
+    def add(self, block: Block | None) -> None:
+        """Counts a reply."""
+        self.replies += 1
+        self.opening += block == "opened"
+        self.closing += block == "unopened"
+
+    def check(self, least: int) -> None:
+        """ConfigError for `least` signs or more, and nothing that speaks against them."""
+        if self.closing < max(least, SHARE * self.replies) or self.opening:
+            return
+        raise ConfigError(
+            f"{self.closing} of {self.replies} thinking responses close their block with {CLOSE} "
+            "and never opened it", where="sampler.opened",
+            repair="The template opens it: say sampler.opened=true, so that what was cut off "
+            f"before {CLOSE} counts as a thought that never closed, and not as an answer. What "
+            "was answered so far is read the other way, and is asked for again then.",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,6 +73,7 @@ class Served:
     seeded: bool = True
     max_failed: float = 0.01
     needs_model = False
+    before: ClassVar[_Signs] = _Signs()  # of replies that an earlier call had, see `after`
 
     def __post_init__(self) -> None:
         check_drawing(self.temperature, self.top_p, self.max_new_tokens)
@@ -54,24 +84,43 @@ class Served:
         """Itself: the weights lie elsewhere."""
         return self
 
+    def after(self, stored: Iterable[Made], complete: bool) -> Served:
+        """As it goes on behind the responses that are `stored`; `complete`: they are all that is
+        wanted. ConfigError where they show that `opened` is wrong, so that what an error stopped
+        stops with it again."""
+        signs = _Signs()
+        for made in stored:
+            if made.mode == "thinking" and not (self.opened or made.away):
+                signs.add(made.block)
+        signs.check(1 if complete else SURE)
+        own = replace(self)
+        object.__setattr__(own, "before", signs)
+        return own
+
     def responses(self, work: Work, mode: Mode, known: Container[Any], rank: int, world: int
                   ) -> Iterator[list[Made]]:  # fmt: skip
         """Each response as it arrives; those that never came last. RunError when they are too
-        many."""
+        many, ConfigError where they show that `opened` is wrong: as soon as that is sure, and of a
+        few at the end. A response is handed over before it is judged: the next call has to find
+        what this one saw."""
         failures: list[Failure] = []
         wanted = self._requests(work, mode, known, rank, world)
         answered = any((m, p.row, c) in known for m in MODES for p in work.prompts
                        for c in range(work.n))  # fmt: skip
-        server, signs = self.server.shared(world), _Signs()
+        server, signs = self.server.shared(world), replace(self.before)
+        judged = mode == "thinking" and not self.opened
         with closing(complete(server, wanted, answered=answered)) as results:
             for result in map(_ended, results):
                 if isinstance(result, Reply):
-                    if mode == "thinking" and not self.opened:
-                        signs.read(result.text)
-                    yield [self._made(mode, result)]
+                    made = self._made(mode, result)
+                    yield [made]
+                    if judged:
+                        signs.add(made.block)
+                        signs.check(SURE)
                 else:
                     failures.append(result)
-        signs.check(1)
+        if judged:
+            signs.check(1)
         if len(failures) > self.max_failed * len(work.prompts[rank::world]) * work.n:
             raise too_many(failures, f"{mode} response", "sampler")
         yield [_failed(mode, failure) for failure in failures]
@@ -94,37 +143,17 @@ class Served:
 
     def _made(self, mode: Mode, reply: Reply) -> Made:
         found = split(reply.text, opened=self.opened and mode == "thinking")
+        shown = _block(reply.text) if mode == "thinking" and not self.opened else None
         return Made(mode, *_key(reply.key), found.trace, found.answer, found.closed,
-                    ENDS[reply.finish_reason], tokens=reply.completion_tokens)  # fmt: skip
+                    ENDS[reply.finish_reason], tokens=reply.completion_tokens,
+                    block=shown)  # fmt: skip
 
 
-@dataclass
-class _Signs:
-    """Of thinking replies, how many show a block that the prompt opened: they close one that they
-    never opened. Nothing would tell of others like them, which were cut off, that they are no
-    answers. A reply that only speaks of such a sign is one of many that do not."""
-
-    replies: int = 0
-    opening: int = 0
-    closing: int = 0
-
-    def read(self, text: str) -> None:
-        """ConfigError as soon as the signs are clear."""
-        self.replies += 1
-        self.opening += OPEN in text
-        self.closing += CLOSE in text and OPEN not in text.partition(CLOSE)[0]
-        self.check(SURE)
-
-    def check(self, least: int) -> None:
-        """ConfigError for `least` signs or more, and nothing that speaks against them."""
-        if self.closing < max(least, SHARE * self.replies) or self.opening:
-            return
-        raise ConfigError(
-            f"{self.closing} of {self.replies} thinking responses close their block with {CLOSE} "
-            "and never opened it", where="sampler.opened",
-            repair="The template opens it: say sampler.opened=true, so that what was cut off "
-            f"before {CLOSE} counts as a thought that never closed, and not as an answer.",
-        )  # fmt: skip
+def _block(text: str) -> Block | None:
+    """What a reply shows of who opens its block."""
+    if OPEN in text:
+        return "opened"
+    return "unopened" if CLOSE in text else None
 
 
 def _ended(result: Reply | Failure) -> Reply | Failure:

@@ -25,7 +25,7 @@ from bvrank.sampling.local import Work
 from bvrank.sampling.openai import Server
 from bvrank.sampling.pacing import Backoff
 from bvrank.sampling.prompts import Arithmetic
-from bvrank.sampling.responses import MODES, Made, Prompt
+from bvrank.sampling.responses import MODES, Log, Made, Prompt
 from bvrank.sampling.served import Served
 from tests.sampling.deadlines import Deadlines
 from tests.servers import PASSING, ChatServer, Plan, chatting, healthy
@@ -174,6 +174,63 @@ def test_one_that_only_speaks_of_the_sign_stops_nobody(tmp_path: Path) -> None:
     assert len(found) == again.total
 
 
+@pytest.mark.parametrize(("prompts", "copies", "said"), [(10, 3, "3 of 3"), (2, 1, "2 of 2")])
+def test_a_run_that_the_signs_stopped_stops_again(
+    prompts: int, copies: int, said: str, tmp_path: Path
+) -> None:
+    """Sure after three replies, or of a few at the end; nobody is asked again, and no reply is
+    read as what it is not."""
+    work = Work(PROMPTS[:prompts], ("thinking",), copies, 0)
+    with chatting() as server:
+        server.said = lambda body: (None, "a\n</think>\n\nb", "stop")
+        how = served(server, server={"concurrency": 1})
+        stopped = []
+        for _ in range(3):
+            with pytest.raises(ConfigError, match=rf"{said} thinking responses close") as error:
+                pipeline.generate(tmp_path, work, how)
+            stopped.append((str(error.value), sum(server.answered.values())))
+        assert len({text for text, _ in stopped}) == 1
+        assert stopped[1:] == stopped[1:2] * 2  # what was on its way in the first was the last
+        (tmp_path / "opened").mkdir()
+        pipeline.generate(tmp_path / "opened", work, served(server, opened=True))
+    assert [(m.think, m.answer) for m in made(tmp_path / "opened")] == [("a", "b")] * work.total
+
+
+def test_signs_of_earlier_calls_and_of_all_ranks_count_with_the_new_ones(tmp_path: Path) -> None:
+    """Two of three are in the logs of two ranks, the last one comes now; one that opens its block
+    speaks for all."""
+    work = Work(PROMPTS[:5], ("thinking",), 1, 0)
+    stored = [Made("thinking", row, 0, "a", "b", block="unopened") for row in (0, 1)]
+    for other, stops in ((None, True), ("opened", False)):
+        folder = tmp_path / str(other)
+        folder.mkdir()
+        for rank, m in enumerate([*stored, Made("thinking", 2, 0, None, "b", block=other)]):  # type: ignore[arg-type]
+            with Log(folder / f"responses-{rank:05d}.jsonl") as log:
+                log.add([m])
+        with chatting() as server:
+            server.said = lambda body: (None, "a</think>b", "stop")
+            how = served(server, server={"concurrency": 1})
+            if stops:
+                with pytest.raises(ConfigError, match="3 of 4 thinking responses close"):
+                    pipeline.generate(folder, work, how)
+            else:
+                pipeline.generate(folder, work, how)
+        assert len(made(folder)) == (4 if stops else 5)
+
+
+def test_signs_in_the_other_mode_are_none(tmp_path: Path) -> None:
+    """Nor is one of few, as long as more are to come."""
+    stored = [Made("nothinking", row, 0, "a", "b", block="unopened") for row in range(5)]
+    stored.append(Made("thinking", 0, 0, "a", "b", block="unopened"))
+    failed = [Made("thinking", row, 1, end="failed") for row in range(5)]
+    how = Served(Server("m"))
+    assert how.after([*stored, *failed], complete=False).before.replies == 1
+    with pytest.raises(ConfigError, match="1 of 1 thinking"):
+        how.after(stored, complete=True)
+    assert how.before.replies == 0
+    Served(Server("m"), opened=True).after(stored, complete=True)
+
+
 def test_no_block_is_opened_where_thinking_is_off() -> None:
     for opened in (False, True):
         assert heard((None, "b", "stop"), opened, "nothinking") == (None, "b", True, "stop")
@@ -316,6 +373,37 @@ def test_sampled_and_judged_over_http_by_the_command(
             assert row[f"{side}_score"] == int(row[side]["answer"]) % 10 + 1
         assert row["chosen_score"] > row["rejected_score"]
     assert "finished before" in capsys.readouterr().err
+
+
+def test_a_template_that_opens_the_block_is_never_passed_over_by_the_command(
+    tmp_path: Path,
+) -> None:
+    """The same command stops twice; the repaired one asks again for what was read the other way,
+    and a folder of a fixed name does not hold both."""
+    with chatting() as server:
+        server.said = lambda body: (None, f"t\n</think>\n\n{body['seed'] % 1000}", "stop")
+        words = (
+            "prompts.problems=2", "n=2", "modes=[thinking]", "sampler=openai",
+            "sampler.server.model=tiny", f"sampler.server.base_url={server.url}", "reward=python",
+            "reward.function=tests.commands.test_sample.letters", "trusted=[tests]",
+            "sampler.server.concurrency=1", f"outputs={tmp_path}",
+        )  # fmt: skip
+        for more in ((), (), ("select.rule=random",)):
+            with pytest.raises(ConfigError, match=r"sampler\.opened: 3 of 3 thinking"):
+                sample.main(frozen(composed("sample", (*words, *more))))
+        before = sum(server.answered.values())
+        assert 3 <= before <= 4
+        config = frozen(composed("sample", (*words, "sampler.opened=true")))
+        assert sample.main(config) == 0
+        assert sum(server.answered.values()) == before + 4
+        with pytest.raises(ConfigError):
+            sample.main(frozen(composed("sample", (*words, "name=x"))))
+        with pytest.raises(RunError, match=r"opened"):
+            sample.main(frozen(composed("sample", (*words, "name=x", "sampler.opened=true"))))
+    rows = (sample.request(config).folder / "pairs.jsonl").read_text().splitlines()
+    assert {json.loads(row)[side]["think"] for row in rows for side in ("chosen", "rejected")} == {
+        "t"
+    }
 
 
 def test_a_real_server_of_another_house(tmp_path: Path, served: Any) -> None:
