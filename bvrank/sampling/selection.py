@@ -99,8 +99,8 @@ def pool(selection: Selection, group: Sequence[Made], fits: Any) -> Pool:
         reason = _unusable(made, selection) or fits(made)
         if reason is None and selection.duplicates == "drop" and (made.think, made.answer) in said:
             reason = "duplicate"
-        said.add((made.think, made.answer))
         if reason is None:
+            said.add((made.think, made.answer))  # one that is left out stands in nobody's way
             found.usable.append(made)
         else:
             found.left_out[reason] += 1

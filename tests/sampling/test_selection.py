@@ -100,6 +100,16 @@ def test_two_scores_of_one_text_are_no_preference(rule: Any) -> None:
     assert [made.copy for made, _ in found("thinking", 1)] == [1, 0]
 
 
+def test_what_is_left_out_makes_no_duplicate() -> None:
+    """Else neither of the two would be a side; which of them came first is no matter."""
+    cut, whole = Made("thinking", 0, 0, "a", "1", end="length"), Made("thinking", 0, 1, "a", "1")
+    for group in ([cut, whole], [whole, cut]):
+        found = pool(Selection(duplicates="drop"), group, lambda made: None)
+        assert found.usable == [whole] and found.left_out == {"unfinished_answer": 1}
+    kept = pool(Selection(unfinished="keep", duplicates="drop"), [cut, whole], lambda made: None)
+    assert kept.usable == [cut] and kept.left_out == {"duplicate": 1}
+
+
 def test_one_response_is_no_pair() -> None:
     assert pair(Selection(), [1.0]) == pair(Selection(), []) == "one_response"
 
