@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bvrank.commands.ground import Ground, checked
 from bvrank.commands.origin import SERVER
 from bvrank.commands.sampling import Request
 from bvrank.commands.words import named
 from bvrank.data.refusals import write_refused
 from bvrank.data.turns import written_prompt
 from bvrank.errors import DataError, ModelError
-from bvrank.records import Mode, Refused
+from bvrank.records import Mode
 from bvrank.run import RunFolder
 from bvrank.run.folder import told
 from bvrank.sampling.agreement import Agreement, agreement
-from bvrank.sampling.card import Facts, Tally, card, count_lines, reason, remarks
-from bvrank.sampling.pipeline import Fits, ModeCount, mark, responses_of, scores_of, select
+from bvrank.sampling.card import card, count_lines
+from bvrank.sampling.facts import Facts, Tally, reason
+from bvrank.sampling.pipeline import ModeCount, mark, responses_of, scores_of, select
+from bvrank.sampling.remarks import remarks
 from bvrank.sampling.responses import Prompt, Shelf
 from bvrank.sampling.writing import write_pairs, write_sums
 from bvrank.secrets import redact
@@ -29,32 +32,31 @@ LONG = 100  # characters of a setting on the card
 TOLD = "told.json"  # what the closing table shows, for a later look
 
 
-def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Sequence[Refused],
-          policy: Any, generator: Any) -> None:  # fmt: skip
+def close(asked: Request, run: RunFolder, ground: Ground, policy: Any) -> None:
     """Compares, selects and writes. DataError when there is no pair: the responses stay."""
-    made = responses_of(run.path)
-    found = _agreement(asked, prompts, made, policy)
+    made, prompts = responses_of(run.path), ground.prompts
+    found = _agreement(asked, ground, made, policy)
     counts: dict[Mode, ModeCount] = {mode: ModeCount() for mode in asked.settings.modes}
     tally = Tally()
-    fits: Fits = getattr(generator, "fits", lambda made: None)
     scores = scores_of(run.path, asked.reward)
-    rows = select(prompts, made, scores, asked.settings.select, fits, asked.settings.seed, counts)
+    how = asked.settings.select, ground.fits, asked.settings.seed
+    rows = select(prompts, made, scores, *how, counts)
     with told(run.path):
         files = write_pairs(
             run.path, _tallied(rows, tally), asked.settings.formats,
             lists=asked.settings.select.traces > 1, messages=not all(map(_is_text, prompts)),
         )  # fmt: skip
-    reasons = Counter(r.reason for r in refused)
+    reasons = Counter(r.reason for r in ground.refused)
     limit = "sampler.max_new_tokens" if hasattr(asked.sampler, "max_new_tokens") else None
     facts = Facts(len(prompts), asked.settings.n, reasons, counts, tally, found, _settings(asked),
-                  limit)  # fmt: skip
+                  limit, ground.survey, _served(asked))  # fmt: skip
     if not any(count.pairs for count in counts.values()):
         for file in files:
             file.unlink()
         raise _no_pair(facts, run.path)
     with told(run.path):
         (run.path / CARD).write_text(card(facts), encoding="utf-8")
-        write_refused(run.path / "refused.jsonl", refused)
+        write_refused(run.path / "refused.jsonl", ground.refused)
         lines = {"counts": count_lines(facts), "remarks": list(remarks(facts)),
                  "heads": [_name(m) for m in counts], "files": [p.name for p in files],
                  "agreement": None if found is None else found.told(),
@@ -65,7 +67,8 @@ def close(asked: Request, run: RunFolder, prompts: Sequence[Prompt], refused: Se
         name: {"share": _away(shelf), "allowed": allowed(asked, name)}
         for name, shelf in (("sampler", made), ("reward", scores))
     })  # fmt: skip
-    run.finish({"final": {f"{m}/pairs": c.pairs for m, c in counts.items()}})
+    unscored = {m: c.spared + sum(c.unscored.values()) for m, c in counts.items()}
+    run.finish({"final": {f"{m}/pairs": c.pairs for m, c in counts.items()}, "unscored": unscored})
 
 
 def allowed(asked: Request, group: str) -> float:
@@ -116,12 +119,11 @@ def _objective(counts: Mapping[Mode, ModeCount]) -> str:
     return "dpo" if "thinking" in paired else "dpo objective.view=bare"
 
 
-def _agreement(asked: Request, prompts: Sequence[Prompt], made: Shelf, policy: Any
-               ) -> Agreement | None:  # fmt: skip
+def _agreement(asked: Request, ground: Ground, made: Shelf, policy: Any) -> Agreement | None:
     if policy is None or asked.settings.check.rows == 0:
         return None
-    by_row = {p.row: p for p in prompts}
-    keys = [k for k in made.ordered() if k[2] == 0]
+    by_row, wanted = {p.row: p for p in ground.prompts}, checked(asked, ground)
+    keys = [k for k in made.ordered() if k[1:] in wanted]
     drawn = [(by_row[m.row], m) for m in made.get(keys) if m.ids is not None]
     how = policy.template, policy.scorer(), asked.settings.tolerance
     try:
@@ -130,6 +132,12 @@ def _agreement(asked: Request, prompts: Sequence[Prompt], made: Shelf, policy: A
         if error.where != "model":
             raise
         return agreement(drawn, policy.collator("padded"), *how)  # a family that forbids packing
+
+
+def _served(asked: Request) -> str | None:
+    """The model that a server is asked for."""
+    server = getattr(asked.sampler, "server", None)
+    return None if server is None else str(server.model)
 
 
 def _tallied(rows: Iterator[dict[str, Any]], tally: Tally) -> Iterator[Mapping[str, Any]]:
@@ -163,7 +171,7 @@ def _settings(asked: Request) -> list[tuple[str, str]]:
         ("reward", _node(config["reward"])),
         ("scores", f"scores-{mark(asked.reward)}-*.jsonl; others are of other rewards"),
         ("selection", select),
-        ("responses", f"{config['n']} in each of {modes}, seed {config['seed']}"),
+        ("responses", f"{config['n'] or 'all'} in each of {modes}, seed {config['seed']}"),
         ("files", "SHA256SUMS has their hashes: sha256sum -c SHA256SUMS; manifest.json and "
                   "summary.json, which say when and how it ended, are written later"),
     ]  # fmt: skip

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from bvrank.data.fingerprint import fingerprint
+from bvrank.errors import RunError
 from bvrank.paths import conf_dir
 from bvrank.run.files import to_json
 from bvrank.run.identity import canonical, flatten
@@ -31,6 +32,7 @@ HOW_TASK = tuple(f"{part}.{key}" for part in ("judge", "reward") for key in ASKE
 # What only a policy in this process follows.
 POLICY = ("model", "template", "precision", "device", "check")
 DRAWN = ("seed", "n", "modes", "sampler", "model", "template", "precision")
+CHECKED = 2  # of which copies are compared
 NOTHING = object()
 UNCHECKED = ("check.rows", 0)  # asks for nothing
 ASIDE = re.compile(r"\.old-\d+$")  # what force=true puts behind a name
@@ -74,7 +76,8 @@ def origin(config: Mapping[str, Any], prompts: Iterable[Prompt]) -> Origin:
     """Of the prompts that are answered, by a config that is `in_force`."""
     node = {k: config[k] for k in DRAWN if k in config}
     if "check" in config:  # which responses keep what is compared
-        node["check"] = config["check"]["rows"]
+        rows = config["check"]["rows"]
+        node["check"] = {"rows": rows, "version": CHECKED} if rows else 0
     parts = [VERSION if "model" in node else 0, canonical(node), fingerprint(node)]
     responses, golds = hashlib.sha256(to_json(parts).encode()), hashlib.sha256()
     for prompt in prompts:
@@ -84,22 +87,38 @@ def origin(config: Mapping[str, Any], prompts: Iterable[Prompt]) -> Origin:
     return Origin(responses.hexdigest(), golds.hexdigest())
 
 
-def adopt(folder: Path, asked: Origin) -> Path | None:
-    """Copies what the folder beside this one that holds most of the same responses has of them, and
-    their scores where those are the same too; that folder, None where there is none."""
+def holder(folder: Path, asked: Origin) -> tuple[Path, bool] | None:
+    """The folder beside this one that holds most of the same responses, and whether its scores are
+    the same too; None where there is none."""
     best, most = None, 0
-    for other in sorted(folder.parent.iterdir()):
+    for other in sorted(folder.parent.iterdir()) if folder.parent.is_dir() else ():
         if other == folder or ASIDE.search(other.name) or not is_run(other):
             continue
         manifest = read_run(other).manifest
         size = sum(log.stat().st_size for log in other.glob("responses-*.jsonl"))
         if manifest.get("responses") == asked.responses and size > most:
-            best, most, golds = other, size, manifest.get("golds")
-    if best is None:
+            best, most = (other, manifest.get("golds") == asked.golds), size
+    return best
+
+
+def check_own(folder: Path, had: str | None, asked: Origin) -> None:
+    """RunError where the folder to go on in holds other responses (`had`) than are asked for."""
+    if had not in (None, asked.responses):
+        raise RunError(
+            "holds responses to other prompts, or drawn by another version", where=str(folder),
+            repair="force=true moves the folder aside and samples again.",
+        )  # fmt: skip
+
+
+def adopt(folder: Path, asked: Origin) -> Path | None:
+    """Copies what the `holder` has of the responses, and their scores where those are the same too;
+    that folder, None where there is none."""
+    if (found := holder(folder, asked)) is None:
         return None
+    best, scored = found
     # Scores are read first: of a folder that is being written, each is then of a response that is
     # read too. They are put into place last: without its response a score would be of another one.
-    kinds = ("scores-*.jsonl", "responses-*.jsonl")[golds != asked.golds :]
+    kinds = ("scores-*.jsonl", "responses-*.jsonl")[not scored :]
     parts = [_copied(log, folder) for kind in kinds for log in sorted(best.glob(kind))]
     for part in reversed(parts):
         part.rename(folder / part.name.removeprefix(".").removesuffix(".part"))

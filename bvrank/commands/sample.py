@@ -9,20 +9,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bvrank.commands.ground import Ground, checked, ground_of
 from bvrank.commands.launch import launch
-from bvrank.commands.origin import adopt, origin
+from bvrank.commands.origin import adopt, check_own, origin
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.sampling import Request, request
-from bvrank.data.refusals import NO_FAULT, check_refused
-from bvrank.errors import BvrankError, ConfigError, DataError, RunError
+from bvrank.errors import BvrankError, RunError
 from bvrank.ranks import ALONE, Ranks
-from bvrank.records import Refused
 from bvrank.run import Follower, RunFolder, open_run
 from bvrank.run.folder import GO_ON, check_outputs, told
 from bvrank.run.record import SUMMARY, is_run, read_manifest, read_run
 from bvrank.sampling.meeting import Meeting
-from bvrank.sampling.prompts import TWICE
-from bvrank.sampling.responses import Prompt
 from bvrank.sampling.writing import SUMS, damaged
 
 
@@ -158,16 +155,17 @@ def _mended(asked: Request) -> bool:
 def _begin(asked: Request, run: RunFolder, made: _Work) -> None:
     """Notes where the responses come from, and takes those over that were asked for before: another
     reward, or another selection, needs none anew. RunError for other ones than it holds."""
-    own = origin(asked.kept, made.prompts)
-    had = run.manifest.get("responses")
-    if run.resumed and had not in (None, own.responses):
-        run.close()
-        raise RunError(
-            "holds responses to other prompts, or drawn by another version", where=str(run.path),
-            repair="force=true moves the folder aside and samples again.",
-        )  # fmt: skip
+    own = origin(asked.kept, made.ground.prompts)
+    if run.resumed:
+        try:
+            check_own(run.path, run.manifest.get("responses"), own)
+        except RunError:
+            run.close()
+            raise
     data = {"fingerprint": asked.content, "files": asked.files}
-    run.update(**asdict(own), prompts=len(made.prompts), processes=made.ranks.world, data=data)
+    run.update(
+        **asdict(own), prompts=len(made.ground.prompts), processes=made.ranks.world, data=data
+    )
     begun = any(run.path.glob("responses-*.jsonl"))
     if not (begun or asked.settings.force) and (other := adopt(run.path, own)) is not None:
         print(f"responses: those of {other}", file=sys.stderr)
@@ -179,10 +177,8 @@ class _Work:
 
     asked: Request
     ranks: Ranks
-    prompts: list[Prompt]
-    refused: list[Refused]
     policy: Any  # commands.policies.Policy, or None
-    generator: Any
+    ground: Ground
     work: Any
 
     @classmethod
@@ -193,57 +189,29 @@ class _Work:
 
         settings = asked.settings
         policy = load(asked, ranks) if asked.model is not None else None
-        generator = asked.sampler.generator(policy)
-        prompts, refused = prompts_of(asked, generator)
-        checked = checked_rows(prompts, settings.check.rows) if policy is not None else frozenset()
-        work = Work(prompts, tuple(settings.modes), settings.n, settings.seed, checked)
-        return cls(asked, ranks, prompts, refused, policy, generator, work)
+        ground = ground_of(asked, policy)
+        kept = checked(asked, ground) if policy is not None else ()
+        work = Work(ground.prompts, tuple(settings.modes), ground.n, settings.seed, kept)
+        return cls(asked, ranks, policy, ground, work)
 
     def generate(self, run: RunFolder) -> None:
         from bvrank.sampling.pipeline import generate
 
-        generate(run.path, self.work, self.generator, self.ranks)
-        if hasattr(self.generator, "close"):
-            self.generator.close()
+        generate(run.path, self.work, self.ground.generator, self.ranks)
+        if hasattr(self.ground.generator, "close"):
+            self.ground.generator.close()
 
     def score(self, run: RunFolder) -> None:
-        from bvrank.sampling.pipeline import responses_of, score
+        from bvrank.sampling.pipeline import candidates, responses_of, score
 
-        made = responses_of(run.path)
-        score(run.path, self.prompts, made, self.asked.reward, self.ranks)
+        made, ground = responses_of(run.path), self.ground
+        wanted = candidates(made, self.asked.settings.select, ground.fits)
+        score(run.path, ground.prompts, made, self.asked.reward, self.ranks, wanted)
 
     def select(self, run: RunFolder) -> None:
         from bvrank.commands.closing import close
 
-        close(self.asked, run, self.prompts, self.refused, self.policy, self.generator)
-
-
-def prompts_of(asked: Request, generator: Any) -> tuple[list[Prompt], list[Refused]]:
-    """The prompts that can be answered, and the others. DataError when too many are refused."""
-    found = list(asked.prompts.prompts())
-    refused = [item for item in found if isinstance(item, Refused)]
-    prompts = [item for item in found if isinstance(item, Prompt)]
-    if hasattr(generator, "fitting"):
-        prompts, unfit = generator.fitting(prompts, asked.settings.modes)
-        refused += unfit
-    faults = [r for r in refused if r.reason not in (TWICE, *NO_FAULT)]
-    where = str(asked.config["prompts"].get("path") or "prompts")
-    if not prompts:
-        first = f"; first {refused[0].where}: {refused[0].detail}" if refused else ""
-        raise DataError(f"no prompt is left to answer{first}", where=where)
-    check_refused(len(prompts), faults, asked.settings.max_refused, where, "max_refused")
-    if getattr(asked.reward, "needs_gold", False) and all(p.gold is None for p in prompts):
-        raise ConfigError(
-            "no prompt has a known answer, and the reward compares with it",
-            where="prompts.gold_column", repair="Name the column that holds it.",
-        )  # fmt: skip
-    return prompts, refused
-
-
-def checked_rows(prompts: list[Prompt], count: int) -> frozenset[int]:
-    """`count` rows, spread evenly."""
-    count = min(count, len(prompts))
-    return frozenset(prompts[i * len(prompts) // count].row for i in range(count))
+        close(self.asked, run, self.ground, self.policy)
 
 
 def _told(run: RunFolder) -> int:

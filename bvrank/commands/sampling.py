@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +25,7 @@ from bvrank.sampling.selection import Selection
 GROUPS = ("model", "prompts", "sampler", "reward", "launcher")
 TRAINING = "optimizer"  # what model=hf says of training
 FILES = ("prompts", "sampler", "model", "template", "reward")  # may name files
+USUAL = 4  # responses to each prompt in each mode
 TOLERANCE = {"fp32": 1e-4, "bf16": 0.1}  # nats per token
 
 
@@ -43,10 +44,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Settings:
-    """conf/sample.yaml without its groups; the comments there say what each key means."""
+    """conf/sample.yaml without its groups; the comments there say what each key means. `n` is None
+    where all responses that were recorded are wanted."""
 
     seed: int
-    n: int
+    n: int | None
     modes: list[Literal["thinking", "nothinking"]]
     select: Selection
     check: Check
@@ -66,7 +68,7 @@ class Settings:
         at_least("seed", self.seed, 0)
         if self.seed > SEEDS // 2:
             raise ConfigError(f"must be at most {SEEDS // 2}, got {self.seed}", where="seed")
-        if self.n < 2:
+        if self.n is not None and self.n < 2:
             raise ConfigError(f"must be at least 2 to make a pair, got {self.n}", where="n")
         share("max_refused", self.max_refused)
         for name in ("modes", "formats"):
@@ -116,6 +118,8 @@ def request(config: dict[str, Any]) -> Request:
     sampler = build(config["sampler"], "sampler", trusted)
     reward = build(config["reward"], "reward", trusted)
     launcher: Launcher = build(config["launcher"], "launcher")
+    if settings.n is None and not hasattr(sampler, "survey"):
+        settings, config = replace(settings, n=USUAL), {**config, "n": USUAL}
     _check_pair(settings, sampler, reward)
     _check_launcher(sampler, launcher)
     if not sampler.needs_model and (key := unheeded(config)):

@@ -103,6 +103,12 @@ class Judge:
         object.__setattr__(own, "before", before)
         return own
 
+    def calls(self, asked: Iterable[Asked]) -> tuple[int, int]:
+        """How many requests these answers take, and of how many tokens at most, the verdicts among
+        them; nothing is sent."""
+        costs = [request.cost for request in self._requests(asked, {}, [])]
+        return len(costs), sum(costs)
+
     def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
         """As verdicts arrive; `details` says how many counted and how far they lie apart. Last come
         the answers that the judge stayed away from, or RunError when they are too many."""

@@ -44,14 +44,14 @@ class Transformers:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be made: `n` responses to every prompt in every mode. Of the prompts `checked`
-    (rows) the first response keeps its ids, with `ids` every response does."""
+    """What is to be made: `n` responses to every prompt in every mode. Those that are `checked`
+    (row, copy) keep their ids, with `ids` every response does."""
 
     prompts: Sequence[Prompt]
     modes: tuple[Mode, ...]
     n: int
     seed: int
-    checked: Container[int] = ()
+    checked: Container[tuple[int, int]] = ()
     ids: bool = False
 
     def stream(self, mode: Mode) -> int:
@@ -194,7 +194,7 @@ def check_drawing(temperature: float, top_p: float, max_new_tokens: int) -> None
 def made_of(work: Work, mode: Mode, prompt: Prompt, copy: int, drawn: Drawn) -> Made:
     """The response as it is kept; ids and likelihood only where they will be compared."""
     r, sample = drawn.response, drawn.sample
-    checked = work.ids or (prompt.row in work.checked and copy == 0)
+    checked = work.ids or (prompt.row, copy) in work.checked
     return Made(
         mode, prompt.row, copy, r.trace, r.answer, r.closed,
         "stop" if sample.finished else "length", len(sample.ids), drawn.trace_tokens,

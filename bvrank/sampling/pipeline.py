@@ -52,6 +52,8 @@ class ModeCount:
     lost_tokens: list[int] = field(default_factory=list)  # of those left out for want of tokens
     traced: int = 0  # responses with a trace, which NoThinking should not have
     cut: int = 0  # pairs with a side that ran out of tokens (select.unfinished=keep)
+    models: Counter[str] = field(default_factory=Counter)  # names that a server answered with
+    spared: int = 0  # answers that nobody scored, as no pair could hold them
 
 
 def responses_of(folder: Path) -> Shelf:
@@ -86,15 +88,16 @@ def scores_of(folder: Path, reward: Reward) -> Shelf:
 
 
 def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
-          ranks: Ranks = ALONE) -> None:  # fmt: skip
+          ranks: Ranks = ALONE, wanted: Container[Key] | None = None) -> None:  # fmt: skip
     """Scores every response of this rank that holds an answer and has no score yet; all are there
-    when it is called. Equal answers to a prompt
-    are scored once, in whatever mode: what a batch or a judge's mood adds is no preference."""
+    when it is called. Equal answers to a prompt are scored once, in whatever mode: what a batch or
+    a judge's mood adds is no preference. `wanted`: answers that equal none of these are left
+    out."""
     shelf = scores_of(folder, reward)
     known = shelf.settled()
     ranks.gather(None)
     by_row = {p.row: p for p in prompts}
-    equals = _equals(made)
+    equals = _equals(made, wanted)
     size = reward.together or 1
     parts = [equals[i : i + size] for i in range(0, len(equals), size)][ranks.rank :: ranks.world]
     left = [part for part in parts if any(k not in known for keys in part for k in keys)]
@@ -119,14 +122,36 @@ def score(folder: Path, prompts: Sequence[Prompt], made: Shelf, reward: Reward,
                 shown.advance(len(keys))
 
 
-def _equals(made: Shelf) -> list[list[Key]]:
-    """The keys of answers that can be scored, equal ones together, by the first of each."""
+def to_score(made: Shelf, scores: Shelf, wanted: Container[Key] | None = None) -> list[Key]:
+    """Of each answer that `score` would have scored, the first response that gives it."""
+    known = scores.settled()
+    return [keys[0] for keys in _equals(made, wanted) if not any(k in known for k in keys)]
+
+
+def candidates(made: Shelf, selection: Selection, fits: Fits) -> set[Key]:
+    """The responses whose scores decide something: those that may be a side, with another one to
+    be compared with."""
+    found: set[Key] = set()
+    for _, keys in groupby(made.ordered(), key=lambda key: key[:2]):
+        some = pool(selection, list(made.get(keys)), fits)
+        if len(some.usable) > 1 and not some.whole_prompt:
+            found.update(m.key for m in some.usable)
+    return found
+
+
+def _equals(made: Shelf, wanted: Container[Key] | None) -> list[list[Key]]:
+    """The keys of answers that can be scored, equal ones together, by the first of each; of those
+    that are `wanted`."""
     found: dict[Any, list[Key]] = {}
     for m in made.get(made.ordered()):
-        if m.closed and (m.answer or "").strip():
+        if _has_answer(m):
             text = hashlib.sha256(m.answer.encode("utf-8", "surrogatepass")).digest()
             found.setdefault((m.row, text, m.score), []).append(m.key)
-    return list(found.values())
+    return [keys for keys in found.values() if wanted is None or any(k in wanted for k in keys)]
+
+
+def _has_answer(made: Made) -> bool:
+    return made.closed and bool((made.answer or "").strip())
 
 
 def _unknown(parts: Sequence[Sequence[Sequence[Key]]], known: Container[Key]) -> int:
@@ -159,17 +184,11 @@ def select(prompts: Sequence[Prompt], made: Shelf, scores: Shelf, selection: Sel
         group = list(made.get(keys))
         found = pool(selection, group, fits)
         _count(count, group, found)
+        count.spared += sum(_has_answer(m) and m.key not in scores for m in group)
         if found.whole_prompt:
             count.without["unfinished"] += 1
             continue
-        scored = []
-        keyed = [m.key for m in found.usable if m.key in scores]
-        for usable, judged in zip(found.usable, scores.get(keyed), strict=True):
-            if judged.score is None:
-                count.unscored[judged.reason] += 1
-            else:
-                scored.append((usable, judged.score))
-                count.tokens += [usable.tokens] if usable.tokens is not None else []
+        scored = _scored(found.usable, scores, count)
         sides = selection.pair(by_row[row], mode, scored, seed)
         if isinstance(sides, str):
             count.without[sides] += 1
@@ -179,6 +198,23 @@ def select(prompts: Sequence[Prompt], made: Shelf, scores: Shelf, selection: Sel
         yield row_of(selection, by_row[row], mode, sides, [m for m, _ in scored])
 
 
+def _scored(usable: Sequence[Made], scores: Shelf, count: ModeCount) -> list[tuple[Made, float]]:
+    """Those that have a score. One with nothing to be compared with may have none: it could have
+    been a side."""
+    keys = [m.key for m in usable if m.key in scores]
+    assert len(keys) == len(usable) or len(usable) == 1
+    judged = {found.key: found for found in scores.get(keys)}
+    scored = []
+    for m in usable:
+        found = judged.get(m.key)
+        if found is not None and found.score is None:
+            count.unscored[found.reason] += 1
+            continue
+        count.tokens += [m.tokens] if m.tokens is not None else []
+        scored += [(m, found.score)] if found is not None else []
+    return scored
+
+
 def _count(count: ModeCount, group: Sequence[Made], found: Pool) -> None:
     group = [m for m in group if not m.away]
     count.responses += len(group)
@@ -186,6 +222,7 @@ def _count(count: ModeCount, group: Sequence[Made], found: Pool) -> None:
     count.traced += len(traced)
     count.closed += sum(m.closed for m in traced)
     count.repeated += repeated(group)
+    count.models.update(m.model for m in group if m.model is not None)
     count.left_out += found.left_out
     kept = {m.copy for m in found.usable}
     lost = [m.tokens for m in group if m.end == "length" and m.copy not in kept]

@@ -66,7 +66,7 @@ class Made(Logged):
     where a server did not say. `logp` (nats) and `ids` are the sampler's own, of a response that
     will be compared with the scorer. `block`: whether a text that closes a think block had `opened`
     it or not (`unopened`), where the sampler has to be told which it is; None of a text that shows
-    neither.
+    neither. `model`: the name that a server answered with.
     """
 
     think: str | None = None
@@ -80,6 +80,7 @@ class Made(Logged):
     score: float | None = None
     detail: str = ""
     block: Block | None = None
+    model: str | None = None
 
     @property
     def away(self) -> bool:

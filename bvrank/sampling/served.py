@@ -7,52 +7,21 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
 
-from bvrank.answers import CLOSE, OPEN, split
+from bvrank.answers import split
 from bvrank.errors import ConfigError
 from bvrank.records import Mode
 from bvrank.sampling.chat import Decoding, Failure, Reply, Request
 from bvrank.sampling.faults import too_many
 from bvrank.sampling.local import Work, check_drawing
 from bvrank.sampling.openai import Server, complete
-from bvrank.sampling.responses import MODES, Block, Made
+from bvrank.sampling.responses import MODES, Made
+from bvrank.sampling.signs import SURE, Signs, block_of
 
 End = Literal["stop", "length", "content_filter"]
 ENDS: dict[str, End] = {
     "stop": "stop", "eos": "stop", "end_turn": "stop", "stop_sequence": "stop",
     "length": "length", "content_filter": "content_filter",
 }  # fmt: skip
-
-
-SURE, SHARE = 3, 0.1  # replies, and of all of them, that show an opened block
-
-
-@dataclass
-class _Signs:
-    """Of thinking replies, how many show a block that the prompt opened: they close one that they
-    never opened. Nothing would tell of others like them, which were cut off, that they are no
-    answers. A reply that only speaks of such a sign is one of many that do not."""
-
-    replies: int = 0
-    opening: int = 0
-    closing: int = 0
-
-    def add(self, block: Block | None) -> None:
-        """Counts a reply."""
-        self.replies += 1
-        self.opening += block == "opened"
-        self.closing += block == "unopened"
-
-    def check(self, least: int) -> None:
-        """ConfigError for `least` signs or more, and nothing that speaks against them."""
-        if self.closing < max(least, SHARE * self.replies) or self.opening:
-            return
-        raise ConfigError(
-            f"{self.closing} of {self.replies} thinking responses close their block with {CLOSE} "
-            "and never opened it", where="sampler.opened",
-            repair="The template opens it: say sampler.opened=true, so that what was cut off "
-            f"before {CLOSE} counts as a thought that never closed, and not as an answer. What "
-            "was answered so far is read the other way, and is asked for again then.",
-        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -73,7 +42,7 @@ class Served:
     seeded: bool = True
     max_failed: float = 0.01
     needs_model = False
-    before: ClassVar[_Signs] = _Signs()  # of replies that an earlier call had, see `after`
+    before: ClassVar[Signs] = Signs()  # of replies that an earlier call had, see `after`
 
     def __post_init__(self) -> None:
         check_drawing(self.temperature, self.top_p, self.max_new_tokens)
@@ -88,7 +57,7 @@ class Served:
         """As it goes on behind the responses that are `stored`; `complete`: they are all that is
         wanted. ConfigError where they show that `opened` is wrong, so that what an error stopped
         stops with it again."""
-        signs = _Signs()
+        signs = Signs()
         for made in stored:
             if made.mode == "thinking" and not (self.opened or made.away):
                 signs.add(made.block)
@@ -125,13 +94,6 @@ class Served:
             raise too_many(failures, f"{mode} response", "sampler")
         yield [_failed(mode, failure) for failure in failures]
 
-    def minutes(self, responses: int) -> float | None:
-        """What that many take at least by the limits of `server`; None where it has none."""
-        per = self.server.requests_per_minute, self.server.tokens_per_minute
-        by = [responses / per[0] if per[0] else 0.0,
-              responses * self.max_new_tokens / per[1] if per[1] else 0.0]  # fmt: skip
-        return max(by) or None
-
     def _requests(self, work: Work, mode: Mode, known: Container[Any], rank: int, world: int
                   ) -> Iterator[Request]:  # fmt: skip
         seed = work.stream(mode) if self.seeded else None
@@ -143,17 +105,10 @@ class Served:
 
     def _made(self, mode: Mode, reply: Reply) -> Made:
         found = split(reply.text, opened=self.opened and mode == "thinking")
-        shown = _block(reply.text) if mode == "thinking" and not self.opened else None
+        shown = block_of(reply.text) if mode == "thinking" and not self.opened else None
         return Made(mode, *_key(reply.key), found.trace, found.answer, found.closed,
                     ENDS[reply.finish_reason], tokens=reply.completion_tokens,
-                    block=shown)  # fmt: skip
-
-
-def _block(text: str) -> Block | None:
-    """What a reply shows of who opens its block."""
-    if OPEN in text:
-        return "opened"
-    return "unopened" if CLOSE in text else None
+                    block=shown, model=reply.model or None)  # fmt: skip
 
 
 def _ended(result: Reply | Failure) -> Reply | Failure:

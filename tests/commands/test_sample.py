@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,11 @@ from bvrank.errors import ConfigError, DataError, ModelError, RunError
 from bvrank.run.record import read_manifest
 from bvrank.sampling.chat import Failure, Reply, Request
 from bvrank.sampling.openai import Server
-from bvrank.sampling.responses import Prompt
 from tests.sampling.saying import saying, usual
 
 SMALL = ("model.teach.steps=0", "model.hidden_size=16", "model.heads=2", "model.layers=1",
          "model.intermediate_size=16", "prompts.problems=6", "sampler.sequences=8",
          "check.rows=0")  # fmt: skip
-
-
-def test_what_is_compared_is_spread_over_the_prompts() -> None:
-    """From one to the next it is as far as anywhere, or one prompt further."""
-    for size in range(1, 13):
-        prompts = [Prompt(n + n // 4, "a", ()) for n in range(size)]  # some rows were refused
-        for count in range(1, size + 3):
-            rows = sample.checked_rows(prompts, count)
-            places = [n for n, p in enumerate(prompts) if p.row in rows] + [size]
-            apart = {b - a for a, b in pairwise(places)}
-            assert len(rows) == min(count, size) and places[0] == 0
-            assert max(apart) - min(apart) <= 1
-        assert sample.checked_rows(prompts, 0) == frozenset()
 
 
 @pytest.fixture
@@ -146,6 +131,42 @@ def test_another_selection_takes_the_responses_that_are_there(
     assert other != first and f"responses: those of {first}" in capsys.readouterr().err
     log = "responses-00000.jsonl"
     assert (other / log).read_bytes() == (first / log).read_bytes()
+
+
+def test_what_is_never_a_side_is_not_scored_until_a_selection_wants_it(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four answers of each prompt the last was cut off; a mode with one whole answer has none
+    to compare it with."""
+    SEEN.clear()
+
+    def say(answer: str, thinking: bool, turn: int) -> tuple[str, bool]:
+        return usual(answer, thinking, turn if thinking else 2 * turn + 6)[0], turn < (
+            3 if thinking else 1
+        )
+
+    saying(monkeypatch, say)
+    mine = (*words, "reward=python", "trusted=[tests]",
+            "reward.function=tests.commands.test_sample.noting")  # fmt: skip
+    folder = run(mine)
+    card = (folder / "README.md").read_text()
+    assert "| unscored: no pair could hold them | 0 | 24 |" in card
+    first = len(SEEN)
+    told = json.loads((folder / "summary.json").read_text())
+    assert told["unscored"] == {"thinking": 0, "nothinking": 24}
+    monkeypatch.setattr("bvrank.sampling.local.sampled", None)
+    other = run(mine, "select.unfinished=keep")
+    assert len(SEEN) == len(set(SEEN)) > first  # none is scored twice
+    assert "unscored" not in (other / "README.md").read_text()
+
+
+SEEN: list[tuple[str, str]] = []
+
+
+def noting(rows: list[dict[str, Any]]) -> list[float]:
+    """A reward that remembers what it was shown."""
+    SEEN.extend((str(row["prompt"]), row["answer"]) for row in rows)
+    return letters(rows)
 
 
 def test_another_reward_takes_the_scores_that_are_its_own(
@@ -285,7 +306,7 @@ def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder = run(
         ("prompts=file", f"prompts.path={path}", "sampler=recorded", "reward=recorded",
-         "sampler.score_column=reward", "modes=[thinking]", "n=2", f"outputs={tmp_path / 'o'}")
+         "sampler.score_column=reward", "modes=[thinking]", f"outputs={tmp_path / 'o'}")
     )  # fmt: skip
     made = [json.loads(line) for line in (folder / "pairs.jsonl").read_text().splitlines()]
     assert [r["prompt"] for r in made] == ["q1", "q2", "q3"]
@@ -293,7 +314,7 @@ def test_recorded_responses_become_pairs(tmp_path: Path) -> None:
     card = (folder / "README.md").read_text()
     assert "| left out: thinking unfinished | 1 |" in card and "refused" not in card
     assert "1 (12.5 %) of the Thinking responses never finished" in card
-    assert "| prompts that came again | 4 |" in card and "max_new_tokens" not in card
+    assert "came again" not in card and "max_new_tokens" not in card
 
 
 def test_a_finished_folder_goes_on_where_fewer_may_be_missing_by_now(
@@ -331,7 +352,7 @@ def test_a_finished_folder_goes_on_where_fewer_may_be_missing_by_now(
 
 
 def test_a_wrong_column_leaves_no_folder(tmp_path: Path) -> None:
-    """Nothing came about in it; one in which something did stays."""
+    """It is told before there is one."""
     rows = [{"prompt": f"q{n // 2}", "text": f"{n}", "r": n % 2} for n in range(8)]
     path = tmp_path / "rollouts.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -339,8 +360,31 @@ def test_a_wrong_column_leaves_no_folder(tmp_path: Path) -> None:
              "sampler.score_column=r", "modes=[thinking]", f"outputs={tmp_path / 'o'}")  # fmt: skip
     with pytest.raises(DataError, match=r"has no 'completion'.*sampler\.completion_column="):
         run(words)
-    assert not [*(tmp_path / "o").iterdir()]
+    assert not (tmp_path / "o").exists()
     assert run(words, "sampler.completion_column=text").is_dir()
+
+
+def test_a_server_that_is_not_there_leaves_no_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing came about in it; one in which something did stays."""
+    replies = {"left": 0}
+
+    def complete(server: Server, requests: Iterable[Request], **_: Any) -> Iterator[Reply]:
+        for request in requests:
+            if not replies["left"]:
+                raise RunError("gone")
+            replies["left"] -= 1
+            yield Reply(request.key, "1", None, "stop", 5, 9, "m", None, 1, 0.1)
+
+    monkeypatch.setattr("bvrank.sampling.served.complete", complete)
+    words = ("prompts.problems=6", "sampler=openai", "sampler.server.model=m",
+             f"outputs={tmp_path / 'o'}")  # fmt: skip
+    for left in (0, 1):
+        replies["left"] = left
+        with pytest.raises(RunError, match="gone"):
+            run(words)
+        assert len([*(tmp_path / "o").iterdir()]) == left
 
 
 def failing(rows: list[dict[str, Any]]) -> list[float]:

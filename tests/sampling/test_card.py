@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+import pytest
+
 from bvrank.records import Mode
 from bvrank.sampling.agreement import Agreement
-from bvrank.sampling.card import Facts, Tally, card, count_lines, remarks
+from bvrank.sampling.card import card, count_lines
+from bvrank.sampling.facts import Facts, Tally
 from bvrank.sampling.pipeline import ModeCount
+from bvrank.sampling.recorded import Survey
+from bvrank.sampling.remarks import one_model, remarks
 
 
 def facts(**more: Any) -> Facts:
@@ -89,6 +94,55 @@ def test_what_biases_the_pairs_is_remarked_on() -> None:
     assert told[3].startswith("5 (5.0 %) of the Thinking responses have no answer behind")
     quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9, traced=100)}
     assert not list(remarks(facts(counts=quiet)))
+
+
+def test_answers_without_a_score_and_names_of_models_have_lines() -> None:
+    both: dict[Mode, ModeCount] = {
+        "thinking": ModeCount(9, 9, 0, pairs=2, traced=9, models=Counter(m=8, b=1), spared=4),
+        "nothinking": ModeCount(9, 0, 0, pairs=2, models=Counter(m=9)),
+    }
+    lines = dict((name, values) for name, *values in count_lines(facts(counts=both)))
+    assert lines["unscored: no pair could hold them"] == ["4", "0"]
+    assert (lines["answered as m"], lines["answered as b"]) == (["8", "9"], ["1", "0"])
+    (remark,) = (r for r in remarks(facts(counts=both, model="m")) if "server" in r)
+    assert remark.startswith("The server answered as 2 models (m 17, b 1)")
+    plain = dict((name, values) for name, *values in count_lines(facts()))
+    assert not [name for name in plain if name.startswith(("answered", "unscored: no pair"))]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "same"),
+    [("m", "m", True), ("Qwen/Qwen3-8B", "qwen3-8b", True), ("m/", "/models/m", True),
+     ("gpt-4o", "gpt-4o-2024-08-06", True), ("gpt-4-0613", "gpt-4", True),
+     ("claude-latest", "claude", True), ("gpt-4", "gpt-4.1", False), ("gpt-4", "gpt-4o", False),
+     ("llama-3", "llama-3-5", False), ("qwen3", "qwen3-8b", False), ("a", "b", False)],
+)  # fmt: skip
+def test_a_server_that_answers_as_another_model_is_remarked_on(
+    asked: str, answered: str, same: bool
+) -> None:
+    one: dict[Mode, ModeCount] = {
+        "thinking": ModeCount(9, 9, 0, pairs=2, traced=9, models=Counter({answered: 9}))
+    }
+    told = [r for r in remarks(facts(counts=one, model=asked, n=None)) if "asked" in r]
+    assert told == (
+        [] if same else [f"The server was asked for {asked} and answered as {answered}."]
+    )
+    assert one_model(answered, asked) == same
+    quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(9, 9, 0, pairs=2, traced=9)}
+    assert not [r for r in remarks(facts(counts=quiet, model=asked, n=None)) if "asked" in r]
+
+
+def test_what_was_not_taken_of_recorded_ones_is_told() -> None:
+    quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(9, 9, 0, pairs=9, traced=9)}
+    survey = Survey(Counter({0: 2, 1: 1}), Counter({0: 3}), others=2)
+    about = facts(counts=quiet, survey=survey, n=2, prompts=2, limit=None)
+    lines = dict((name, values) for name, *values in count_lines(about))
+    assert lines["responses beyond n=2"] == ["3"] and lines["rows refused"] == ["2 too long"]
+    told = list(remarks(about))
+    assert told[0].startswith("3 recorded responses are beyond n=2 of their prompts")
+    assert "n=5 takes all" in told[0] and told[1].startswith("2 recorded responses answer none")
+    (only,) = remarks(facts(counts=quiet, survey=Survey(Counter({0: 2})), n=None, limit=None))
+    assert only == "14 of 15 prompts have no response."
 
 
 def test_a_mode_that_was_hardly_compared_is_remarked_on() -> None:

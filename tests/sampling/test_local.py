@@ -176,13 +176,13 @@ def test_a_prompt_leaves_room_for_its_response(modes: Any) -> None:
     assert f"and {room + 1} new ones are more than" in refused[0].detail
 
 
-def test_only_the_first_response_to_a_checked_prompt_keeps_its_ids(
+def test_only_responses_that_are_checked_keep_their_ids(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     saying(monkeypatch, usual)
-    work = Work(PROMPTS, MODES, 4, 0, checked={3, 5})
+    work = Work(PROMPTS, MODES, 4, 0, checked={(3, 2), (5, 0)})
     made = [m for b in drawer().responses(work, "thinking", (), 0, 1) for m in b]
-    assert {m.key[1:] for m in made if m.ids is not None} == {(3, 0), (5, 0)}
+    assert {m.key[1:] for m in made if m.ids is not None} == {(3, 2), (5, 0)}
     assert all((m.ids is None) == (m.logp is None) for m in made)
 
 

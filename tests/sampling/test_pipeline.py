@@ -266,3 +266,70 @@ def test_counts_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert thinking.closed == 24 - thinking.left_out["unfinished_thinking"] < 24 == thinking.traced
     cut = [thinking.left_out[name] for name in ("unfinished_thinking", "unfinished_answer")]
     assert len(thinking.lost_tokens) == sum(cut) > cut[0] > 0
+
+
+SELECTIONS = [
+    Selection(unfinished=unfinished, duplicates=duplicates, traces=traces, rule=rule)  # type: ignore[arg-type]
+    for unfinished in ("drop", "drop_prompt", "keep") for duplicates in ("keep", "drop")
+    for traces, rule in ((1, "best_worst"), (2, "random"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("how", SELECTIONS)
+def test_answers_that_no_pair_can_hold_cost_no_score_and_move_none(
+    how: Selection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Selected as if all had been scored; what has no score is counted as that, and no less was
+    left out than could be."""
+    draw = random.Random(1)
+
+    def say(answer: str, thinking: bool, turn: int) -> tuple[str, bool]:
+        if thinking and draw.random() < 0.4:
+            return "<think>\nnever", False
+        return usual(answer, thinking, draw.randrange(4))[0], draw.random() < 0.6
+
+    def fits(made: Made) -> str | None:
+        return "special_token" if made.row == 3 else None
+
+    saying(monkeypatch, say)
+    pipeline.generate(tmp_path, WORK, drawer())
+    made, found = pipeline.responses_of(tmp_path), []
+    wanted = pipeline.candidates(made, how, fits)
+    for name, some in (("all", None), ("some", wanted)):
+        reward = Digits()
+        reward.identity = name
+        pipeline.score(tmp_path, PROMPTS, made, reward, wanted=some)
+        counts: dict[Mode, pipeline.ModeCount] = {}
+        scores = pipeline.scores_of(tmp_path, reward)
+        rows = list(pipeline.select(PROMPTS, made, scores, how, fits, 0, counts))
+        found.append((rows, counts, len(scores), reward.asked))
+        assert not pipeline.to_score(made, scores, some)
+    (rows, whole, n, asked), (other, counts, fewer, spared) = found
+    assert rows == other and len(rows) > 0 and fewer < n and spared < asked
+    for mode, count in counts.items():
+        assert whole[mode].spared == 0
+        assert replace(count, spared=0) == whole[mode]
+    assert sum(c.spared for c in counts.values()) == n - fewer
+    assert wanted <= {k for k in made.ordered() if k in pipeline.scores_of(tmp_path, reward)}
+
+
+class Digits(Lengths):
+    """A score that follows from the answer, and how many were asked for."""
+
+    asked = 0
+
+    def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
+        for a in asked:
+            self.asked += 1
+            yield Scored(a.key, float(sum(map(int, filter(str.isdigit, a.answer)))))
+
+
+def test_what_is_to_score_is_what_is_scored(tmp_path: Path) -> None:
+    pipeline.generate(tmp_path, WORK, equal({p.row: str(p.row // 2) for p in PROMPTS}))
+    made, reward = pipeline.responses_of(tmp_path), Digits()
+    some = {("thinking", row, 1) for row in (2, 5)}
+    for wanted, count in ((some, 2), (None, 10), (None, 0)):
+        found = pipeline.to_score(made, pipeline.scores_of(tmp_path, reward), wanted)
+        reward.asked = 0
+        pipeline.score(tmp_path, PROMPTS, made, reward, wanted=wanted)
+        assert reward.asked == len(found) == count

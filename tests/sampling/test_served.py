@@ -224,10 +224,10 @@ def test_signs_in_the_other_mode_are_none(tmp_path: Path) -> None:
     stored.append(Made("thinking", 0, 0, "a", "b", block="unopened"))
     failed = [Made("thinking", row, 1, end="failed") for row in range(5)]
     how = Served(Server("m"))
-    assert how.after([*stored, *failed], complete=False).before.replies == 1
+    assert how.after([*stored, *failed], complete=False).before.responses == 1
     with pytest.raises(ConfigError, match="1 of 1 thinking"):
         how.after(stored, complete=True)
-    assert how.before.replies == 0
+    assert how.before.responses == 0
     Served(Server("m"), opened=True).after(stored, complete=True)
 
 
@@ -320,15 +320,6 @@ def test_half_a_surrogate_pair_ends_no_run_and_is_scored(tmp_path: Path) -> None
     assert [s.score for s in scores.get(scores.ordered())] == [1.0] * 12
 
 
-def test_limits_say_how_long_it_takes_at_least() -> None:
-    def minutes(**limits: float) -> float | None:
-        return Served(Server("m", **limits), max_new_tokens=100).minutes(600)  # type: ignore[arg-type]
-
-    assert minutes() is None
-    assert minutes(requests_per_minute=60) == 10
-    assert minutes(requests_per_minute=60, tokens_per_minute=1000) == 60
-
-
 def test_settings_out_of_range() -> None:
     with pytest.raises(ConfigError, match="max_failed: must lie in"):
         Served(Server("m"), max_failed=2)
@@ -365,7 +356,8 @@ def test_sampled_and_judged_over_http_by_the_command(
         assert sample.main(config) == 0
         asked = sum(policy.answered.values()), sum(judge.answered.values())
         assert sample.main(config) == 0  # finished: nobody is asked again
-        assert (sum(policy.answered.values()), sum(judge.answered.values())) == asked == (48, 48)
+        assert (sum(policy.answered.values()), sum(judge.answered.values())) == asked
+        assert asked == (48, 24)  # what thought though it should not is no side
     folder = sample.request(config).folder
     for line in (folder / "pairs.jsonl").read_text().splitlines():
         row = json.loads(line)

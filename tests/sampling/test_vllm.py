@@ -59,7 +59,7 @@ def stand(monkeypatch: pytest.MonkeyPatch) -> type[Stand]:
 
 
 def made(known: Any = (), world: int = 1) -> list[Made]:
-    engine, work = Vllm(requests=4).generator(POLICY), Work(PROMPTS, MODES, 3, 7, checked={1})
+    engine, work = Vllm(requests=4).generator(POLICY), Work(PROMPTS, MODES, 3, 7, checked={(1, 2)})
     return [m for mode in MODES for rank in range(world)
             for part in engine.responses(work, mode, known, rank, world) for m in part]  # fmt: skip
 
@@ -78,7 +78,7 @@ def test_every_response_is_one_request_with_a_seed_of_its_own(stand: type[Stand]
         assert m.end == ("length" if params.seed % 3 == 0 else "stop")
         if m.end == "stop":
             assert m.answer == str(params.seed) or m.mode == "nothinking"
-    assert {m.key[1:] for m in found if m.ids is not None} == {(1, 0)}
+    assert {m.key[1:] for m in found if m.ids is not None} == {(1, 2)}
     (how,) = stand.made  # started once
     assert how["model"] == "some-model" and how["dtype"] == "bfloat16"
     assert how["trust_remote_code"] is False and how["logprobs_mode"] == "raw_logprobs"
