@@ -8,7 +8,7 @@ from bvrank.answers import CLOSE, OPEN
 from bvrank.errors import ConfigError
 from bvrank.sampling.responses import Block
 
-SURE, SHARE = 3, 0.1  # responses, and of all of them, that show an opened block
+SURE, SHARE = 3, 0.1  # responses, and of all of them, that show a block opened by the template
 
 
 @dataclass
@@ -28,8 +28,9 @@ class Signs:
         self.closing += block == "unopened"
 
     def check(self, least: int) -> None:
-        """ConfigError for `least` signs or more, and nothing that speaks against them."""
-        if self.closing < max(least, SHARE * self.responses) or self.opening:
+        """ConfigError for `least` signs or more, a share of all, and next to none that speak
+        against them: a thought may well quote a tag."""
+        if self.closing < max(least, SHARE * self.responses) or self.opening > SHARE * self.closing:
             return
         raise ConfigError(
             f"{self.closing} of {self.responses} thinking responses close their block with {CLOSE} "
@@ -42,6 +43,7 @@ class Signs:
 
 def block_of(text: str) -> Block | None:
     """What a response shows of who opens its block."""
-    if OPEN in text:
+    before, closed, _ = text.partition(CLOSE)
+    if OPEN in before:
         return "opened"
-    return "unopened" if CLOSE in text else None
+    return "unopened" if closed else None

@@ -11,7 +11,7 @@ from bvrank.sampling.signs import SURE, Signs, block_of
 @pytest.mark.parametrize(
     ("text", "block"),
     [("a", None), ("a</think>b", "unopened"), ("<think>a</think>b", "opened"),
-     ("<think>a", "opened"), ("a</think>b<think>", "opened")],
+     ("<think>a", "opened"), ("a</think>b<think>", "unopened")],
 )  # fmt: skip
 def test_a_text_shows_who_opens_its_block(text: str, block: str | None) -> None:
     assert block_of(text) == block
@@ -21,16 +21,19 @@ def test_a_text_shows_who_opens_its_block(text: str, block: str | None) -> None:
     ("plain", "unopened", "opened", "sure", "whole"),
     [(0, 1, 0, False, True), (0, 3, 0, True, True), (9, 1, 0, False, True),
      (10, 1, 0, False, False), (27, 3, 0, True, True), (28, 3, 0, False, False),
-     (0, 99, 1, False, False), (5, 0, 0, False, False)],
+     (0, 99, 1, True, True), (0, 99, 10, False, False), (0, 9, 1, False, False),
+     (5, 0, 0, False, False)],
 )  # fmt: skip
-def test_enough_of_all_and_none_that_speaks_against_them(
+def test_enough_of_all_and_next_to_none_that_speak_against_them(
     plain: int, unopened: int, opened: int, sure: bool, whole: bool
 ) -> None:
     """Three while more may come, one of few at the end, and a tenth in either case."""
     signs = Signs(plain + unopened + opened, opened, unopened)
     for least, stops in ((SURE, sure), (1, whole)):
         if stops:
-            with pytest.raises(ConfigError, match=f"{unopened} of {plain + unopened} thinking"):
+            with pytest.raises(
+                ConfigError, match=f"{unopened} of {plain + unopened + opened} thinking"
+            ):
                 signs.check(least)
         else:
             signs.check(least)
