@@ -41,7 +41,7 @@ class Row:
     @property
     def seeds(self) -> str:
         """The seeds, as in `0-3, 7`."""
-        return _ranges([r.seed for r in self.runs])
+        return ranges(r.seed for r in self.runs)
 
     @property
     def objective(self) -> str:
@@ -104,19 +104,8 @@ def _row(runs: Sequence[RunRecord], shown: Sequence[str], names: Mapping[Way, st
         for name, value in figures(record).items():
             values.setdefault(name, []).append(value)
     spreads = {name: spread(v) for name, v in values.items()}
-    spreads |= _evaluated(runs, names) if finished else {}
+    spreads |= evaluated(runs, names) if finished else {}
     return Row(_name(first), keys, tuple(runs), spreads, "finished" if finished else _end(first))
-
-
-def _evaluated(runs: Sequence[RunRecord], names: Mapping[Way, str]) -> dict[str, Spread]:
-    """Figures of evaluations over the runs; the one of a single run keeps its interval."""
-    found = [evaluated(record, names) for record in runs]
-    spreads = {}
-    for name in dict.fromkeys(name for one in found for name in one):
-        there = [one[name] for one in found if name in one]
-        own = there[0][1] if len(there) == 1 else None
-        spreads[name] = replace(spread(value for value, _ in there), own=own)
-    return spreads
 
 
 def _end(record: RunRecord, message: str = "") -> str:
@@ -181,8 +170,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else to_json(value)
 
 
-def _ranges(seeds: Iterable[Any]) -> str:
-    numbers = sorted(s for s in seeds if isinstance(s, int))
+def ranges(seeds: Iterable[Any]) -> str:
+    """Whole numbers, as in `0-3, 7`."""
+    numbers = sorted({s for s in seeds if isinstance(s, int)})
     parts: list[list[int]] = []
     for s in numbers:
         if parts and s == parts[-1][-1] + 1:
