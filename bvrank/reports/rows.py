@@ -71,7 +71,7 @@ def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
     groups: dict[str, dict[str, RunRecord]] = {}
     notes = []
     for record in sorted(done, key=lambda r: str(r.manifest.get("ended")), reverse=True):
-        seeds = groups.setdefault(to_json(_identity(record)), {})
+        seeds = groups.setdefault(to_json(_without_nulls(_identity(record))), {})
         if (newest := seeds.setdefault(to_json(record.seed), record)) is not record:
             notes.append(
                 f"{record.name} repeats {newest.name} (same seed) and is not counted again."
@@ -125,8 +125,32 @@ def _target(record: RunRecord, key: str) -> str:
 
 def _identity(record: RunRecord) -> dict[str, Any]:
     kept = {k: v for k, v in record.config.items() if k not in UNSHOWN}
-    found: dict[str, Any] = canonical(without_seeds(kept, record.seed))
+    found: dict[str, Any] = canonical(_effective(without_seeds(kept, record.seed)))
     return found or {"name": record.name}  # a run whose config is lost is like no other
+
+
+def _effective(node: Any) -> Any:
+    """A config in which a mix (bvpo) has its betas under its own keys, wherever they come from: its
+    `beta` stands in place of its loss's, and `bare_beta` is the same where it is null."""
+    if not isinstance(node, Mapping):
+        return node
+    found = {k: _effective(v) for k, v in node.items()}
+    loss = found.get("loss")
+    if not isinstance(loss, Mapping) or "beta" not in found:
+        return found
+    beta = loss.get("beta") if found["beta"] is None else found["beta"]
+    bare = found.get("bare_beta")
+    betas = {"beta": beta, "bare_beta": beta if bare is None else bare}
+    kept = {k: v for k, v in found.items() if k not in betas}
+    kept["loss"] = {k: v for k, v in loss.items() if k != "beta"}
+    return kept | ({} if beta is None else betas)
+
+
+def _without_nulls(node: Any) -> Any:
+    """For what is the same: a key that is null, and one that there was not yet."""
+    if not isinstance(node, Mapping):
+        return node
+    return {k: _without_nulls(v) for k, v in node.items() if v is not None}
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
@@ -148,7 +172,12 @@ def _telling_keys(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _tells(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    if len({_text(s[key]) for s in settings if key in s}) > 1:
+    there = [s for s in settings if key in s]
+    values = {_text(s[key]) for s in there}
+    whole = key.replace("bare_beta", "beta")
+    if values == {"null"} or (whole != key and all(s[key] == s.get(whole) for s in there)):
+        return False  # of nothing, or the one beta of both views
+    if len(values) > 1:
         return True
     parts = key.split(".")
     above = [".".join(parts[:i]) for i in range(1, len(parts))]
