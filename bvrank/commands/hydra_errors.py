@@ -168,7 +168,7 @@ def nearest(key: str, known: Sequence[str]) -> str:
     namesakes = [k for k in known if k.rpartition(".")[2] == last]
     cutoff = LETTER if namesakes and not parent else 0.6
     close = difflib.get_close_matches(last, siblings, n=1, cutoff=cutoff)
-    if whole := _run_together(key, known, close):
+    if not namesakes and (whole := _run_together(key, known, close)):
         return f"Did you mean '{whole}'?"
     if close and (inside or not parent):
         return f"Did you mean '{inside}{close[0]}'?"
@@ -184,14 +184,14 @@ def nearest(key: str, known: Sequence[str]) -> str:
 
 
 def _run_together(key: str, known: Sequence[str], close: Sequence[str]) -> str:
-    """The dotted key that `key` is without its dots and hyphens, more or less, if it is nearer than
-    what is `close`: train.seeds of trainseeds. Empty where there is none."""
+    """The dotted key that `key` is without its dots, more or less, if it is nearer than what is
+    `close`: train.seeds of trainseeds and train_seeds. Empty where there is none."""
 
     def likeness(other: str) -> float:
         bare = (re.sub(r"[._-]", "", text) for text in (key, other))
         return difflib.SequenceMatcher(None, *bare).ratio()
 
-    dotted = [k for k in known if "." in k] if re.search(r"[._-]", key) is None else []
+    dotted = [k for k in known if "." in k] if "." not in key else []
     best = max(dotted, key=likeness, default="")
     least = max([LETTER, *(difflib.SequenceMatcher(None, key, c).ratio() for c in close)])
     return best if best and likeness(best) > least else ""

@@ -101,8 +101,6 @@ MISPLACED = {
     ("lab", "train_seeds=0"): "train_seeds: there is no such key. Did you mean 'train.seeds'?",
     ("train", "objective.auto.every=5"): "objective.auto.every: there is no such key. "
     "Did you mean 'auto.every'?",
-    ("train", "auto.every=0"): "auto.every: must be at least 1, got 0",
-    ("train", "auto.every=often"): "auto.every: must be a whole number or null, got 'often'",
     ("report", "compare=A,B"): "compare: 'A,B' names several values. Write 'compare=[A,B]'",
     ("report", "runs=A,B"): "runs: 'A,B' names several values. Write 'runs=[A,B]'",
     ("evaluate", "modes=thinking,nothinking"): "modes: 'thinking,nothinking' names several values. "
