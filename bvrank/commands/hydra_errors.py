@@ -188,8 +188,8 @@ def _run_together(key: str, known: Sequence[str], close: Sequence[str]) -> str:
     `close`: train.seeds of trainseeds and train_seeds. Empty where there is none."""
 
     def likeness(other: str) -> float:
-        bare = (re.sub(r"[._-]", "", text) for text in (key, other))
-        return difflib.SequenceMatcher(None, *bare).ratio()
+        one, two = (re.sub(r"[._-]", "", text) for text in (key, other))
+        return difflib.SequenceMatcher(None, one, two).ratio()
 
     dotted = [k for k in known if "." in k] if "." not in key else []
     best = max(dotted, key=likeness, default="")
