@@ -33,7 +33,7 @@ FLOORS = (
 )  # fmt: skip
 NARROW = {
     "trainer": {"records", "protocols", "errors", "checkpoint"},
-    "reports": {"records", "errors", "paths", "run", "secrets", "statistics"},
+    "reports": {"records", "errors", "paths", "run", "secrets", "statistics", "evaluation"},
 }
 ONE_FILE_EACH = ("deepspeed", "wandb", "vllm", "openai", "lm_eval")  # and lazily
 SEVERAL = {"deepspeed": "zero", "mix": "mix_"}  # a file with more than one option in conf/

@@ -4,37 +4,36 @@ from __future__ import annotations
 
 import glob
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bvrank.commands.ways import Found, check_one_way, kept, wanted
 from bvrank.errors import ConfigError, RunError
 from bvrank.evaluation.comparison import Compared, adjusted, compared
 from bvrank.evaluation.result import RESULT, Result, read_result
-from bvrank.run.methods import several, short
 
 HEADS = ("figure", "first", "second", "difference [95 %]", "p", "adjusted", "n", "n for 1 point")
 
 
-def main(arms: Any) -> int:
-    """Prints a table for each comparison. ConfigError for fewer than two arms; RunError for one
-    without evaluations."""
+def main(arms: Any, where: Any) -> int:
+    """Prints a table for each comparison. ConfigError for fewer than two arms, and for what `where`
+    cannot mean; RunError for one without evaluations."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    if not isinstance(arms, list) or len(arms) < 2 or not all(isinstance(a, str) for a in arms):
-        raise ConfigError("must name two or more", where="compare",
-                          repair="As in compare=[outputs/a,outputs/b].")  # fmt: skip
-    read = [(name, arm(name)) for name in arms]
+    places = [(", ".join(own), found(own)) for own in _arms(arms)]
+    asked = wanted(where, [one for _, own in places for one in own])
+    read = [(name, arm(name, own, asked)) for name, own in places]
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
     first, before = read[0]
-    found = [compared(before, other, (first, name)) for name, other in read[1:]]
-    tables = adjusted([rows for rows, _ in found])
+    pairs = [compared(before, other, (first, name)) for name, other in read[1:]]
+    tables = adjusted([rows for rows, _ in pairs])
     tests = sum(map(_tested, tables))
-    for (name, _), (_, notes), rows in zip(read[1:], found, tables, strict=True):
+    for (name, _), (_, notes), rows in zip(read[1:], pairs, tables, strict=True):
         table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
                       title=f"{name} (second) against {first} (first)")  # fmt: skip
         for head in HEADS:
@@ -47,22 +46,43 @@ def main(arms: Any) -> int:
     return 0
 
 
-def arm(pattern: str) -> dict[str, list[Result]]:
-    """Task -> the results below every folder that matches: evaluations themselves, or runs, of
-    which those of the newest step count."""
-    found: dict[str, list[Result]] = {}
-    places = sorted(Path(p) for p in glob.glob(str(Path(pattern).expanduser())))
-    for place in places:
-        inside = [place] if (place / RESULT).is_file() else _newest(place)
-        for folder in inside:
-            result = read_result(folder)
-            found.setdefault(result.task, []).append(result)
-    if not found:
-        raise RunError("holds no finished evaluation", where=pattern,
+def _arms(arms: Any) -> list[list[str]]:
+    """The patterns of each arm. ConfigError for what is none."""
+    repair = "As in compare=[outputs/a,outputs/b] or compare=[[outputs/a1,outputs/a2],outputs/b]."
+    if not isinstance(arms, list) or len(arms) < 2:
+        raise ConfigError(f"must name two arms or more, got {arms!r}", where="compare",
+                          repair=repair)  # fmt: skip
+    groups = [one if isinstance(one, list) else [one] for one in arms]
+    for one, group in zip(arms, groups, strict=True):
+        if not group or not all(isinstance(p, str) and p for p in group):
+            raise ConfigError("an arm is a folder, a pattern or a list of these, got "
+                              f"{one!r}", where="compare", repair=repair)  # fmt: skip
+    return groups
+
+
+def found(patterns: Sequence[str]) -> list[Found]:
+    """The results below every folder that matches: evaluations themselves, or runs, of which those
+    of the newest step count. RunError where there is none."""
+    places = dict.fromkeys(
+        Path(p) for pattern in patterns for p in sorted(glob.glob(str(Path(pattern).expanduser())))
+    )
+    inside = [[p] if (p / RESULT).is_file() else _newest(p) for p in places]
+    folders = dict.fromkeys(folder for own in inside for folder in own)
+    if not folders:
+        raise RunError("holds no finished evaluation", where=", ".join(patterns),
                        repair="bvrank evaluate run=... makes one.")  # fmt: skip
-    for task, results in found.items():
-        _check_seeds(pattern, task, results)
-    return found
+    return [(folder, read_result(folder)) for folder in folders]
+
+
+def arm(name: str, results: Sequence[Found], where: Mapping[str, Any]) -> dict[str, list[Result]]:
+    """Task -> those of the results that `where` asks for. RunError where a task was measured in
+    several ways, or none is left."""
+    tasks: dict[str, list[Found]] = {}
+    for folder, result in kept(name, results, where):
+        tasks.setdefault(result.task, []).append((folder, result))
+    for task, own in tasks.items():
+        check_one_way(name, task, own)
+    return {task: [result for _, result in own] for task, own in tasks.items()}
 
 
 def _newest(run: Path) -> list[Path]:
@@ -80,15 +100,6 @@ def _step(name: str) -> tuple[str, int]:
     task, _, rest = name.rpartition("@")
     step = rest.partition("-")[0]
     return task, int(step) if step.isdecimal() else -1
-
-
-def _check_seeds(pattern: str, task: str, results: Sequence[Result]) -> None:
-    """Results of one arm may differ in policy (seeds of training) and in the seed of draws."""
-    if found := several([r.settings for r in results]):
-        key, one, other = found
-        raise RunError(f"{task} was measured in several ways: {key} is {short(one)} and "
-                       f"{short(other)}", where=pattern,
-                       repair="Name the folders of one way, with a pattern.")  # fmt: skip
 
 
 def cells(row: Compared) -> list[str]:

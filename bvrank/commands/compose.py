@@ -23,7 +23,8 @@ from bvrank.commands.inert import inert_loading
 from bvrank.errors import ConfigError
 from bvrank.paths import conf_dir
 
-OPEN = ("schedule.", "optimizer.options.", "model.shape.", "engine.ds.", "shape.", "tasks.")
+OPEN = ("schedule.", "optimizer.options.", "model.shape.", "engine.ds.", "shape.", "tasks.",
+        "where.")  # fmt: skip
 """Nodes without fixed keys: an override below them adds where there is nothing to override."""
 
 VERSION_BASE: dict[str, Any] = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
@@ -46,14 +47,20 @@ Hydra asserts, or trips over a value of the wrong type)."""
 
 
 def opened(override: str) -> str:
-    """`schedule.alpha=[1,0]` as `++schedule.alpha=[1,0]`; everything else as it is."""
-    return f"++{override}" if override.startswith(OPEN) else override
+    """`schedule.alpha=[1,0]` as `++schedule.alpha=[1,0]`, and so with `schedule={alpha:[1,0]}`;
+    everything else as it is."""
+    return f"++{override}" if _opens(override) else override
 
 
 def written(override: str) -> str:
     """The override as the user wrote it, without the `++` of `opened`."""
     bare = override.removeprefix("++")
-    return bare if bare.startswith(OPEN) else override
+    return bare if _opens(bare) else override
+
+
+def _opens(override: str) -> bool:
+    key, _, value = override.partition("=")
+    return override.startswith(OPEN) or (f"{key}." in OPEN and value[:1] == "{" and value != "{}")
 
 
 def composed(command: str, overrides: Sequence[str] = (), partial: bool = False) -> DictConfig:

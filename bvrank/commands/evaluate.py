@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from bvrank.commands.ranges import at_least
 from bvrank.commands.sections import Rendering
 from bvrank.commands.settings import SEEDS
 from bvrank.commands.subject import TINY, Subject, subject
-from bvrank.commands.suites import task_nodes
+from bvrank.commands.suites import clipped, task_nodes
 from bvrank.data.fingerprint import contents, fingerprint
 from bvrank.errors import ConfigError
 from bvrank.evaluation.desk import Desk
@@ -77,7 +77,7 @@ GROUPS = ("model", "sampler", "task", "suite", "tasks", "judge", "optimizer")
 @dataclass(frozen=True)
 class Asked:
     """The config, checked and built: what commands.policies.load takes too. `nodes`: of the tasks,
-    by name."""
+    by name; `remarks` on those whose results need one."""
 
     config: dict[str, Any]
     settings: Settings
@@ -88,6 +88,7 @@ class Asked:
     nodes: dict[str, Any]
     store: Path
     prompts: Any = None
+    remarks: Mapping[str, str] = field(default_factory=dict)
 
     def kept(self, name: str) -> dict[str, Any]:
         """The config of one task as its folder keeps it."""
@@ -98,6 +99,8 @@ class Asked:
         kept["task"] = task_in_force(self.nodes[name])
         if self.tasks[name].needs == "nothing":
             kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
+        elif not _draws(self.tasks[name]):
+            kept["n"] = None  # of a suite's others
         own = {"model": dict(self.subject.node)} if self.subject.node is not None else {}
         return kept | own | {"version": self.tasks[name].version}
 
@@ -156,6 +159,8 @@ def request(config: dict[str, Any]) -> Asked:
             task.check(settings.n, at.format(name))
     if all(task.needs == "nothing" for task in tasks.values()):
         _check_idle(config)
+    elif settings.n is not None and not any(map(_draws, tasks.values())):
+        raise ConfigError("has no effect: no response is drawn", where="n", repair="Leave it out.")
     if config.get("judge") and not any(hasattr(t, "judge") for t in tasks.values()):
         raise ConfigError("has no effect: nothing here is judged", where="judge")
     sampler = build(config["sampler"], "sampler", trusted)
@@ -171,7 +176,8 @@ def request(config: dict[str, Any]) -> Asked:
     if hasattr(model, "vocabulary"):
         raise ConfigError("has random weights: there is nothing to measure", where="model",
                           repair="Name a run with run=..., or a model with model=hf.")  # fmt: skip
-    return Asked(config, settings, about, sampler, model, tasks, nodes, store_dir(settings.store))
+    return Asked(config, settings, about, sampler, model, tasks, nodes, store_dir(settings.store),
+                 remarks=clipped(config))  # fmt: skip
 
 
 def _check_idle(config: Mapping[str, Any]) -> None:
@@ -184,6 +190,11 @@ def _check_idle(config: Mapping[str, Any]) -> None:
         if odd := next((k for k in given if given[k] != own.get(k)), None):
             raise ConfigError("has no effect: what is scored was drawn elsewhere", where=odd,
                               repair="Leave it out.")  # fmt: skip
+
+
+def _draws(task: Any) -> bool:
+    """Whether it draws responses, to which `n` may say how many."""
+    return bool(getattr(task, "draws", task.needs == "responses"))
 
 
 def _loads(task: Any, sampler: Any) -> bool:
@@ -225,9 +236,12 @@ def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
     with run:
         settings, task = asked.settings, asked.tasks[name]
         desk = Desk(run.path, tuple(settings.modes), settings.seed, asked.sampler, policy,
-                    settings.limit, settings.n, asked.store, asked.subject.label)  # fmt: skip
+                    settings.limit, settings.n if _draws(task) else None, asked.store,
+                    asked.subject.label)  # fmt: skip
         with told(run.path):
             measured = task.measure(desk)
+            if remark := asked.remarks.get(name):
+                measured = replace(measured, notes=[*measured.notes, remark])
             result = write_result(run.path, measured, _facts(asked, name), settings.seed)
         _finish(run, result)
 

@@ -20,6 +20,8 @@ from bvrank.errors import BvrankError, ConfigError, did_you_mean
 from bvrank.paths import conf_dir
 from bvrank.run.identity import flatten
 
+LISTED = ("suite", "task.pass_at", "task.categories")  # keys that take a list and have none yet
+ALONE = {"report": ("runs", "compare")}  # of which a list is all that makes sense
 LETTER = 0.8  # likeness of two short names that differ in a letter
 
 
@@ -95,7 +97,9 @@ def _missing_option(error: MissingConfigException, overrides: Sequence[str]) -> 
     if not options:
         return ConfigError("the group has no options here", where=group)
     known = f"Known: {', '.join(options)}."
-    hint = _as_path(group, name) or did_you_mean(name, options)
+    suite = (conf_dir() / "suites" / f"{name}.yaml").is_file() and group == "task"
+    hint = f"It is a suite: suite={name}." if suite else ""
+    hint = hint or _as_path(group, name) or did_you_mean(name, options)
     return ConfigError(
         f"there is no option '{name}'",
         where=group,
@@ -164,15 +168,33 @@ def nearest(key: str, known: Sequence[str]) -> str:
     namesakes = [k for k in known if k.rpartition(".")[2] == last]
     cutoff = LETTER if namesakes and not parent else 0.6
     close = difflib.get_close_matches(last, siblings, n=1, cutoff=cutoff)
+    if not namesakes and (whole := _run_together(key, known, close)):
+        return f"Did you mean '{whole}'?"
     if close and (inside or not parent):
         return f"Did you mean '{inside}{close[0]}'?"
     if inside:
         return f"Known below {parent}: {', '.join(siblings)}."
     if namesakes:
+        if inner := [k for k in namesakes if key.endswith(f".{k}")]:
+            return f"Did you mean '{max(inner, key=len)}'?"  # auto.every of objective.auto.every
         return did_you_mean(namesakes[0], namesakes)
     if close := difflib.get_close_matches(key, known, n=1, cutoff=0.75):
         return f"Did you mean '{close[0]}'?"
     return f"Known: {', '.join(siblings)}."
+
+
+def _run_together(key: str, known: Sequence[str], close: Sequence[str]) -> str:
+    """The dotted key that `key` is without its dots, more or less, if it is nearer than what is
+    `close`: train.seeds of trainseeds and train_seeds. Empty where there is none."""
+
+    def likeness(other: str) -> float:
+        one, two = (re.sub(r"[._-]", "", text) for text in (key, other))
+        return difflib.SequenceMatcher(None, one, two).ratio()
+
+    dotted = [k for k in known if "." in k] if "." not in key else []
+    best = max(dotted, key=likeness, default="")
+    least = max([LETTER, *(difflib.SequenceMatcher(None, key, c).ratio() for c in close)])
+    return best if best and likeness(best) > least else ""
 
 
 def _known(command: str, overrides: Sequence[str]) -> list[str]:
@@ -198,11 +220,15 @@ def _plain(command: str, overrides: Sequence[str]) -> dict[str, Any]:
 
 def _comma(override: str, command: str, overrides: Sequence[str]) -> ConfigError:
     key, _, value = override.partition("=")
-    return ConfigError(
-        f"{value!r} names several values",
-        where=key.lstrip("+"),
-        repair=f"Add -m to run each of them, or quote it if it is one text: {quoted(override)}",
-    )
+    key = key.lstrip("+")
+    usual = _plain(command, overrides).get(key)
+    text = f"Add -m to run each of them, or quote it if it is one text: {quoted(override)}"
+    listed = shlex.quote(f"{key}=[{value}]")
+    if key in ALONE.get(command, ()):
+        text = f"Write {listed}"
+    elif isinstance(usual, list) or key in LISTED:
+        text = f"Write {listed}, or add -m to run each of them"
+    return ConfigError(f"{value!r} names several values", where=key, repair=text)
 
 
 def _present(key: str, command: str, overrides: Sequence[str]) -> ConfigError:

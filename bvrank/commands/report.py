@@ -22,7 +22,10 @@ def main(config: dict[str, Any]) -> int:
     if config.get("compare") is not None:
         from bvrank.commands import comparison
 
-        return comparison.main(config["compare"])
+        return comparison.main(config["compare"], config.get("where"))
+    if config.get("where") not in (None, {}):
+        raise ConfigError("has no effect without compare", where="where",
+                          repair="Write compare=[outputs/a,outputs/b] beside it.")  # fmt: skip
     records = collect(_patterns(config["runs"]))
     out = _folder(config["out"])
     shown = tables(records)

@@ -17,6 +17,30 @@ from bvrank.run.identity import flatten
 def task_nodes(config: Mapping[str, Any]) -> dict[str, Any]:
     """Name -> node of every task that is asked for: those of `suite`, each with what `tasks` says
     of it, else `task` alone. ConfigError for a name that is none."""
+    found = _nodes(config)
+    return {name: _with_pass_at(node, config["n"]) for name, node in found.items()}
+
+
+def clipped(config: Mapping[str, Any]) -> dict[str, str]:
+    """Name -> remark on the tasks whose own pass@k is of more responses than are drawn."""
+    n, found = config["n"], {}
+    for name, node in _nodes(config).items() if n is not None else ():
+        if "pass_at" in node and node["pass_at"] is None and n < (node.get("n") or 0):
+            told = f"pass@{n}" if n > 1 else "no pass@k"
+            found[name] = f"{told} in place of the task's own pass@{node['n']}, as n={n}"
+    return found
+
+
+def _with_pass_at(node: Mapping[str, Any], n: Any) -> dict[str, Any]:
+    """The node with what a null of its pass_at means: its n, clipped to what is drawn."""
+    drawn = [k for k in (node.get("n"), n) if isinstance(k, int)]
+    if "pass_at" not in node or node["pass_at"] is not None or not drawn:
+        return dict(node)
+    return {**node, "pass_at": [min(drawn)] if min(drawn) > 1 else []}
+
+
+def _nodes(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The nodes as they are written."""
     suite, changes = config["suite"], config["tasks"]
     if suite is None:
         if changes:
@@ -39,8 +63,12 @@ def _names(suite: Any) -> list[str]:
     known = sorted(p.stem for p in (conf_dir() / "suites").glob("*.yaml"))
     if isinstance(suite, str):
         if suite not in known:
-            raise ConfigError(f"there is no suite '{suite}'", where="suite",
-                              repair=did_you_mean(suite, known))  # fmt: skip
+            there = (conf_dir() / "task" / f"{suite}.yaml").is_file()
+            raise ConfigError(
+                f"there is no suite '{suite}'", where="suite",
+                repair=f"It is a task: task={suite}, or suite=[{suite}] beside others." if there
+                else did_you_mean(suite, known),
+            )  # fmt: skip
         suite = yaml.safe_load((conf_dir() / "suites" / f"{suite}.yaml").read_text("utf-8"))
     tasks = sorted(p.stem for p in (conf_dir() / "task").glob("*.yaml"))
     for name in suite if isinstance(suite, list) and suite else [None]:

@@ -39,17 +39,23 @@ def show(results: Mapping[str, Result], folders: Mapping[str, Path]) -> None:
 
 
 def grid(result: Result) -> tuple[list[str], list[list[str]]]:
-    """Modes across, metrics down; "" is the mode of figures that have none."""
+    """Modes across, metrics down, headed by their scale as in a report; "" is the mode of figures
+    that have none."""
     modes = list(dict.fromkeys(name.rpartition("/")[0] for name in result.figures))
     metrics = list(dict.fromkeys(name.rpartition("/")[2] for name in result.figures))
     found: dict[tuple[str, str], Any] = {
         (name.rpartition("/")[0], name.rpartition("/")[2]): e for name, e in result.figures.items()
     }
-    rows = [
-        [metric, *(figure(metric, found.get((mode, metric))) for mode in modes)]
-        for metric in metrics
-    ]
+    rows: list[list[str]] = []
+    for metric in metrics:
+        own = [found.get((mode, metric)) for mode in modes]
+        share = all(_is_share(metric, e) for e in own)
+        rows.append([f"{metric}, %" if share else metric, *(figure(e, share) for e in own)])
     return [mode or "value" for mode in modes], [*rows, ["n", *(_n(result, m) for m in modes)]]
+
+
+def _is_share(metric: str, e: Estimate | None) -> bool:
+    return e is None or is_share(metric, 0.0 if math.isnan(e.value) else e.value)
 
 
 def _n(result: Result, mode: str) -> str:
@@ -59,11 +65,10 @@ def _n(result: Result, mode: str) -> str:
     return f"{few:,}" if few == most else f"{few:,} to {most:,}"
 
 
-def figure(metric: str, e: Estimate | None) -> str:
-    """`34.5 [31.2, 37.9]`: shares in per cent."""
+def figure(e: Estimate | None, share: bool) -> str:
+    """`34.5 [31.2, 37.9]`: a share in per cent, as its line is headed."""
     if e is None:
         return ""
-    share = is_share(metric, e.value)
     scale, digits = (100.0, 1) if share else (1.0, 1 if abs(e.value) >= 10 else 3)
     value = f"{scale * e.value:.{digits}f}"
     if math.isnan(e.interval[0]):

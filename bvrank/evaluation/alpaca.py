@@ -163,7 +163,7 @@ def _replayed(replay: Replay, gamed: Gamed | None, desk: Desk) -> Measured:
     if gamed is not None and found.size is not None:
         gamed.whole(found.size, replay.path)
     cells, intervals, notes = _figures("", found.rows, gamed, desk.seed)
-    notes = [*unjudged(found.reasons, "comparisons"), *notes]
+    notes = [*unjudged(found.reasons, "comparisons", recorded=True), *notes]
     return Measured(cells, map(annotation, found.rows), found.reasons, notes, intervals)
 
 

@@ -31,8 +31,9 @@ from bvrank.statistics import majority, pass_at
 @dataclass(frozen=True)
 class Answers:
     """`prompts`: a source of prompts with known answers; `reward`: the verifier. `n`: responses to
-    each in each mode. `pass_at`: each k of pass@k. `maj`: whether maj@n is told. `template`: what
-    is asked, with {prompt} in it, in place of the last user turn."""
+    each in each mode. `pass_at`: each k of pass@k (None: none; what a config's null means says
+    commands.suites). `maj`: whether maj@n is told. `template`: what is asked, with {prompt} in it,
+    in place of the last user turn."""
 
     name: str
     prompts: Any
@@ -47,9 +48,9 @@ class Answers:
     def __post_init__(self) -> None:
         if self.n < 1:
             raise ConfigError(f"must be at least 1, got {self.n}", where="n")
-        for k in self.pass_at or ():
-            if not 1 <= k <= self.n:
-                raise ConfigError(f"must lie in 1..n={self.n}, got {k}", where="pass_at")
+        asked = self.pass_at or []
+        if min(asked, default=1) < 1 or len(set(asked)) < len(asked):
+            raise ConfigError(f"must be numbers from 1 on, each once, got {asked}", where="pass_at")
         if "{prompt}" not in self.template:
             raise ConfigError("has no {prompt} in it", where="template")
 
@@ -79,8 +80,9 @@ class Answers:
         return Measured(cells, _samples(groups), +counts, notes)
 
     def check(self, n: int | None, key: str = "task") -> None:
-        """ConfigError where `n` responses, in place of the task's own, are too few for a pass@k."""
-        if n is not None and (over := [k for k in self.pass_at or () if k > n]):
+        """ConfigError where `n` responses (None: the task's own) are too few for a pass@k."""
+        n = self.n if n is None else n
+        if over := [k for k in self.pass_at or () if k > n]:
             raise ConfigError(
                 f"pass@{over[0]} needs {over[0]} responses, and n={n} of them are drawn",
                 where=f"{key}.pass_at",

@@ -132,7 +132,9 @@ class ArenaHard:
         reasons = Counter({"no_verdict": sum(j.silent(self.edition) for j in found)})
         cells, intervals = self._figures("", found, styles, desk.seed)
         samples = ({"key": j.uid, "category": j.category, "labels": j.labels} for j in found)
-        return Measured(cells, samples, +reasons, unjudged(+reasons, self._unit), intervals)
+        return Measured(
+            cells, samples, +reasons, unjudged(+reasons, self._unit, recorded=True), intervals
+        )
 
     @property
     def _unit(self) -> str:

@@ -9,7 +9,6 @@ interval.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
@@ -18,12 +17,12 @@ import numpy as np
 
 from bvrank.errors import RunError
 from bvrank.evaluation.metrics import bounds, is_share
+from bvrank.evaluation.pooling import is_mean, policies
 from bvrank.evaluation.result import POINT, Result
 from bvrank.run.methods import apart, other_data, short, silent, telling
 from bvrank.statistics import Cells, Difference, difference, holm, needed_between, of_runs
 
 Arm = Mapping[str, Sequence[Result]]  # task -> its results
-CLOSE = 1e-9
 SHOWN = 2
 
 
@@ -73,21 +72,12 @@ def adjusted(tables: Sequence[Sequence[Compared]]) -> list[list[Compared]]:
     ]
 
 
-def policies(results: Sequence[Result]) -> list[list[Result]]:
-    """The results of each policy; by model and step where an old result names none."""
-    known = all(r.policy for r in results)
-    found: dict[str, list[Result]] = {}
-    for r in results:
-        found.setdefault(r.policy if known else f"{r.model}@{r.step}", []).append(r)
-    return list(found.values())
-
-
 def _rows(task: str, first: Sequence[Result], second: Sequence[Result], names: tuple[str, str]
           ) -> Iterator[Compared]:  # fmt: skip
     tested: set[str] = set()
     for figure in first[0].cells:
         both = (first, second)
-        if not all(figure in r.cells and _is_mean(r, figure) for results in both for r in results):
+        if not all(figure in r.cells and is_mean(r, figure) for results in both for r in results):
             continue
         keys = _keys(task, figure, first, second, names)
         a, b = (_cells(results, figure, keys) for results in both)
@@ -116,17 +106,6 @@ def _cells(results: Sequence[Result], figure: str, keys: Sequence[str]) -> Cells
     """[P,R] by prompt and policy."""
     return np.array([[fmean(r.cells[figure][key] for r in own) for own in policies(results)]
                      for key in keys])  # fmt: skip
-
-
-def _is_mean(result: Result, figure: str) -> bool:
-    """Whether the figure is the mean of its cells: a fitted one cannot be compared by them."""
-    values = [*result.cells[figure].values()]
-    told = result.figures.get(figure)
-    return (
-        bool(values)
-        and told is not None
-        and math.isclose(sum(values) / len(values), told.value, rel_tol=CLOSE, abs_tol=CLOSE)
-    )
 
 
 def _check(task: str, results: Sequence[Result]) -> None:

@@ -111,9 +111,10 @@ def worded(key: str, own: str) -> str:
             f"ones, which {key} reads")  # fmt: skip
 
 
-def unjudged(reasons: Counter[str], what: str) -> list[str]:
-    """The note on what has no verdict."""
+def unjudged(reasons: Counter[str], what: str, recorded: bool = False) -> list[str]:
+    """The note on what has no verdict; `recorded`: in a file of verdicts, where it is null."""
     told = ", ".join(f"{n:,} {reason}" for reason, n in reasons.most_common())
+    told += " (null in the file, or no known verdict)" if recorded else ""
     return [f"{what} without a verdict are left out: {told}"] if reasons else []
 
 

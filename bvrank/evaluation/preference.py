@@ -34,6 +34,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from bvrank.data.encoding import encode
@@ -49,6 +51,7 @@ from bvrank.records import BARE, FULL, Encoded, Example, Refused
 from bvrank.sampling.local import positions
 
 Cells = dict[str, dict[str, float]]
+LETTER = 0.8  # likeness of two short words that differ in a letter
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,16 @@ class Preference:
             if value is not None and value < least:
                 raise ConfigError(f"must be at least {least}, got {value}", where=name)
         if isinstance(self.reference, str) and self.reference != "start":
+            _check_spelling(self.reference)
             HF(self.reference)
         if not hasattr(self.pairs, "rows"):
             raise ConfigError("is no source of pairs", where="pairs",
                               repair="data@task.pairs=pairs task.pairs.path=...")  # fmt: skip
+
+    @property
+    def draws(self) -> bool:
+        """Whether samples are drawn, to which the command's n may say how many."""
+        return self.n > 0
 
     def measure(self, desk: Desk) -> Measured:
         """Log-probs of pairs and samples, figures."""
@@ -145,6 +154,16 @@ def drop(cells: Cells) -> Cells:
     """What accuracy loses without a trace, on rows that have both views."""
     full, bare = (cells.get(f"{view}/accuracy", {}) for view in (FULL, BARE))
     return {"accuracy_drop": {key: full[key] - bare[key] for key in full if key in bare}}
+
+
+def _check_spelling(reference: str) -> None:
+    """ConfigError for what is `start` but for a letter, and no folder."""
+    if get_close_matches(reference, ["start"], 1, LETTER) and not Path(reference).exists():
+        raise ConfigError(
+            f"'{reference}' is no folder",
+            where="reference",
+            repair=f"Did you mean 'start'? A folder is written ./{reference}.",
+        )
 
 
 def _check_drawing(sampler: Any) -> None:

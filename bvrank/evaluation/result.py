@@ -123,17 +123,17 @@ def read_result(folder: Path) -> Result:
         )  # fmt: skip
     except OSError:
         raise RunError(f"has no {RESULT}", where=str(folder)) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise RunError(f"{RESULT} cannot be read ({error!r})", where=str(folder),
                        repair="force=true evaluates again.") from error  # fmt: skip
 
 
 def _estimate(values: Mapping[str, Any]) -> Estimate:
     value, stderr, low, high = (
-        math.nan if v is None else v
+        math.nan if v is None else float(v)
         for v in (values["value"], values["stderr"], *values["interval"])
     )
-    return Estimate(value, stderr, (low, high), values["prompts"], values["runs"])
+    return Estimate(value, stderr, (low, high), int(values["prompts"]), int(values["runs"]))
 
 
 def _finite(value: Any) -> Any:

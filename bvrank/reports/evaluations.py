@@ -8,46 +8,62 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
-from bvrank.reports.figures import is_number, mapping
+from bvrank.errors import RunError
+from bvrank.evaluation.metrics import is_share
+from bvrank.evaluation.pooling import policies, pooled
+from bvrank.evaluation.result import RESULT, Result, read_result
+from bvrank.reports.figures import mapping
+from bvrank.reports.spread import Basis, Spread, spread
 from bvrank.run import RunRecord, to_json
-from bvrank.run.files import from_json
 from bvrank.run.identity import canonical
 from bvrank.run.methods import apart, method, short, silent
 
-HEAD, RESULT, NO_MODE, SHARE = "evals", "result.json", "-", ", %"
-Interval = tuple[float, float]
+HEAD, NO_MODE, SHARE = "evals", "-", ", %"
 Way = tuple[str, int | None, str]  # task, step, and how it was measured
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """One result.json: of which task and step, under which settings and flat
-    names' ends (`<mode>/<figure>`) with values and 95 % intervals over prompts."""
-
-    task: str
-    step: int | None
-    settings: Mapping[str, Any]
-    values: Mapping[str, tuple[float, Interval]]
-
-
-def evaluated(record: RunRecord, names: Mapping[Way, str] | None = None
-              ) -> dict[str, tuple[float, Interval | None]]:  # fmt: skip
-    """The figures by flat name. Several seeds of an evaluation are averaged and lose the interval;
-    other steps and settings are tasks of their own, called as `names` of several runs has them."""
-    groups = _ways(record)
-    named = names_of([record]) if names is None else names
-    found: dict[str, tuple[float, Interval | None]] = {}
-    for key, group in groups.items():
-        for end in dict.fromkeys(name for e in group for name in e.values):
-            there = [e.values[end] for e in group if end in e.values]
-            own = there[0][1] if len(there) == 1 else None
-            found[f"{HEAD}/{named[key]}/{end}"] = (fmean(v for v, _ in there), own)
+def evaluated(records: Sequence[RunRecord], names: Mapping[Way, str] | None = None
+              ) -> dict[str, Spread]:  # fmt: skip
+    """The figures by flat name, over the policies of the records: one's own interval is that of
+    `bvrank evaluate`, over prompts, its evaluations averaged prompt by prompt; of several policies
+    it is over them. Other steps and settings are tasks of their own, called as `names` of several
+    runs has them."""
+    named = names_of(records) if names is None else names
+    groups: dict[Way, list[Result]] = {}
+    for record in records:
+        for way, group in _ways(record).items():
+            groups.setdefault(way, []).extend(group)
+    found: dict[str, Spread] = {}
+    for way, results in groups.items():
+        for figure in dict.fromkeys(name for r in results for name in r.figures):
+            there = [r for r in results if _is_told(r, figure)]
+            if there:
+                share = all(is_share(figure, r.figures[figure].value) for r in there)
+                mode, _, metric = figure.rpartition("/")
+                end = f"{mode or NO_MODE}/{metric}{SHARE if share else ''}"
+                found[f"{HEAD}/{named[way]}/{end}"] = _spread(there, figure, share)
     return found
+
+
+def _spread(results: Sequence[Result], figure: str, share: bool) -> Spread:
+    """Of one figure, in per cent where it is a share."""
+    groups, scale = policies(results), 100.0 if share else 1.0
+    own = [pooled(group, figure) for group in groups]
+    seeds = [[r.settings.get("seed") for r in group] for group in groups]
+    basis = Basis(tuple(e.prompts for e in own),
+                  tuple(tuple(s for s in of if isinstance(s, int)) for of in seeds))  # fmt: skip
+    low, high = (scale * v for v in own[0].interval)
+    alone = (low, high) if len(own) == 1 and math.isfinite(high - low) else None
+    return replace(spread(scale * e.value for e in own), own=alone, basis=basis)
+
+
+def _is_told(result: Result, figure: str) -> bool:
+    told = result.figures.get(figure)
+    return told is not None and math.isfinite(told.value)
 
 
 def names_of(records: Sequence[RunRecord]) -> dict[Way, str]:
@@ -57,27 +73,26 @@ def names_of(records: Sequence[RunRecord]) -> dict[Way, str]:
     return _names(ways)
 
 
-def _ways(record: RunRecord) -> dict[Way, list[Evaluation]]:
-    found: dict[Way, list[Evaluation]] = {}
-    for e in evaluations(record.path):
-        told = to_json([canonical(method(e.settings)), silent(e.settings)])
-        found.setdefault((e.task, e.step, told), []).append(e)
+def _ways(record: RunRecord) -> dict[Way, list[Result]]:
+    found: dict[Way, list[Result]] = {}
+    for r in evaluations(record.path):
+        told = to_json([canonical(method(r.settings)), silent(r.settings)])
+        found.setdefault((r.task, r.step, told), []).append(r)
     return found
 
 
-def evaluations(folder: Path) -> Iterator[Evaluation]:
+def evaluations(folder: Path) -> Iterator[Result]:
     """Those of a run, in the order of their names, and the one that `folder` itself is. What cannot
     be read is none."""
     for path in [folder / RESULT, *sorted(folder.glob(f"evals/*/{RESULT}"))]:
         try:
-            values = from_json(path.read_text("utf-8"))
-            found = dict(_figures(values["figures"]))
-            settings = mapping(values["settings"])
-            task, step = str(values["task"]).replace("/", " "), values["step"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            found = read_result(path.parent)
+        except RunError:
             continue
-        if found:
-            yield Evaluation(task, step if isinstance(step, int) else None, settings, found)
+        if any(_is_told(found, figure) for figure in found.figures):
+            step = found.step if isinstance(found.step, int) else None
+            yield replace(found, task=str(found.task).replace("/", " "), step=step,
+                          settings=mapping(found.settings))  # fmt: skip
 
 
 def tasks(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
@@ -89,16 +104,6 @@ def tasks(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
             task, mode, figure = parts
             found.setdefault(task, {}).setdefault(mode, []).append(figure)
     return found
-
-
-def _figures(figures: Mapping[str, Any]) -> Iterator[tuple[str, tuple[float, Interval]]]:
-    for name, figure in figures.items():
-        mode, _, metric = str(name).rpartition("/")
-        scale, end = (100.0, SHARE) if figure.get("share") else (1.0, "")
-        low, high = (scale * v if is_number(v) else math.nan for v in figure["interval"])
-        if is_number(figure["value"]):
-            value = scale * figure["value"]
-            yield f"{mode or NO_MODE}/{metric}{end}", (value, (low, high))
 
 
 def _names(keys: Mapping[Way, Mapping[str, Any]]) -> dict[Way, str]:

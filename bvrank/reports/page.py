@@ -14,14 +14,14 @@ from bvrank.reports.rows import Row, rows_of
 from bvrank.reports.samples import samples
 from bvrank.reports.style import POLICY, STYLE
 from bvrank.reports.svg import drawn
-from bvrank.reports.tables import Table
+from bvrank.reports.tables import INTERVALS, NUMBERS, Table
 from bvrank.reports.text import cut, one_line
 from bvrank.run import RunRecord
 
 HOW = (
     "Figures are means over n seeds, ± half the width of their 95 % interval (Student's t), with "
-    "the standard deviation over seeds (sd); a single run has its figure alone, or that of an "
-    "evaluation with its 95 % interval over prompts."
+    "the standard deviation over seeds (sd); a single run has its figure alone. Of an evaluation, "
+    f"{INTERVALS}"
 )
 
 
@@ -64,7 +64,7 @@ def counted(records: Sequence[RunRecord]) -> str:
 
 def html_table(table: Table) -> Markup:
     """The cells of `table`, as the terminal shows them, in a box that scrolls by itself."""
-    numbers = {*table.columns, "n"}
+    numbers = {*table.columns, *NUMBERS}
     return together(element("h3", table.heading), scrolling(table.header(), table.body(), numbers))
 
 

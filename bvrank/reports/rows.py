@@ -41,7 +41,7 @@ class Row:
     @property
     def seeds(self) -> str:
         """The seeds, as in `0-3, 7`."""
-        return _ranges([r.seed for r in self.runs])
+        return ranges(r.seed for r in self.runs)
 
     @property
     def objective(self) -> str:
@@ -71,7 +71,7 @@ def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
     groups: dict[str, dict[str, RunRecord]] = {}
     notes = []
     for record in sorted(done, key=lambda r: str(r.manifest.get("ended")), reverse=True):
-        seeds = groups.setdefault(to_json(_identity(record)), {})
+        seeds = groups.setdefault(to_json(_without_nulls(_identity(record))), {})
         if (newest := seeds.setdefault(to_json(record.seed), record)) is not record:
             notes.append(
                 f"{record.name} repeats {newest.name} (same seed) and is not counted again."
@@ -104,19 +104,8 @@ def _row(runs: Sequence[RunRecord], shown: Sequence[str], names: Mapping[Way, st
         for name, value in figures(record).items():
             values.setdefault(name, []).append(value)
     spreads = {name: spread(v) for name, v in values.items()}
-    spreads |= _evaluated(runs, names) if finished else {}
+    spreads |= evaluated(runs, names) if finished else {}
     return Row(_name(first), keys, tuple(runs), spreads, "finished" if finished else _end(first))
-
-
-def _evaluated(runs: Sequence[RunRecord], names: Mapping[Way, str]) -> dict[str, Spread]:
-    """Figures of evaluations over the runs; the one of a single run keeps its interval."""
-    found = [evaluated(record, names) for record in runs]
-    spreads = {}
-    for name in dict.fromkeys(name for one in found for name in one):
-        there = [one[name] for one in found if name in one]
-        own = there[0][1] if len(there) == 1 else None
-        spreads[name] = replace(spread(value for value, _ in there), own=own)
-    return spreads
 
 
 def _end(record: RunRecord, message: str = "") -> str:
@@ -136,8 +125,32 @@ def _target(record: RunRecord, key: str) -> str:
 
 def _identity(record: RunRecord) -> dict[str, Any]:
     kept = {k: v for k, v in record.config.items() if k not in UNSHOWN}
-    found: dict[str, Any] = canonical(without_seeds(kept, record.seed))
+    found: dict[str, Any] = canonical(_effective(without_seeds(kept, record.seed)))
     return found or {"name": record.name}  # a run whose config is lost is like no other
+
+
+def _effective(node: Any) -> Any:
+    """A config in which a mix (bvpo) has its betas under its own keys, wherever they come from: its
+    `beta` stands in place of its loss's, and `bare_beta` is the same where it is null."""
+    if not isinstance(node, Mapping):
+        return node
+    found = {k: _effective(v) for k, v in node.items()}
+    loss = found.get("loss")
+    if not isinstance(loss, Mapping) or "beta" not in found:
+        return found
+    beta = loss.get("beta") if found["beta"] is None else found["beta"]
+    bare = found.get("bare_beta")
+    betas = {"beta": beta, "bare_beta": beta if bare is None else bare}
+    kept = {k: v for k, v in found.items() if k not in betas}
+    kept["loss"] = {k: v for k, v in loss.items() if k != "beta"}
+    return kept | ({} if beta is None else betas)
+
+
+def _without_nulls(node: Any) -> Any:
+    """For what is the same: a key that is null, and one that there was not yet."""
+    if not isinstance(node, Mapping):
+        return node
+    return {k: _without_nulls(v) for k, v in node.items() if v is not None}
 
 
 def _settings(record: RunRecord) -> dict[str, Any]:
@@ -159,7 +172,12 @@ def _telling_keys(records: Sequence[RunRecord]) -> list[str]:
 
 
 def _tells(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
-    if len({_text(s[key]) for s in settings if key in s}) > 1:
+    there = [s for s in settings if key in s]
+    values = {_text(s[key]) for s in there}
+    whole = key.replace("bare_beta", "beta")
+    if values == {"null"} or (whole != key and all(s[key] == s.get(whole) for s in there)):
+        return False  # of nothing, or the one beta of both views
+    if len(values) > 1:
         return True
     parts = key.split(".")
     above = [".".join(parts[:i]) for i in range(1, len(parts))]
@@ -181,8 +199,9 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else to_json(value)
 
 
-def _ranges(seeds: Iterable[Any]) -> str:
-    numbers = sorted(s for s in seeds if isinstance(s, int))
+def ranges(seeds: Iterable[Any]) -> str:
+    """Whole numbers, as in `0-3, 7`."""
+    numbers = sorted({s for s in seeds if isinstance(s, int)})
     parts: list[list[int]] = []
     for s in numbers:
         if parts and s == parts[-1][-1] + 1:

@@ -12,14 +12,24 @@ LARGEST = 1e150
 
 
 @dataclass(frozen=True)
+class Basis:
+    """What the values of a figure that was evaluated rest on, policy by policy: how many prompts,
+    and the seeds of its evaluations."""
+
+    prompts: tuple[int, ...]
+    seeds: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True)
 class Spread:
     """`n` values: their mean and, from two on, their sample standard deviation. `own`: the 95 %
-    interval that a single value came with."""
+    interval that a single value came with; `basis`: of an evaluation's figure."""
 
     mean: float
     std: float | None
     n: int
     own: tuple[float, float] | None = None
+    basis: Basis | None = None
 
     @property
     def half(self) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,10 +13,19 @@ from rich.text import Text
 
 from bvrank.reports.evaluations import HEAD, tasks
 from bvrank.reports.figures import MODES, sampled, told, views
-from bvrank.reports.rows import FEW_KEYS, MISSING, Row, rows_of
+from bvrank.reports.rows import FEW_KEYS, MISSING, Row, ranges, rows_of
 from bvrank.reports.spread import Spread
 from bvrank.reports.text import one_line
 from bvrank.run import RunRecord
+
+COUNTS = ("n", "seeds")
+# Of what was evaluated: what an interval is over, and of how much.
+BASIS = ("interval over", "prompts", "evaluations", "runs", "seeds")
+INTERVALS = (
+    "[low, high]: 95 % interval over prompts, of one policy, its evaluations averaged prompt by "
+    "prompt; ±: half of the 95 % interval over runs (Student's t)."
+)
+NUMBERS = ("n", "prompts", "runs")  # columns that stand to the right, as figures do
 
 
 @dataclass(frozen=True)
@@ -24,7 +33,8 @@ class Table:
     """What a report shows: a heading, lines under columns, and remarks.
 
     A line is a row and the part of it that it shows: a mode, a view, or "" for all of it.
-    `columns` maps a title to a figure's name, in which `{part}` stands for that part.
+    `columns` maps a title to a figure's name, in which `{part}` stands for that part. `measured`:
+    by evaluations, so that a line tells what its intervals are over.
     """
 
     heading: str
@@ -32,12 +42,14 @@ class Table:
     columns: Mapping[str, str]
     lines: tuple[tuple[Row, str], ...]
     notes: tuple[str, ...] = ()
+    measured: bool = False
 
     def header(self) -> list[str]:
         """The titles of all columns."""
         part = [self.part] if self.part else []
         status = ["status"] if self._incomplete else []
-        return ["run", *self._keys, *part, *self.columns, "n", "seeds", *status]
+        counts = BASIS if self.measured else COUNTS
+        return ["run", *self._keys, *part, *self.columns, *counts, *status]
 
     def cells(self, row: Row, part: str, *, sd: bool = True) -> list[str]:
         """The texts of one line, as many as `header` has; `sd` adds standard deviations."""
@@ -48,7 +60,9 @@ class Table:
         settings = list(row.keys.values())
         if len(settings) > FEW_KEYS:
             settings = [", ".join(row.settings) or MISSING] if self._keys else []
-        return [row.name, *settings, *parts, *figure_cells, str(row.n), row.seeds, *status]
+        found = [row.figures[name] for name in names if name in row.figures]
+        counts = _basis(found) if self.measured else [str(row.n)]
+        return [row.name, *settings, *parts, *figure_cells, *counts, row.seeds, *status]
 
     def body(self, *, sd: bool = True) -> list[list[str]]:
         """The cells of every line."""
@@ -98,7 +112,7 @@ def tables(records: Sequence[RunRecord]) -> list[Table]:
         _table("Training", "", training, rows, [""]),
     ]
     shown = [t for t in made if t.columns] or made[-1:]
-    return [*shown[:-1], replace(shown[-1], notes=tuple(notes))]
+    return [*shown[:-1], replace(shown[-1], notes=(*shown[-1].notes, *notes))]
 
 
 def _evaluations(rows: Sequence[Row], names: Sequence[str]) -> list[Table]:
@@ -107,7 +121,8 @@ def _evaluations(rows: Sequence[Row], names: Sequence[str]) -> list[Table]:
     for task, modes in tasks(names).items():
         figures = dict.fromkeys(f for found in modes.values() for f in found)
         columns = {figure: f"{HEAD}/{task}/{{part}}/{figure}" for figure in figures}
-        made.append(_table(f"Evaluation: {task}", "mode", columns, rows, [*modes]))
+        table = _table(f"Evaluation: {task}", "mode", columns, rows, [*modes])
+        made.append(replace(table, measured=True, notes=(INTERVALS,)))
     return made
 
 
@@ -129,6 +144,25 @@ def cell(name: str, figure: Spread | None, *, sd: bool = True) -> str:
     return f"{mean} ± {half}" + (f" (sd {std})" if sd else "")
 
 
+def _basis(found: Sequence[Spread]) -> list[str]:
+    """Of the figures of a line: what their intervals are over, how many prompts, evaluations of a
+    run with their seeds, and runs."""
+    over = dict.fromkeys("runs" if s.n > 1 else "prompts" for s in found if s.n > 1 or s.own)
+    bases = [s.basis for s in found if s.basis is not None]
+    seeds = [own for basis in bases for own in basis.seeds]
+    each, told = _span(map(len, seeds)), ranges(s for own in seeds for s in own)
+    several = "s" if "," in told or "-" in told[1:] else ""
+    return [" and ".join(over) or MISSING, _span(n for basis in bases for n in basis.prompts),
+            each + (f", seed{several} {told}" if told != MISSING else ""),
+            _span(s.n for s in found)]  # fmt: skip
+
+
+def _span(numbers: Iterable[int]) -> str:
+    """One number, or the fewest and the most."""
+    found = sorted({*numbers})
+    return " to ".join(f"{n:,}" for n in dict.fromkeys((found[0], found[-1]))) if found else MISSING
+
+
 def grid(table: Table) -> Grid:
     """The table for a terminal: means and intervals."""
     made = Grid(
@@ -136,7 +170,7 @@ def grid(table: Table) -> Grid:
         padding=(0, 1, 0, 0), pad_edge=False,
     )  # fmt: skip
     for head in table.header():
-        figure = head in table.columns or head == "n"
+        figure = head in table.columns or head in NUMBERS
         justify: Literal["left", "right"] = "right" if figure else "left"
         made.add_column(Text(one_line(head)), justify=justify, overflow="fold", no_wrap=figure)
     for (row, _), cells in zip(table.lines, table.body(sd=False), strict=True):

@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -22,6 +23,9 @@ from bvrank.rewards.grading import extracted
 VERSION = 3  # of the verdicts; what an older version scored is scored again
 LIBRARIES = ("math-verify", "latex2sympy2_extended", "sympy")
 WORKER = (sys.executable, "-P", "-m", "bvrank.rewards.grading")
+_FRACTIONS = re.compile(r"\\[dt]frac(?![a-zA-Z])")
+_SIZES = re.compile(r"\\(?:left|right)(?=[()\[\]|])")
+_WHOLE = re.compile(r"\\boxed\{(?:0|-?[1-9]\d{0,14})\}")  # a value that needs no algebra
 START = 120.0  # seconds in which a grading process has to be ready
 
 
@@ -64,19 +68,43 @@ class Math:
 
     def votes(self, groups: Iterable[Sequence[str]]) -> Iterator[list[int]]:
         """Of each group of answers, which say the same: equal numbers for equal values, each
-        compared with the first of those before it; what has no value is told apart by its text."""
+        compared with the first of those before it; what has no value is told apart by its text.
+        What is written alike is compared once, in all groups, and whole numbers by themselves."""
         with contextlib.closing(_Grader(self.timeout)) as grader:
+            same = _Sameness(grader)
             for answers in groups:
-                first: list[str] = []
+                first: list[tuple[str, str]] = []  # a form and an answer of each value
                 known: dict[str, int] = {}
-                forms = ["\n".join(" ".join(part.split()) for part in extracted(answer))
-                         for answer in answers]  # fmt: skip
+                forms = [_form(answer) for answer in answers]
                 for form, answer in zip(forms, answers, strict=True):
                     if form not in known:
-                        same = (n for n, a in enumerate(first) if grader.alike(a, answer))
-                        known[form] = next(same, len(first))
-                        first += [answer] if known[form] == len(first) else []
+                        alike = (n for n, one in enumerate(first) if same(one, (form, answer)))
+                        known[form] = next(alike, len(first))
+                        first += [(form, answer)] if known[form] == len(first) else []
                 yield [known[form] for form in forms]
+
+
+def _form(answer: str) -> str:
+    """What is read of an answer, in one spelling of what means the same in LaTeX."""
+    parts = (_SIZES.sub("", _FRACTIONS.sub(r"\\frac", part)) for part in extracted(answer))
+    return "\n".join(" ".join(part.split()) for part in parts)
+
+
+class _Sameness:
+    """Whether two answers have one value; a pair of forms is asked for once."""
+
+    def __init__(self, grader: _Grader) -> None:
+        self._grader = grader
+        self._told: dict[tuple[str, str], bool] = {}
+
+    def __call__(self, one: tuple[str, str], other: tuple[str, str]) -> bool:
+        pair = (one[0], other[0])
+        if all(map(_WHOLE.fullmatch, pair)):
+            return one[0] == other[0]
+        key = (min(pair), max(pair))
+        if key not in self._told:
+            self._told[key] = self._grader.alike(one[1], other[1])
+        return self._told[key]
 
 
 class _Grader:

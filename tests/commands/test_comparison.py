@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bvrank.commands import evaluate, report
-from bvrank.commands.comparison import arm
+from bvrank.commands import comparison, evaluate, report
 from bvrank.commands.compose import composed, frozen
-from bvrank.errors import BvrankError, RunError
-from bvrank.evaluation.result import Measured, write_result
+from bvrank.errors import BvrankError, ConfigError, RunError
+from bvrank.evaluation.result import Measured, Result, write_result
 
 
 def evaluation(folder: Path, values: list[float], seed: int = 0, **more: Any) -> Path:
@@ -24,8 +25,13 @@ def evaluation(folder: Path, values: list[float], seed: int = 0, **more: Any) ->
     return folder
 
 
-def shown(*arms: str) -> int:
-    return report.main(frozen(composed("report", [f"compare=[{','.join(arms)}]"])))
+def shown(*arms: str, more: Sequence[str] = ()) -> int:
+    words = [f"compare=[{','.join(arms)}]", *more]
+    return report.main(frozen(composed("report", words)))
+
+
+def arm(pattern: str) -> dict[str, list[Result]]:
+    return comparison.arm(pattern, comparison.found([pattern]), {})
 
 
 def test_better_and_worse_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -149,8 +155,84 @@ def test_one_arm_is_measured_in_one_way(tmp_path: Path) -> None:
         arm(str(tmp_path / "*"))
 
 
+def test_a_setting_chooses_one_way_of_both_arms(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        for n in (4, 8):
+            values = [0.1 * (i % 5) + 0.05 * n * (name == "b") for i in range(40)]
+            evaluation(tmp_path / name / "evals" / f"t@3-s0-{n}", values, n=n)
+    arms = (str(tmp_path / "a"), str(tmp_path / "b"))
+    for n in (4, 8):
+        for words in ([f"where.n={n}"], [f"where={{n:{n}}}"]):
+            assert shown(*arms, more=words) == 0
+            assert f"+{0.05 * n:.4f} [" in capsys.readouterr().out
+    with pytest.raises(RunError, match=r"no evaluation has n=16: n is 4 and 8") as stop:
+        shown(*arms, more=["where.n=16"])
+    assert stop.value.exit_code == 2
+    with pytest.raises(ConfigError, match=r"where.m: no evaluation here .* Known: n, seed\."):
+        shown(*arms, more=["where.m=4"])
+
+
+def test_the_words_of_an_error_choose_what_it_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        for way in ("likelihood.inlist", "generate"):
+            folder = tmp_path / name / "evals" / f"t@3-s0-{way}"
+            evaluation(folder, [0.1 * (i % 5) for i in range(40)], task={"decoder": way})
+    arms = [str(tmp_path / name) for name in "ab"]
+    with pytest.raises(RunError, match=r"several ways: task.decoder") as stop:
+        shown(*arms)
+    words = re.findall(r"(where\S+) \((\S+)\)", stop.value.repair)
+    assert [w for w, _ in words] == [
+        "where.task.decoder=generate",
+        "where.task.decoder=likelihood.inlist",
+    ]
+    assert all(Path(folder).is_dir() for _, folder in words)
+    for word, _ in words:
+        assert shown(*arms, more=[word]) == 0
+    capsys.readouterr()
+
+
+def test_an_arm_may_be_a_list_of_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = [0.01 * (i % 10) for i in range(40)]
+    for name, shift in (("a", 0.0), ("b", 0.0), ("c", 0.4)):
+        evaluation(tmp_path / name, [x + shift for x in base], model=name)
+    a, b, c = (str(tmp_path / name) for name in "abc")
+    for folder, name in ((a, "p"), (b, "q"), (c, "r")):
+        told = json.loads((Path(folder) / "result.json").read_text()) | {"policy": name}
+        told["settings"].pop("model")
+        (Path(folder) / "result.json").write_text(json.dumps(told))
+    assert shown(f"[{a},{b}]", f"[{c}]") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "+0.4000 [" in said and "2 policies against 1, which do not pair" in said
+    assert len(comparison.found([a, a, str(tmp_path / "*")])) == 3  # each folder once
+
+
+@pytest.mark.parametrize(
+    "arms", ["[[], b]", "[a, [[b]]]", "[a, {b: 1}]", "[a, 3]", "[a, '']", "[[a, b]]", "a"]
+)
+def test_an_arm_that_is_none_is_told(arms: str) -> None:
+    with pytest.raises(ConfigError, match=r"^compare: .* As in compare=\[outputs/a,outputs/b\]"):
+        report.main(frozen(composed("report", [f"compare={arms}"])))
+
+
+@pytest.mark.parametrize("words", [("where.n=4",), ("where=3", "compare=[a,b]"), ("where=0",)])
+def test_where_without_a_meaning_is_refused(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        evaluation(tmp_path / name, [0.0, 1.0])
+    with pytest.raises(ConfigError, match=r"^where: (has no effect without compare|must be)"):
+        report.main(frozen(composed("report", words)))
+
+
 @pytest.mark.parametrize("arms", [(), ("a",), ("nowhere", "nowhere")])
 def test_what_is_no_comparison(arms: tuple[str, ...]) -> None:
-    with pytest.raises(BvrankError, match=r"two or more|no finished evaluation") as stop:
+    with pytest.raises(BvrankError, match=r"two arms or more|no finished evaluation") as stop:
         shown(*arms)
     assert stop.value.exit_code == 2

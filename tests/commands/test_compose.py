@@ -24,6 +24,8 @@ from bvrank.errors import ConfigError
         ("optimizer.options.eps=1", "++optimizer.options.eps=1"),
         ("optimizer.lr=1", "optimizer.lr=1"),
         ("schedule={}", "schedule={}"),
+        ("schedule={alpha:[1,0]}", "++schedule={alpha:[1,0]}"),
+        ("where={n:8}", "++where={n:8}"),
         ("+schedule.alpha=1", "+schedule.alpha=1"),
         ("scheduler.warmup=0", "scheduler.warmup=0"),
     ],

@@ -145,15 +145,16 @@ def test_several_tasks_in_one_go(
 ) -> None:
     path = write(tmp_path / "p.jsonl", [{"problem": "1+2=?", "answer": "3"}])
     other = [f"tasks.aime24.{key}" for key in
-             (f"prompts.path={path}", "prompts.split=null", "n=2", "pass_at=[2]",
+             (f"prompts.path={path}", "prompts.split=null",
               "template='{prompt}'")]  # fmt: skip
-    small = ["tasks.arithmetic.prompts.problems=4", "tasks.arithmetic.n=2",
-             "tasks.arithmetic.pass_at=[2]"]  # fmt: skip
+    small = ["tasks.arithmetic.prompts.problems=4", "n=2"]
     own = tuple(w for w in words if not w.startswith("task."))
     asked = config(own, "suite=[arithmetic,aime24]", *map(opened, other + small))
     assert evaluate.main(asked) == 0
     said = capsys.readouterr().out
     assert said.index("arithmetic: tiny") < said.index("aime24: tiny")
+    for k in (8, 32):
+        assert f"note: pass@2 in place of the task's own pass@{k}, as n=2" in said
     made = evaluate.request(asked)
     found = {name: read_result(made.folder(name)).figures for name in made.tasks}
     assert found["arithmetic"]["thinking/avg@2"].prompts == 4
@@ -181,6 +182,9 @@ def test_a_sweep_is_told_the_headlines(
      ("n=0", "n: must be at least 1"), ("limit=0", "limit: must be"), ("modes=[]", "modes: must"),
      ("seed=-1", "seed: must be"), ("outputs=''", "outputs: must name"), ("modes=[plain]", "modes"),
      ("n=1", "task.pass_at: pass@2 needs 2 responses"),
+     ("task.pass_at=[3]", "task.pass_at: pass@3 needs 3 responses, and n=2 of them"),
+     ("task.pass_at=[2,2]", "task.pass_at: must be numbers from 1 on, each once"),
+     ("suite=arithmetic", "suite: there is no suite 'arithmetic'. It is a task: task=arithmetic"),
      ("task.n=0", "task.n: must be at least 1"), ("checkpoint=last", "checkpoint"),
      ("run=nowhere", "nowhere: is not a run folder")],
 )  # fmt: skip
@@ -189,6 +193,31 @@ def test_settings_that_cannot_be(words: tuple[str, ...], word: str, said: str) -
         evaluate.main(config(words, word))
     assert getattr(stop.value, "exit_code", None) == 2
     assert not Path(config(words)["outputs"]).exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "word", "said"),
+    [("preference", "task.reference=strt", "task.reference: 'strt' is no folder.* mean 'start'"),
+     ("preference", "task.reference=strat", "mean 'start'"),
+     ("preference", "task.n=0", "n: has no effect: no response is drawn"),
+     ("ranking", "task.audit=0", "n: has no effect: no response is drawn")],
+)  # fmt: skip
+def test_what_means_nothing_to_a_task(
+    words: tuple[str, ...], task: str, word: str, said: str
+) -> None:
+    own = tuple(w for w in words if not w.startswith("task."))
+    path = "task.pairs.path=x" if task == "preference" else "task.lists.path=x"
+    with pytest.raises(ConfigError, match=said):
+        evaluate.request(config(own, f"task={task}", path, word, "n=4"))
+
+
+def test_n_of_a_suite_is_for_those_who_draw(words: tuple[str, ...]) -> None:
+    own = tuple(w for w in words if not w.startswith("task."))
+    suite = ("suite=[arithmetic,preference]", "++tasks.preference.pairs.path=x",
+             "++tasks.preference.n=0")  # fmt: skip
+    some, other = (evaluate.request(config(own, *suite, *n)) for n in ((), ("n=4",)))
+    assert other.kept("arithmetic")["n"] == 4
+    assert some.kept("preference") == other.kept("preference")
 
 
 def test_random_weights_are_not_measured(words: tuple[str, ...]) -> None:

@@ -93,6 +93,20 @@ MISPLACED = {
     "Known: arithmetic, lists, mix, mix_arithmetic, pairs.",
     ("train", "model=Qwen/Qwen3-0.6B"): "model: there is no option 'Qwen/Qwen3-0.6B'. "
     "Write model=hf model.path=Qwen/Qwen3-0.6B. Known: hf, scratch, tiny.",
+    ("evaluate", "task=math"): "It is a suite: suite=math. Known: aime24, aime25, alpaca_eval, "
+    "amc23, arena_hard, arena_hard_v2, arithmetic, gsm8k, lm_eval, math500, minerva, "
+    "olympiadbench, preference, ranking, ranking_run.",
+    ("lab", "trainseeds=0"): "trainseeds: there is no such key. Did you mean 'train.seeds'?",
+    ("lab", "trainseed=0"): "trainseed: there is no such key. Did you mean 'train.seeds'?",
+    ("lab", "train_seeds=0"): "train_seeds: there is no such key. Did you mean 'train.seeds'?",
+    ("train", "objective.auto.every=5"): "objective.auto.every: there is no such key. "
+    "Did you mean 'auto.every'?",
+    ("report", "compare=A,B"): "compare: 'A,B' names several values. Write 'compare=[A,B]'",
+    ("report", "runs=A,B"): "runs: 'A,B' names several values. Write 'runs=[A,B]'",
+    ("evaluate", "modes=thinking,nothinking"): "modes: 'thinking,nothinking' names several values. "
+    "Write 'modes=[thinking,nothinking]', or add -m to run each of them",
+    ("evaluate", "suite=aime24,gsm8k"): "suite: 'aime24,gsm8k' names several values. "
+    "Write 'suite=[aime24,gsm8k]', or add -m to run each of them",
     ("train", "engine=a.yaml"): "engine: there is no option 'a.yaml'. "
     "Known: local, zero0, zero1, zero2, zero3.",
 }  # fmt: skip

@@ -6,7 +6,7 @@ import pytest
 
 from bvrank.commands.build import build
 from bvrank.commands.compose import composed, frozen
-from bvrank.commands.suites import task_nodes
+from bvrank.commands.suites import clipped, task_nodes
 from bvrank.errors import ConfigError
 from tests.commands.line import ROOT
 
@@ -38,3 +38,26 @@ def test_what_a_task_of_a_suite_needs_is_given_or_told() -> None:
         task_nodes(frozen(composed("evaluate", words[:1])))
     with pytest.raises(ConfigError, match=r"tasks\.ranking_run\.run_file: needs a value"):
         task_nodes(frozen(composed("evaluate", ["suite=[ranking_run]"])))
+
+
+@pytest.mark.parametrize(
+    ("words", "k"),
+    [([], [32]), (["n=4"], [4]), (["n=64"], [32]), (["n=1"], []), (["++tasks.aime24.n=8"], [8]),
+     (["n=4", "++tasks.aime24.pass_at=[2,4]"], [2, 4]), (["n=4", "++tasks.aime24.pass_at=[]"], []),
+     (["n=4", "++tasks.aime24.pass_at=[8]"], [8])],
+)  # fmt: skip
+def test_a_task_s_own_pass_at_is_clipped_and_what_the_user_says_is_not(
+    words: list[str], k: list[int]
+) -> None:
+    config = frozen(composed("evaluate", ["suite=[aime24,gsm8k]", *words]))
+    nodes, n = task_nodes(config), config["n"]
+    assert nodes["aime24"]["pass_at"] == k and nodes["gsm8k"]["pass_at"] == []
+    own = not any("pass_at" in word for word in words)
+    told = {4: "pass@4 in place of the task's own pass@32, as n=4",
+            1: "no pass@k in place of the task's own pass@32, as n=1"}  # fmt: skip
+    assert clipped(config) == ({"aime24": told[n]} if own and n in told else {})
+
+
+def test_a_task_in_place_of_a_suite_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"no suite 'preference'. It is a task: task=preference"):
+        task_nodes(frozen(composed("evaluate", ["suite=preference"])))

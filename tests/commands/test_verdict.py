@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -45,7 +46,22 @@ def test_what_has_no_points_to_gain_or_no_scatter_has_none(
      ("bits_per_byte", 0.8, "0.800 [0.400, 0.600]")],
 )  # fmt: skip
 def test_shares_alone_are_told_in_per_cent(name: str, value: float, said: str) -> None:
-    assert figure(name, Estimate(value, 0.1, (0.4, 0.6), 3, 1)) == said
+    """And their line is headed so, as in a report."""
+    e = Estimate(value, 0.1, (0.4, 0.6), 3, 1)
+    share = said.startswith("50")
+    assert figure(e, share) == said
+    heads, rows = grid(Result("t", 1, None, "m", {}, {name: e}, {}, {}, []))
+    assert heads == ["value"] and rows[0] == [f"{name}, %" if share else name, said]
+
+
+def test_a_line_has_one_scale() -> None:
+    """In per cent where every mode's figure is a share; one that is not known is no hindrance."""
+    share, number, none = (Estimate(v, 0.1, (0.4, 0.6), 3, 1) for v in (0.5, 60.0, math.nan))
+    for pair, told in (((share, none), ["f1, %", "50.0 [40.0, 60.0]"]),
+                       ((share, number), ["f1", "0.500 [0.400, 0.600]"])):  # fmt: skip
+        figures = dict(zip(("x/f1", "y/f1"), pair, strict=True))
+        _, rows = grid(Result("t", 1, None, "m", {}, figures, {}, {}, []))
+        assert rows[0][:2] == told
 
 
 def test_every_column_has_its_own_n() -> None:

@@ -118,6 +118,24 @@ def test_official_files_are_written_and_replayed(server: ChatServer, tmp_path: P
     assert task(tmp_path, openai(server.url)).needs == "responses"
 
 
+def test_a_recorded_null_is_no_verdict_and_no_tie(server: ChatServer, tmp_path: Path) -> None:
+    """It is left out of every figure and counted among what has none."""
+    task(tmp_path, openai(server.url)).measure(desk(tmp_path / "a", some))
+    path = tmp_path / "a" / "annotations.thinking.json"
+    rows = json.loads(path.read_text())
+    replay = task(tmp_path, Replay(str(path)), path=None)
+    whole = replay.measure(desk(tmp_path / "b", some)).cells["win_rate"]
+    for row in rows[:3]:
+        row["preference"] = None
+    path.write_text(json.dumps(rows))
+    measured = replay.measure(desk(tmp_path / "c", some))
+    left = measured.cells["win_rate"]
+    assert len(left) == 9 and left.items() <= whole.items()
+    assert measured.counts == {"no_preference": 3}
+    assert measured.notes[0] == ("comparisons without a verdict are left out: 3 no_preference "
+                                 "(null in the file, or no known verdict)")  # fmt: skip
+
+
 def test_two_modes_that_say_the_same_are_judged_once(server: ChatServer, tmp_path: Path) -> None:
     place = desk(tmp_path / "a", lambda prompt, mode: "good", ("thinking", "nothinking"))
     task(tmp_path, openai(server.url)).measure(place)

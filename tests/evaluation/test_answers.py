@@ -228,10 +228,20 @@ def test_without_known_answers_nothing_is_asked(tmp_path: Path) -> None:
     assert not sampler.seen
 
 
+def test_the_bound_of_a_k_is_what_is_drawn() -> None:
+    """By the command's n, where it has one, and not by the task's."""
+    task = Answers("t", Source(), Arithmetic(), n=2, pass_at=[4])
+    task.check(4)
+    for n, drawn in ((None, 2), (3, 3)):
+        with pytest.raises(ConfigError, match=f"pass@4 needs 4 responses, and n={drawn} of them"):
+            task.check(n)
+
+
 @pytest.mark.parametrize(
     ("change", "where"),
-    [({"n": 0}, "n"), ({"pass_at": [2]}, "pass_at"), ({"template": "x"}, "template")],
-)
+    [({"n": 0}, "n"), ({"pass_at": [0]}, "pass_at"), ({"n": 2, "pass_at": [2, 2]}, "pass_at"),
+     ({"template": "x"}, "template")],
+)  # fmt: skip
 def test_settings_that_cannot_be(change: dict[str, Any], where: str) -> None:
     with pytest.raises(ConfigError) as stop:
         Answers("t", Source(), Arithmetic(), **change)

@@ -213,7 +213,8 @@ def test_a_game_without_a_verdict_by_edition(
     assert figures(measured)["score"].value == pytest.approx(score)
     assert measured.counts == {"no_verdict": left_out}
     unit = "games" if edition == "v0.1" else "questions with games"
-    assert measured.notes == [f"{unit} without a verdict are left out: 1 no_verdict"]
+    assert measured.notes == [f"{unit} without a verdict are left out: 1 no_verdict (null in the "
+                              "file, or no known verdict)"]  # fmt: skip
 
 
 def test_recorded_answers_that_are_not_there_have_no_style(tmp_path: Path) -> None:

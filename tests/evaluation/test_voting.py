@@ -61,3 +61,13 @@ def test_values_are_one_vote_in_any_words() -> None:
     others = ["8", "no idea", "no  idea", "none"]
     found, again = votes([[*sevens, *others], ["8"]], [[0.0] * 10, [0.0]], Math())
     assert found == [0] * 6 + [1, 2, 2, 3] and again == [0]
+
+
+def test_votes_show_how_far_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a grader that compares values; texts take no time."""
+    groups = [["ab", "b"], ["c"]]
+    scores = [[0.0, 0.0], [0.0]]
+    list(votes(groups, scores, Arithmetic()))
+    assert not capsys.readouterr().err
+    list(votes(groups, scores, First()))
+    assert "votes: 2/2 (100%)" in capsys.readouterr().err

@@ -6,13 +6,16 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bvrank.evaluation.result import Measured, write_result
 from bvrank.reports.collect import collect
 from bvrank.reports.evaluations import evaluated, evaluations, tasks
 from bvrank.reports.page import page
+from bvrank.reports.spread import spread
 from bvrank.reports.tables import tables
+from bvrank.statistics import estimate
 
 
 def measure(run: Path, name: str, values: list[float], *, step: int = 40, seed: int = 0,
@@ -28,22 +31,51 @@ def measure(run: Path, name: str, values: list[float], *, step: int = 40, seed: 
     write_result(folder, measured, told)
 
 
+def table_of(records: Any) -> Any:
+    (table,) = [t for t in tables(records) if t.heading == "Evaluation: gsm8k"]
+    return table
+
+
 def test_one_run_has_its_interval_over_prompts(make_run: Any, tmp_path: Path) -> None:
     values = [1.0, 0.0, 1.0, 1.0] * 20
     measure(make_run(0), "a", values)
     (record,) = collect(str(tmp_path / "outputs"))
-    found = evaluated(record)
-    value, interval = found["evals/gsm8k/thinking/avg@1, %"]
-    assert value == 75.0 and interval is not None and 60 < interval[0] < 75 < interval[1] < 90
-    assert found["evals/gsm8k/thinking/tokens"][0] == 10.0
-    (table,) = [t for t in tables([record]) if t.heading == "Evaluation: gsm8k"]
+    found = evaluated([record])
+    figure = found["evals/gsm8k/thinking/avg@1, %"]
+    assert figure.mean == 75.0 and figure.own is not None
+    assert 60 < figure.own[0] < 75 < figure.own[1] < 90
+    assert found["evals/gsm8k/thinking/tokens"].mean == 10.0
+    table = table_of([record])
     heads, (line,) = table.header(), table.body()
     told = line[heads.index("avg@1, %")]
-    assert told == f"75.0 [{interval[0]:.1f}, {interval[1]:.1f}]"
+    assert told == f"75.0 [{figure.own[0]:.1f}, {figure.own[1]:.1f}]"
     assert line[heads.index("mode")] == "Thinking" and told in page([record], tables([record]))
+    assert line[heads.index("interval over") :] == ["prompts", "80", "1, seed 0", "1", "0"]
 
 
-def test_seeds_are_pooled_and_an_evaluation_s_own_seeds_averaged(
+def test_seeds_of_an_evaluation_are_averaged_by_prompt_with_the_interval_of_evaluate(
+    make_run: Any, tmp_path: Path
+) -> None:
+    """Equal to one evaluation whose cells are the means, whatever the order of its prompts; and
+    the seeds lessen the scatter of prompts, as no single one of them shows it."""
+    run, draw = make_run(0), np.random.default_rng(0)
+    draws = (draw.random((3, 60)) < 0.5).astype(float)
+    for seed, values in enumerate(draws):
+        measure(run, "abc"[seed], list(values), seed=seed)
+    (record,) = collect(str(tmp_path / "outputs"))
+    figure = evaluated([record])["evals/gsm8k/thinking/avg@1, %"]
+    wanted = estimate(draws.mean(0), bounds=(0.0, 1.0))
+    assert figure.mean == pytest.approx(100 * wanted.value)
+    assert figure.own == pytest.approx([100 * v for v in wanted.interval])
+    table = table_of([record])
+    heads, (line,) = table.header(), table.body()
+    assert line[heads.index("interval over") :] == ["prompts", "60", "3, seeds 0-2", "1", "0"]
+    assert "[" in line[heads.index("avg@1, %")] and "prompt by prompt" in table.notes[0]
+    told = page([record], tables([record]))
+    assert "3, seeds 0-2" in told and "prompt by prompt" in told
+
+
+def test_several_runs_have_the_interval_over_runs_their_own_seeds_averaged(
     make_run: Any, tmp_path: Path
 ) -> None:
     one, two = make_run(0), make_run(1)
@@ -51,11 +83,41 @@ def test_seeds_are_pooled_and_an_evaluation_s_own_seeds_averaged(
     measure(one, "b", [1.0, 1.0], seed=1)
     measure(two, "a", [0.0, 0.5])
     records = collect(str(tmp_path / "outputs"))
-    assert evaluated(records[0])["evals/gsm8k/thinking/avg@1, %"] == (75.0, None)
-    (table,) = [t for t in tables(records) if t.heading == "Evaluation: gsm8k"]
+    assert evaluated(records[:1])["evals/gsm8k/thinking/avg@1, %"].mean == 75.0
+    table = table_of(records)
+    heads, (line,) = table.header(), table.body(sd=False)
+    half = spread([75.0, 25.0]).half
+    assert line[heads.index("avg@1, %")] == f"50.0 ± {half:.1f}"
+    over = ["runs", "2", "1 to 2, seeds 0-1", "2", "0-1"]
+    assert line[heads.index("interval over") :] == over
+
+
+def test_seeds_of_one_model_are_no_runs(make_run: Any, tmp_path: Path) -> None:
+    """Folders of evaluations alone, of one policy: its seeds say nothing of another training."""
+    for seed, values in enumerate(([1.0, 0.0, 1.0], [1.0, 1.0, 0.0])):
+        run = make_run(seed, views=(), gain=None)
+        measure(run, "a", values, seed=seed)
+        result = run / "evals" / "a" / "result.json"
+        told = json.loads(result.read_text()) | {"policy": "the same"}
+        (run / "result.json").write_text(json.dumps(told))
+        result.unlink()
+    table = table_of(collect(str(tmp_path / "outputs")))
+    heads, (line,) = table.header(), table.body(sd=False)
+    assert line[heads.index("interval over") :] == ["prompts", "3", "2, seeds 0-1", "1", "0-1"]
+    assert line[heads.index("avg@1, %")].startswith("66.7 [")
+
+
+def test_a_figure_of_one_run_among_several_says_so(make_run: Any, tmp_path: Path) -> None:
+    one, two = make_run(0), make_run(1)
+    measure(one, "a", [1.0, 0.0, 1.0])
+    measure(two, "a", [0.0, 0.5])
+    told = json.loads((two / "evals" / "a" / "result.json").read_text())
+    del told["figures"]["thinking/tokens"]
+    (two / "evals" / "a" / "result.json").write_text(json.dumps(told))
+    table = table_of(collect(str(tmp_path / "outputs")))
     (line,) = table.body(sd=False)
-    assert line[table.header().index("avg@1, %")].startswith("50.0 ± ")
-    assert line[table.header().index("n")] == "2"
+    at = table.header().index("interval over")
+    assert line[at : at + 4] == ["runs and prompts", "2 to 3", "1, seed 0", "1 to 2"]
 
 
 def test_steps_and_settings_are_told_apart(make_run: Any, tmp_path: Path) -> None:
@@ -64,12 +126,13 @@ def test_steps_and_settings_are_told_apart(make_run: Any, tmp_path: Path) -> Non
     measure(run, "b", [1.0, 0.0], step=20, n=4)
     measure(run, "c", [1.0, 1.0], n=8)
     (record,) = collect(str(tmp_path / "outputs"))
-    assert set(tasks([*evaluated(record)])) == {
+    assert set(tasks([*evaluated([record])])) == {
         "gsm8k, step 40, n 4", "gsm8k, step 20, n 4", "gsm8k, step 40, n 8",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"figures": 3}', '{"figures": {"a": {}}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"figures": 3}', '{"figures": {"a": {}}}',
+                                  '{"figures": {"a": {"value": 1e999}}}'])  # fmt: skip
 def test_what_cannot_be_read_is_left_out(make_run: Any, tmp_path: Path, text: str) -> None:
     run = make_run(0)
     measure(run, "a", [1.0, 0.0])
@@ -85,7 +148,7 @@ def test_a_folder_of_an_evaluation_alone_is_told_too(make_run: Any, tmp_path: Pa
     result = json.loads((run / "evals" / "a" / "result.json").read_text())
     (run / "result.json").write_text(json.dumps(result | {"task": "other/one"}))
     (record,) = collect(str(tmp_path / "outputs"))
-    assert set(tasks([*evaluated(record)])) == {"gsm8k", "other one"}
+    assert set(tasks([*evaluated([record])])) == {"gsm8k", "other one"}
 
 
 def test_a_run_that_was_never_evaluated_has_no_table(make_run: Any, tmp_path: Path) -> None:
@@ -102,7 +165,7 @@ def test_a_task_that_was_configured_otherwise_is_another(make_run: Any, tmp_path
     measure(run, "d", [1.0, 0.0], task={**old, "decoder": "inde"}, data={"task.path": "h"})
     measure(run, "e", [1.0, 1.0])
     (record,) = collect(str(tmp_path / "outputs"))
-    assert set(tasks([*evaluated(record)])) == {
+    assert set(tasks([*evaluated([record])])) == {
         "gsm8k, path h, decoder inlist", "gsm8k, path other, decoder inlist",
         "gsm8k, path h, decoder inde", "gsm8k, settings not recorded",
     }  # fmt: skip
@@ -122,4 +185,4 @@ def test_one_way_to_measure_has_one_table_whatever_else_was_measured(
         "Evaluation: gsm8k, limit 40",
     ]
     (line,) = told[0].body(sd=False)
-    assert line[told[0].header().index("n")] == "2"
+    assert line[told[0].header().index("runs")] == "2"

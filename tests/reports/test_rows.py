@@ -2,6 +2,8 @@ import math
 
 import pytest
 
+from bvrank.objectives.bvpo import BVPO as BVPOObjective
+from bvrank.objectives.dpo import DPO as DPOObjective
 from bvrank.reports.collect import collect
 from bvrank.reports.rows import FEW_KEYS, rows_of
 from tests.reports.runs import COMMON, DPO
@@ -127,3 +129,55 @@ def test_the_objective_of_a_row(make_run, records):
     (make_run(0) / "config.yaml").unlink()
     make_run(1)
     assert sorted(r.objective for r in rows(records)) == ["", "bvpo"]
+
+
+@pytest.mark.parametrize(
+    ("beta", "bare", "own"), [(None, None, 0.1), (0.3, None, 0.1), (None, 0.7, 0.2), (0.3, 0.7, 2)]
+)
+def test_a_mix_shows_the_betas_it_trains_with(make_run, records, beta, bare, own):
+    """Those of the objective itself, under one name, beside that of any other."""
+    loss = {"_target_": "bvrank.objectives.dpo.DPO", "beta": own}
+    make_run(0, objective={**BVPO, "beta": beta, "bare_beta": bare, "loss": loss})
+    make_run(0, objective={**DPO, "beta": 9.0}, views=("full",))
+    found = BVPOObjective(beta=beta, bare_beta=bare, loss=DPOObjective(beta=own))
+    (mix, _) = rows(records)
+    told = {k: float(v) for k, v in mix.keys.items()}
+    wanted = {"objective.beta": found.on("full").beta}
+    if bare is not None:
+        wanted["objective.bare_beta"] = found.on("bare").beta
+    assert told == wanted or told | {"objective.bare_beta": bare} == wanted
+
+
+def test_betas_of_both_views_are_told_where_they_differ_and_else_once(make_run, records):
+    loss = {"_target_": "bvrank.objectives.dpo.DPO", "beta": 0.1}
+    for beta, bare in ((None, None), (0.3, None)):
+        make_run(0, objective={**BVPO, "beta": beta, "bare_beta": bare, "loss": loss})
+    assert [row.keys for row in rows(records)] == [{"objective.beta": b} for b in ("0.1", "0.3")]
+    make_run(0, objective={**BVPO, "beta": None, "bare_beta": 0.7, "loss": loss})
+    keys = [(row.keys["objective.beta"], row.keys["objective.bare_beta"]) for row in rows(records)]
+    assert sorted(keys) == [("0.1", "0.1"), ("0.1", "0.7"), ("0.3", "0.3")]
+
+
+def test_one_beta_under_either_key_is_one_configuration(make_run, records):
+    loss = {"_target_": "bvrank.objectives.dpo.DPO", "beta": 0.3}
+    make_run(0, objective={**BVPO, "beta": None, "loss": loss})
+    make_run(1, objective={**BVPO, "beta": 0.3, "loss": {**loss, "beta": 0.1}})
+    (row,) = rows(records)
+    assert (row.n, row.keys) == (2, {})
+
+
+def test_a_mix_of_what_has_no_beta_shows_none(make_run, records):
+    loss = {"_target_": "mylab.losses.Mine", "weight": 1.0}
+    make_run(0, objective={**BVPO, "beta": None, "bare_beta": None, "loss": loss})
+    make_run(0, objective={**BVPO, "beta": None, "loss": {**loss, "weight": 2.0}})
+    assert [row.keys for row in rows(records)] == [{"objective.loss.weight": w} for w in "12"]
+
+
+def test_a_key_that_is_null_wherever_it_is_there_is_no_column(make_run, records):
+    """As of an older version, which did not have it: the seeds of both are of one configuration."""
+    make_run(0)
+    make_run(1, more=None)
+    (row,) = rows(records)
+    assert (row.n, row.keys) == (2, {})
+    make_run(0, more=3)
+    assert [r.keys for r in rows(records)] == [{"more": "3"}, {"more": "-"}]

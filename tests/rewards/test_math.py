@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.util
+import itertools
 import json
 import os
+import random
 import threading
 from pathlib import Path
 from typing import Any
@@ -178,3 +181,87 @@ def test_rewards_recorded_with_real_rollouts_are_ours() -> None:
 def test_a_sign_inside_the_box_or_behind_it_is_one(gold: str, answer: str, right: float) -> None:
     (found,) = Math().scores([Asked("a", (), answer, gold)])
     assert found.score == right
+
+
+class Classes:
+    """A grader for whom answers that end alike have one value; counts what it is asked."""
+
+    def __init__(self, *_: Any) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def alike(self, one: str, other: str) -> bool:
+        self.asked.append((one, other))
+        return one.rstrip("}")[-1] == other.rstrip("}")[-1]
+
+    def close(self) -> None:
+        pass
+
+
+def slowly(answers: list[str], grader: Any) -> list[int]:
+    """Each answer against the first of each value before it, whatever it looks like."""
+    first: list[str] = []
+    found = []
+    for answer in answers:
+        numbers = (n for n, one in enumerate(first) if one == answer or grader.alike(one, answer))
+        found.append(next(numbers, len(first)))
+        first += [answer] if found[-1] == len(first) else []
+    return found
+
+
+def test_votes_are_those_of_the_slow_way_in_fewer_comparisons(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a group at most one for each text and value; in all of them none twice."""
+    grader, draw = Classes(), random.Random(0)
+    monkeypatch.setattr(math, "_Grader", lambda *_: grader)
+    texts = [rf"\boxed{{x_{n}+{n % 7}}}" for n in range(40)]
+    groups = [draw.choices(texts, k=64) for _ in range(20)]
+    slow = Classes()
+    wanted = [slowly(group, slow) for group in groups]
+    assert list(Math().votes(groups[:1])) == wanted[:1]
+    assert len(grader.asked) <= len({*groups[0]}) * len({*wanted[0]})
+    grader.asked.clear()
+    assert list(Math().votes(groups)) == wanted
+    assert len(set(map(frozenset, grader.asked))) == len(grader.asked)
+    assert len(grader.asked) < len(slow.asked) / 3
+
+
+def test_whole_numbers_take_no_grader(monkeypatch: pytest.MonkeyPatch) -> None:
+    grader = Classes()
+    monkeypatch.setattr(math, "_Grader", lambda *_: grader)
+    group = [rf"Try {n}: \boxed{{{n % 50 - 9}}}" for n in range(200)]
+    assert list(Math().votes([group])) == [[n % 50 for n in range(200)]]
+    assert not grader.asked
+
+
+SPELLINGS = [
+    (r"\boxed{\dfrac{1}{3}}", r"\boxed{\frac{1}{3}}"),
+    (r"\boxed{\tfrac{a}{b}}", r"\boxed{\frac{a}{b}}"),
+    (r"\boxed{\left(1,2\right)}", r"\boxed{(1,2)}"),
+    (r"\boxed{\left[1,2\right)}", r"\boxed{[1,2)}"),
+    (r"\boxed{2\left(x+1\right)}", r"\boxed{2(x+1)}"),
+    (r"\boxed{\left|x\right|}", r"\boxed{|x|}"),
+]
+
+
+@needs_library
+def test_one_spelling_is_one_value_to_the_grader_too() -> None:
+    """What is taken for one without asking, and what is never taken for one."""
+    with contextlib.closing(math._Grader(20.0)) as grader:
+        for one, other in SPELLINGS:
+            assert math._form(one) == math._form(other) and grader.alike(one, other), one
+        numbers = [rf"\boxed{{{n}}}" for n in (0, 1, -1, 10, 101, 10**14, 10**14 + 1)]
+        for one, other in itertools.combinations(numbers, 2):
+            assert math._WHOLE.fullmatch(one) and not grader.alike(one, other)
+    for one, other in ((r"\boxed{1 2}", r"\boxed{12}"), (r"\dfraction", r"\fraction")):
+        assert math._form(one) != math._form(other)
+
+
+@needs_library
+def test_votes_on_formulas_are_those_of_the_slow_way() -> None:
+    group = [r"\boxed{(x-1)(x+1)}", r"$x^2-1$", r"\boxed{7}", r"\boxed{\frac{14}{2}}",
+             r"\boxed{\dfrac{14}{2}}", "no idea", r"\boxed{7.0}", r"\boxed{x^2-1}", r"\boxed{8}",
+             r"\boxed{12.5\%}", r"\boxed{0.125}", r"\boxed{12.5}", r"\boxed{8}"]  # fmt: skip
+    with contextlib.closing(math._Grader(20.0)) as grader:
+        wanted = slowly(group, grader)
+    assert list(Math(timeout=20.0).votes([group, group])) == [wanted, wanted]
