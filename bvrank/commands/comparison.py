@@ -128,7 +128,8 @@ def reading(rows: Sequence[Compared], tests: int) -> list[str]:
             if row.adjusted is not None and row.adjusted < 0.05]  # fmt: skip
     over = f"adjusted by Holm over {tests} test{'s' * (tests != 1)}"
     own = _tested(rows)
-    said = said or [f"none of the {own} tested figures differs at 0.05, {over}"]
+    none = f"none of the {own} tested figures differs at 0.05, {over}"
+    said = said or [none if own else "nothing is tested"]
     return said + [
         f"{row.task} {row.figure}: {100 * row.of_runs:.0f} % of the variance is between runs; more "
         "runs lower it, more prompts do not"
