@@ -18,7 +18,7 @@ import numpy as np
 
 from bvrank.errors import RunError
 from bvrank.evaluation.metrics import bounds, is_share
-from bvrank.evaluation.pooling import is_mean, policies
+from bvrank.evaluation.pooling import aligned, is_mean, policies
 from bvrank.evaluation.result import POINT, Result
 from bvrank.run.methods import apart, other_data, short, silent, telling
 from bvrank.statistics import Cells, Difference, difference, holm, needed_between, of_runs
@@ -60,7 +60,8 @@ def compared(first: Arm, second: Arm, names: tuple[str, str]) -> tuple[list[Comp
     for task in tasks:
         _check(task, (*first[task], *second[task]))
         notes += _notes(task, first[task], second[task], names)
-        arms = first[task], second[task]
+        every = aligned((*first[task], *second[task]))
+        arms = every[: len(first[task])], every[len(first[task]) :]
         gone += _left_out(task, arms, names)
         rows += _rows(task, *arms, names)
     if not rows:

@@ -95,6 +95,17 @@ def test_no_other_figure_is_tested_in_the_place_of_the_first(turned: bool) -> No
     assert "t: not every evaluation has z" in compared({"t": some}, {"t": some}, NAMES)[1]
 
 
+def test_a_copy_of_a_file_under_another_name_is_the_same_prompts() -> None:
+    arms = []
+    for seed, name in enumerate(("a.jsonl", "b.jsonl")):
+        settings = {"seed": 0, "task": {"path": f"/x/{name}"}, "data": {"task.path": "h"}}
+        own = result({"x": draws(seed)}, settings=settings)
+        keyed = {f"{name}:{i + 1}": v for i, v in enumerate(draws(seed))}
+        arms.append({"t": [replace(own, cells={"x": keyed})]})
+    ((row,), _) = compared(*arms, NAMES)
+    assert row.found == difference(np.array(draws(0)), np.array(draws(1)))
+
+
 def test_settings_that_differ_and_runs_that_do_not_pair_are_told() -> None:
     a = [result({"x": draws(s)}, s, policy=f"p{s}") for s in (0, 1)]
     b = [result({"x": draws(7)}, 5, settings={"seed": 5, "n": 8, "task": {}, "data": {}})]
