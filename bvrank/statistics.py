@@ -9,17 +9,18 @@ no scatter and are no certainty: with n of them, a share of up to u = 1 - 0.025^
 may be different and unseen (Clopper and Pearson, 1934), and the interval is what the mean is where
 these lie at either bound. p-values go with the intervals, but where the differences of single runs
 have one size, or few of many prompts differ: there they are exact, by their signs (see signs.py),
-and larger. None is below 2^(1 - m), that of the m prompts that differ.
-Intervals end at the bounds of what is measured. A single run says nothing of
-what another training would give, and two say little: their interval covers in 84 % of cases where
-runs differ as much as prompts.
+and larger. None is below 2^(1 - m), that of the m prompts that differ, and no interval leaves 0 out
+where p is 0.05 or more.
+Intervals end at the bounds of what is measured. A single run says nothing of what another training
+would give, and two say little: their interval covers in 84 % of cases where runs differ as much as
+prompts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -81,7 +82,10 @@ def difference(
     reach = None if held is None else (held[0] - held[1], held[1] - held[0])
     size, runs = abs(float(parts[0].mean())), min(a.shape[1], b.shape[1])
     found = _estimated(parts, runs, seed, draws, reach, reach or (-size, size))
-    return Difference(found, _p(parts, found, seed, draws))
+    p, (low, high) = _p(parts, found, seed, draws), found.interval
+    if p >= 1 - LEVEL:  # the test, which may be the surer one, does not rule 0 out
+        found = replace(found, interval=(min(low, 0.0), max(high, 0.0)))
+    return Difference(found, p)
 
 
 def _estimated(parts: Sequence[Cells], runs: int, seed: int, draws: int, bounds: Bounds,

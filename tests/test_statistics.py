@@ -181,6 +181,19 @@ def test_prompts_that_do_not_differ_make_no_difference_surer() -> None:
         assert several.p >= 2.0**-5
 
 
+@pytest.mark.parametrize("n", [6, 12, 100])
+def test_no_interval_says_what_the_test_does_not(n: int) -> None:
+    """Five of twelve prompts that differ, all one way: p = 1/16."""
+    for m in range(1, 7):
+        for k in range(m + 1):
+            b = np.repeat([1.0, -1.0, 0.0], [k, m - k, n - m])
+            for values in (b, b * np.linspace(0.9, 1, n)):
+                found = difference(np.zeros(n), values, draws=200)
+                low, high = found.estimate.interval
+                assert low <= 0 <= high or found.p < 0.05
+    assert difference(np.zeros(12), np.repeat([1.0, 0.0], [5, 7])).estimate.interval[0] == 0
+
+
 def test_intervals_end_where_values_do() -> None:
     assert estimate(np.array([0.5, 1.0]), bounds=(0, 1)).interval == (0, 1)
     assert difference(np.array([0.0, 1.0]), np.ones(2), bounds=(0, 1)).estimate.interval == (-1, 1)
