@@ -7,22 +7,26 @@ several runs, it is Student's: the variance of the mean by the components of a c
 (prompts, runs, the rest), with Satterthwaite's degrees of freedom. Prompts that are all alike show
 no scatter and are no certainty: with n of them, a share of up to u = 1 - 0.025^(1/n) of all others
 may be different and unseen (Clopper and Pearson, 1934), and the interval is what the mean is where
-these lie at either bound. No p-value is below 2^(1 - n), that of n pairs by their signs.
-Intervals end at the bounds of what is measured. A single run says nothing of
-what another training would give, and two say little: their interval covers in 84 % of cases where
-runs differ as much as prompts.
+these lie at either bound. p-values go with the intervals, but where the differences of single runs
+have one size, or few of many prompts differ: there they are exact, by their signs (see signs.py),
+and larger. None is below 2^(1 - m), that of the m prompts that differ, and no interval leaves 0 out
+where p is 0.05 or more.
+Intervals end at the bounds of what is measured. A single run says nothing of what another training
+would give, and two say little: their interval covers in 84 % of cases where runs differ as much as
+prompts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bvrank.signs import ALIKE, differing, one_size, p_value
 from bvrank.student import LEVEL, student, tails
 
 Cells = NDArray[np.float64]  # [P,R]
@@ -31,7 +35,6 @@ T = TypeVar("T")
 DRAWS = 10_000
 PART = 2_000_000  # drawn counts in memory at a time
 MANY = 30  # prompts from which on a bootstrap over them covers
-ALIKE = 1e-12  # a standard error that is rounding
 Z_LEVEL, Z_POWER = 1.959964, 0.841621  # normal quantiles of 0.975, and of the usual power 0.8
 
 
@@ -79,7 +82,10 @@ def difference(
     reach = None if held is None else (held[0] - held[1], held[1] - held[0])
     size, runs = abs(float(parts[0].mean())), min(a.shape[1], b.shape[1])
     found = _estimated(parts, runs, seed, draws, reach, reach or (-size, size))
-    return Difference(found, _p(parts, found, seed, draws))
+    p, (low, high) = _p(parts, found, seed, draws), found.interval
+    if p >= 1 - LEVEL:  # the test, which may be the surer one, does not rule 0 out
+        found = replace(found, interval=(min(low, 0.0), max(high, 0.0)))
+    return Difference(found, p)
 
 
 def _estimated(parts: Sequence[Cells], runs: int, seed: int, draws: int, bounds: Bounds,
@@ -92,7 +98,7 @@ def _estimated(parts: Sequence[Cells], runs: int, seed: int, draws: int, bounds:
     spread = _spread(parts)
     interval = spread.interval(value)
     if spread.none(value):
-        interval = _unseen(value, prompts, far)
+        interval = unseen(value, prompts, far)
     elif _resampled(parts):
         low, high = np.quantile(_draws(cells, seed, draws), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         interval = float(low), float(high)
@@ -114,7 +120,11 @@ def _gaps(a: Cells, b: Cells) -> list[Cells]:
 def _p(parts: Sequence[Cells], found: Estimate, seed: int, draws: int) -> float:
     if found.prompts < 2:
         return math.nan
-    spread, least = _spread(parts), _least(found.value, found.prompts)
+    apart = differing(parts[0].mean(1))
+    single = len(parts) == 1 and parts[0].shape[1] == 1
+    if single and (one_size(apart) or len(apart) < MANY <= found.prompts):
+        return p_value(apart, seed, draws)
+    spread, least = _spread(parts), _least(found.value, len(apart))
     if not _resampled(parts) or spread.none(found.value):
         return max(spread.p(found.value), least)
     drawn = _draws(parts[0], seed, draws)
@@ -122,12 +132,12 @@ def _p(parts: Sequence[Cells], found: Estimate, seed: int, draws: int) -> float:
     return max(min(1.0, float(2 * (1 + tail) / (1 + draws))), least)
 
 
-def _least(value: float, prompts: int) -> float:
-    """The smallest p-value of a test by signs: that of all pairs on one side."""
-    return 1.0 if abs(value) <= ALIKE else float(2.0 ** (1 - prompts))
+def _least(value: float, apart: int) -> float:
+    """The smallest p-value of a test by signs: that of all pairs that differ on one side."""
+    return 1.0 if abs(value) <= ALIKE else min(1.0, float(2.0 ** (1 - apart)))
 
 
-def _unseen(value: float, prompts: int, bounds: tuple[float, float]) -> tuple[float, float]:
+def unseen(value: float, prompts: int, bounds: tuple[float, float]) -> tuple[float, float]:
     """The interval of a mean of values that are all alike. Of a share that is 0 or 1 it is that of
     Clopper and Pearson."""
     share = 1 - ((1 - LEVEL) / 2) ** (1 / prompts)
@@ -207,13 +217,15 @@ def pass_at(right: int, drawn: int, k: int) -> float:
 
 def majority(votes: Sequence[T], right: Sequence[float]) -> float:
     """Whether the most frequent vote is right, its share where several are as frequent; `right[i]`
-    belongs to `votes[i]`. 0.0 of no votes."""
+    belongs to `votes[i]`, the mean where one vote has several. 0.0 of no votes."""
     counts: dict[T, int] = {}
     for vote in votes:
         counts[vote] = counts.get(vote, 0) + 1
     most = max(counts.values(), default=0)
-    first = {vote: i for i, vote in reversed(list(enumerate(votes)))}
-    best = [right[first[vote]] for vote, count in counts.items() if count == most]
+    sums = dict.fromkeys(counts, 0.0)
+    for vote, score in zip(votes, right, strict=True):
+        sums[vote] += score
+    best = [sums[vote] / count for vote, count in counts.items() if count == most]
     return sum(best) / len(best) if best else 0.0
 
 

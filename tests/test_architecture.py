@@ -22,6 +22,7 @@ FLOORS = (
         "hub",
         "ranks",
         "secrets",
+        "signs",
         "statistics",
         "student",
     },

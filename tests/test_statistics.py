@@ -159,6 +159,41 @@ def test_no_p_of_few_pairs_is_below_that_of_signs() -> None:
     assert difference(np.zeros(3), cells).p == 0.25
 
 
+@pytest.mark.parametrize("n", [20, 100])
+def test_right_and_wrong_are_compared_at_the_level_that_holm_reads(n: int) -> None:
+    """Of m prompts that differ each is as likely to be won as lost: no p is found more often than
+    it says, and prompts that do not differ change none."""
+    for m in (3, 5, 6, 8, 12):
+        p = [difference(np.zeros(n), np.repeat([1.0, -1.0, 0.0], [k, m - k, n - m]), draws=20).p
+             for k in range(m + 1)]  # fmt: skip
+        assert p[m] == 2.0 ** (1 - m)
+        for level in (0.05, 0.01, 0.005, 0.001):
+            found = sum(math.comb(m, k) for k in range(m + 1) if p[k] <= level)
+            assert found / 2**m <= level
+
+
+def test_prompts_that_do_not_differ_make_no_difference_surer() -> None:
+    some = np.array([0.25, 0.5, 0.75, 0.25, 1.0, 0.5])
+    for n in (7, 40, 400):
+        gaps = np.concatenate([some, np.zeros(n - 6)])
+        assert difference(np.zeros(n), gaps, draws=200).p >= 2.0**-5
+        several = difference(np.zeros((n, 2)), np.stack([gaps, gaps], 1))
+        assert several.p >= 2.0**-5
+
+
+@pytest.mark.parametrize("n", [6, 12, 100])
+def test_no_interval_says_what_the_test_does_not(n: int) -> None:
+    """Five of twelve prompts that differ, all one way: p = 1/16."""
+    for m in range(1, 7):
+        for k in range(m + 1):
+            b = np.repeat([1.0, -1.0, 0.0], [k, m - k, n - m])
+            for values in (b, b * np.linspace(0.9, 1, n)):
+                found = difference(np.zeros(n), values, draws=200)
+                low, high = found.estimate.interval
+                assert low <= 0 <= high or found.p < 0.05
+    assert difference(np.zeros(12), np.repeat([1.0, 0.0], [5, 7])).estimate.interval[0] == 0
+
+
 def test_intervals_end_where_values_do() -> None:
     assert estimate(np.array([0.5, 1.0]), bounds=(0, 1)).interval == (0, 1)
     assert difference(np.array([0.0, 1.0]), np.ones(2), bounds=(0, 1)).estimate.interval == (-1, 1)
@@ -247,7 +282,7 @@ def test_pass_at_k_is_the_mean_over_all_choices_of_k(drawn: int, k: int) -> None
 def test_the_majority_decides_and_ties_share() -> None:
     assert majority("aab", [1, 1, 0]) == 1 and majority("abb", [1, 0, 0]) == 0
     assert majority("ab", [1, 0]) == 0.5 and majority("abc", [1, 0, 0]) == pytest.approx(1 / 3)
-    assert majority([], []) == 0
+    assert majority([], []) == 0 and majority("aab", [1, 0, 1]) == 0.5
     for votes in product("ab", repeat=3):
         right = [float(v == "a") for v in votes]
         assert majority(votes, right) == float(votes.count("a") > 1)

@@ -12,6 +12,7 @@ from bvrank.commands.ways import Found, check_one_way, kept, wanted
 from bvrank.errors import ConfigError, RunError
 from bvrank.evaluation.comparison import Compared, adjusted, compared
 from bvrank.evaluation.result import RESULT, Result, read_result
+from bvrank.run import is_aside
 
 HEADS = ("figure", "first", "second", "difference [95 %]", "p", "adjusted", "n", "n for 1 point")
 
@@ -62,10 +63,12 @@ def _arms(arms: Any) -> list[list[str]]:
 
 def found(patterns: Sequence[str]) -> list[Found]:
     """The results below every folder that matches: evaluations themselves, or runs, of which those
-    of the newest step count. RunError where there is none."""
+    of the newest step count; what force=true moved aside only where a pattern asks for it. RunError
+    where there is none."""
     places = dict.fromkeys(
         Path(p) for pattern in patterns for p in sorted(glob.glob(str(Path(pattern).expanduser())))
-    )
+        if not is_aside(Path(p), pattern)
+    )  # fmt: skip
     inside = [[p] if (p / RESULT).is_file() else _newest(p) for p in places]
     folders = dict.fromkeys(folder for own in inside for folder in own)
     if not folders:
@@ -87,7 +90,8 @@ def arm(name: str, results: Sequence[Found], where: Mapping[str, Any]) -> dict[s
 
 def _newest(run: Path) -> list[Path]:
     """The finished evaluations of a run, of each task those of the last step that it has."""
-    folders = sorted(p.parent for p in (run / "evals").glob(f"*/{RESULT}"))
+    every = sorted(p.parent for p in (run / "evals").glob(f"*/{RESULT}"))
+    folders = [folder for folder in every if not is_aside(Path(folder.name))]
     steps = {folder: _step(folder.name) for folder in folders}
     last: dict[str, int] = {}
     for task, step in steps.values():
@@ -124,7 +128,8 @@ def reading(rows: Sequence[Compared], tests: int) -> list[str]:
             if row.adjusted is not None and row.adjusted < 0.05]  # fmt: skip
     over = f"adjusted by Holm over {tests} test{'s' * (tests != 1)}"
     own = _tested(rows)
-    said = said or [f"none of the {own} tested figures differs at 0.05, {over}"]
+    none = f"none of the {own} tested figures differs at 0.05, {over}"
+    said = said or [none if own else "nothing is tested"]
     return said + [
         f"{row.task} {row.figure}: {100 * row.of_runs:.0f} % of the variance is between runs; more "
         "runs lower it, more prompts do not"

@@ -58,7 +58,12 @@ def correct(answer: str, gold: Problem | str) -> bool:
     White space around it and one closing full stop are forgiven; "023" and "23 or 24" are not.
     """
     expected = gold.answer if isinstance(gold, Problem) else gold
-    return answer.strip().removesuffix(".").rstrip() == expected.strip()
+    return stated(answer) == expected.strip()
+
+
+def stated(answer: str) -> str:
+    """What of an answer is compared with the gold number."""
+    return answer.strip().removesuffix(".").rstrip()
 
 
 @dataclass(frozen=True)

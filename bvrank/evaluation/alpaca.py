@@ -71,7 +71,7 @@ class AlpacaEval:
     weighted: bool = True
     decoding: Decoding = field(default_factory=lambda: Decoding(0.0, 1.0, 1))
     difficulty_path: str | None = None
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         replayed = isinstance(judged(self.judge), Replay)

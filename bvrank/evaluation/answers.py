@@ -22,7 +22,7 @@ from bvrank.errors import ConfigError, DataError
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import Measured
 from bvrank.evaluation.telling import away, left_out, thoughtless
-from bvrank.evaluation.voting import votes
+from bvrank.evaluation.voting import by_text, votes
 from bvrank.records import Message
 from bvrank.sampling.responses import Judged, Made, Prompt
 from bvrank.statistics import majority, pass_at
@@ -42,7 +42,7 @@ class Answers:
     pass_at: list[int] | None = None
     maj: bool = True
     template: str = "{prompt}"
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     needs: ClassVar[Literal["responses", "policy", "nothing"]] = "responses"
 
     def __post_init__(self) -> None:
@@ -67,13 +67,15 @@ class Answers:
         reasons = Counter(j.reason for g in groups for j in g.verdicts.values() if j.score is None)
         if reasons and not any(j.score is not None for g in groups for j in g.verdicts.values()):
             raise DataError(f"no answer could be graded ({_told(reasons)})", where="task.reward")
-        if self.maj and (desk.n or self.n) > 1:
+        voting = self.maj and (desk.n or self.n) > 1
+        if voting:
             groups = _voted(groups, self.reward)
         short = {p.where: p for p in prompts if p.where in {r.where for r in unfit}}
         cells = self._cells(groups, short, desk)
         counts = Counter(r.reason for r in (*refused, *unfit)) + reasons
         counts["failed"] += (failed := sum(m.end == "failed" for g in groups for m in g.made))
-        notes = [*left_out(refused, unfit, "wrong"), *_ungraded(reasons)]
+        notes = by_text(self.reward) if voting else []
+        notes += [*left_out(refused, unfit, "wrong"), *_ungraded(reasons)]
         notes += away(failed, sum(not g.there for g in groups))
         notes += _few(groups, max(self.pass_at or [0]))
         notes += thoughtless(m for g in groups for m in g.made)

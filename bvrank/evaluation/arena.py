@@ -77,7 +77,7 @@ class ArenaHard:
     categories: list[str] | None = None
     style: bool = False
     decoding: Decoding = field(default_factory=lambda: Decoding(0.0, 1.0, 4096))
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
 
     def __post_init__(self) -> None:
         for slot in ("question", "answer_a", "answer_b"):

@@ -4,7 +4,8 @@ An arm is what one or several seeds gave: results of one task that was measured 
 an arm is a policy, that is a trained run at a step: several evaluations of one are averaged, since
 they say nothing of what another training would give. The first figure of each mode is tested, and
 its p-value adjusted over all tests of all arms (Holm, 1979); the others are shown with their
-interval.
+interval. No other figure takes its place: where the first ones are two, nothing of the mode is
+tested, and a note says so, as of every figure that cannot be compared.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from bvrank.errors import RunError
 from bvrank.evaluation.metrics import bounds, is_share
-from bvrank.evaluation.pooling import is_mean, policies
+from bvrank.evaluation.pooling import aligned, is_mean, policies
 from bvrank.evaluation.result import POINT, Result
 from bvrank.run.methods import apart, other_data, short, silent, telling
 from bvrank.statistics import Cells, Difference, difference, holm, needed_between, of_runs
@@ -46,7 +47,7 @@ class Compared:
 
 def compared(first: Arm, second: Arm, names: tuple[str, str]) -> tuple[list[Compared], list[str]]:
     """Every figure that both arms have, and notes on what differs beside the policies. RunError
-    where they have no task in common, or another version of it, other data or other prompts."""
+    where they have no task or no figure in common, another version, other data or prompts."""
     tasks = [task for task in first if task in second]
     if not tasks:
         raise RunError(
@@ -55,11 +56,18 @@ def compared(first: Arm, second: Arm, names: tuple[str, str]) -> tuple[list[Comp
         )  # fmt: skip
     rows: list[Compared] = []
     notes: list[str] = []
+    gone: list[str] = []
     for task in tasks:
         _check(task, (*first[task], *second[task]))
         notes += _notes(task, first[task], second[task], names)
-        rows += _rows(task, first[task], second[task], names)
-    return rows, notes
+        every = aligned((*first[task], *second[task]))
+        arms = every[: len(first[task])], every[len(first[task]) :]
+        gone += _left_out(task, arms, names)
+        rows += _rows(task, *arms, names)
+    if not rows:
+        raise RunError("no figure can be compared", where=" and ".join(names),
+                       repair=f"{'; '.join(gone)}.")  # fmt: skip
+    return rows, notes + gone
 
 
 def adjusted(tables: Sequence[Sequence[Compared]]) -> list[list[Compared]]:
@@ -74,9 +82,9 @@ def adjusted(tables: Sequence[Sequence[Compared]]) -> list[list[Compared]]:
 
 def _rows(task: str, first: Sequence[Result], second: Sequence[Result], names: tuple[str, str]
           ) -> Iterator[Compared]:  # fmt: skip
-    tested: set[str] = set()
+    both = (first, second)
+    heads = [_heads(arm) for arm in both]
     for figure in first[0].cells:
-        both = (first, second)
         if not all(figure in r.cells and is_mean(r, figure) for results in both for r in results):
             continue
         keys = _keys(task, figure, first, second, names)
@@ -84,9 +92,42 @@ def _rows(task: str, first: Sequence[Result], second: Sequence[Result], names: t
         found = difference(a, b, bounds=bounds(figure))
         mode, values = figure.rpartition("/")[0], (float(a.mean()), float(b.mean()))
         points = needed_between(a, b, POINT) if is_share(figure, max(values, key=abs)) else None
-        yield Compared(task, figure, values, found, mode not in tested, points, of_runs(a, b),
-                       first[0].better(figure))  # fmt: skip
-        tested.add(mode)
+        yield Compared(task, figure, values, found, all(h[mode] == figure for h in heads), points,
+                       of_runs(a, b), first[0].better(figure))  # fmt: skip
+
+
+def _heads(arm: Sequence[Result]) -> dict[str, str]:
+    """The first figure of each mode."""
+    found: dict[str, str] = {}
+    for figure in arm[0].cells:
+        found.setdefault(figure.rpartition("/")[0], figure)
+    return found
+
+
+def _left_out(task: str, arms: tuple[Sequence[Result], Sequence[Result]], names: tuple[str, str]
+              ) -> list[str]:  # fmt: skip
+    """Which figures are not compared and why, and modes of which none is tested."""
+    every = dict.fromkeys(figure for arm in arms for r in arm for figure in r.cells)
+    lacking: dict[str, list[str]] = {}
+    for figure in every:
+        there = [sum(figure in r.cells for r in arm) for arm in arms]
+        if min(there) == 0:
+            lacking.setdefault(f"only {names[there[0] == 0]} has", []).append(figure)
+        elif sum(there) < sum(map(len, arms)):
+            lacking.setdefault("not every evaluation has", []).append(figure)
+        elif not all(is_mean(r, figure) for arm in arms for r in arm):
+            lacking.setdefault("no mean over prompts is", []).append(figure)
+    notes = [f"{task}: {why} {', '.join(own)}" for why, own in lacking.items()]
+    gone = {figure for own in lacking.values() for figure in own}
+    first, second = map(_heads, arms)
+    for mode in (m for m in first if m in second):
+        a, b = first[mode], second[mode]
+        of = f" of {mode}" if mode else ""
+        if a != b:
+            notes.append(f"{task}: no figure{of} is tested: the first is {a} there and {b} here")
+        elif a in gone:
+            notes.append(f"{task}: no figure{of} is tested: {a} is the first")
+    return notes
 
 
 def _keys(task: str, figure: str, first: Sequence[Result], second: Sequence[Result],

@@ -111,15 +111,17 @@ def controlled(preferences: Array, longer: Array, indices: Sequence[int] = (),
     b = own.fit(np.ones(n), c)
     value = float(sigmoid(goal @ b).mean())
 
-    def drawn(counts: NDArray[np.int64]) -> float:
-        again = own.fit(counts.astype(float), c, b)
+    def drawn(counts: Array) -> float:
+        again = own.fit(counts, c, b)
         return float(counts @ sigmoid(goal @ again) / n)
 
     cells = own.influence(b, value)
     if b[-1]:
-        error, low, high = spread(drawn, n, seed, DRAWS)
+        error, low, high = spread(drawn, preferences, seed, DRAWS)
     else:  # a penalty that leaves nothing of the model is no certainty
-        error, low, high = spread(lambda counts: float(counts @ cells / n), n, seed, DRAWS)
+        error, low, high = spread(
+            lambda counts: float(counts @ cells / n), preferences, seed, DRAWS
+        )
     return Controlled(value, error, (low, high), cells, b)
 
 

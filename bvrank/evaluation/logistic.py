@@ -14,6 +14,9 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from bvrank.signs import ALIKE
+from bvrank.statistics import unseen
+
 Array = NDArray[np.float64]
 STEPS, TOLERANCE = 100, 1e-12
 RIDGE = 1e-9  # keeps what no outcome decides (all won, equal columns) finite
@@ -57,16 +60,20 @@ def losses(x: Array, y: Array, b: Array) -> Array:
     return found
 
 
-def spread(statistic: Callable[[NDArray[np.int64]], float], n: int, seed: int, draws: int
+def spread(statistic: Callable[[Array], float], outcomes: Array, seed: int, draws: int
            ) -> tuple[float, float, float]:  # fmt: skip
-    """Standard error and 95 % interval of a statistic of `n` units, by resampling them; NaN of a
-    single one. The statistic gets how often each unit is drawn."""
-    if n < 2:
+    """Standard error and 95 % interval of a win rate of units with these `outcomes` [N], by
+    resampling n - 1 of them; NaN of a single one. The statistic gets how often each unit is drawn,
+    times n / (n - 1). Outcomes, or draws, that are all alike are no certainty: see
+    `statistics.unseen`."""
+    if (n := len(outcomes)) < 2:
         return (float("nan"),) * 3
     generator = np.random.default_rng(seed)
-    counts = generator.multinomial(n, np.full(n, 1 / n), size=draws)
+    counts = generator.multinomial(n - 1, np.full(n, 1 / n), size=draws) * (n / (n - 1))
     found = np.array([statistic(c) for c in counts])
     low, high = np.quantile(found, [0.025, 0.975])
+    if min(np.ptp(outcomes), np.ptp(found)) <= ALIKE:
+        low, high = unseen(statistic(np.ones(n)), n, (0.0, 1.0))
     return float(found.std(ddof=1)), float(low), float(high)
 
 

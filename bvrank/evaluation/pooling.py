@@ -7,7 +7,8 @@ was evaluated, and the interval of its figures is over prompts, as that of a sin
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from statistics import fmean
 
@@ -15,6 +16,7 @@ import numpy as np
 
 from bvrank.evaluation.metrics import bounds
 from bvrank.evaluation.result import Result
+from bvrank.run.methods import files_of
 from bvrank.statistics import Bounds, Estimate, estimate
 
 CLOSE = 1e-9
@@ -30,6 +32,26 @@ def policies(results: Sequence[Result]) -> list[list[Result]]:
     return list(found.values())
 
 
+def aligned(results: Sequence[Result]) -> list[Result]:
+    """With one name for each file in the keys of prompts (`name.jsonl:12`), the first that it has:
+    a copy of a file under another name holds the same prompts."""
+    names: dict[str, str] = {}
+    found = []
+    for r in results:
+        own = files_of(r.settings)
+        other = {name: first for name, digest in own.items()
+                 if (first := names.setdefault(digest, name)) != name}  # fmt: skip
+        cells = {figure: {_renamed(key, other): v for key, v in values.items()}
+                 for figure, values in r.cells.items()} if other else r.cells  # fmt: skip
+        found.append(replace(r, cells=cells))
+    return found
+
+
+def _renamed(key: str, names: Mapping[str, str]) -> str:
+    own = next((name for name in names if key.startswith(f"{name}:")), None)
+    return key if own is None else names[own] + key[len(own) :]
+
+
 def pooled(results: Sequence[Result], figure: str) -> Estimate:
     """A figure of one policy out of one or several evaluations that have it: the mean over prompts
     of each one's mean over them, with the interval that `bvrank evaluate` gives to such cells.
@@ -39,6 +61,7 @@ def pooled(results: Sequence[Result], figure: str) -> Estimate:
     if len(results) == 1:
         return results[0].figures[figure]
     if all(is_mean(r, figure) for r in results):
+        results = aligned(results)
         by_prompt: dict[str, list[float]] = {}
         for result in results:
             for key, value in result.cells[figure].items():

@@ -32,8 +32,8 @@ class Measured:
     cells: figure -> prompt key -> value, the headline first; a figure is `<mode>/<metric>`, or
     `<metric>` where no mode is. intervals: figure -> (value, stderr, low, high) of those that are
     no mean of their cells. counts: what was left out and why. notes: sentences for the user.
-    samples: lines of samples.jsonl. higher: figure -> whether more of it is better, of those that
-    evaluation.metrics does not know.
+    samples: lines of samples.jsonl. higher: figure -> whether more of it is better, where
+    evaluation.metrics does not say so.
     """
 
     cells: Mapping[str, Mapping[str, float]]
@@ -68,9 +68,10 @@ class Result:
         return needed(np.array(list(cells.values())), gain, arms=2) if cells else None
 
     def better(self, figure: str) -> bool | None:
-        """Whether more of it is better; None where neither way is."""
-        known = higher_is_better(figure)
-        return self.higher.get(figure) if known is None else known
+        """Whether more of it is better, as its task says, else by its name; None where neither way
+        is."""
+        told = self.higher.get(figure)
+        return told if isinstance(told, bool) else higher_is_better(figure)
 
 
 def figures(measured: Measured, seed: int = 0) -> dict[str, Estimate]:

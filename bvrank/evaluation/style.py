@@ -23,7 +23,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bvrank.evaluation.logistic import Array, fit, sigmoid, spread
 
@@ -65,7 +64,7 @@ def score(battles: Sequence[Battles], styled: bool, seed: int = 0) -> Score:
     x = _features([b.style or () for b, own in zip(battles, fitted, strict=True) if own],
                   weights[fitted])  # fmt: skip
 
-    def value(counts: NDArray[np.int64] | Array, start: Array | None = None) -> tuple[float, Array]:
+    def value(counts: Array, start: Array | None = None) -> tuple[float, Array]:
         own = weights * counts
         plain, total = float(own[~fitted] @ y[~fitted]), float(own.sum())
         if not (share := float(own[fitted].sum())):
@@ -74,7 +73,7 @@ def score(battles: Sequence[Battles], styled: bool, seed: int = 0) -> Score:
         return (plain + share * float(sigmoid(b[:1])[0])) / total, b
 
     found, b = value(np.ones(len(battles)))
-    error, low, high = spread(lambda counts: value(counts, b)[0], len(battles), seed, DRAWS)
+    error, low, high = spread(lambda counts: value(counts, b)[0], y, seed, DRAWS)
     moved, own = y - found, weights[fitted]
     if fitted.any():
         top = float(sigmoid(b[:1])[0])

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import glob
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from bvrank.errors import RunError
-from bvrank.run import RunRecord, is_run, read_run
-
-_ASIDE = re.compile(r"\.old-\d+$")  # what force=true left behind
+from bvrank.run import RunRecord, is_aside, is_run, read_run
 
 
 def collect(patterns: str | Sequence[str]) -> list[RunRecord]:
@@ -24,7 +21,7 @@ def collect(patterns: str | Sequence[str]) -> list[RunRecord]:
     found: dict[Path, Path] = {}
     for pattern in wanted:
         for folder in _folders(pattern):
-            if is_run(folder) and (".old-" in pattern or not _ASIDE.search(folder.name)):
+            if is_run(folder) and not is_aside(folder, pattern):
                 found.setdefault(folder.resolve(), folder)
     if not found:
         raise RunError(

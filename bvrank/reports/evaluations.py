@@ -18,7 +18,7 @@ from bvrank.evaluation.pooling import policies, pooled
 from bvrank.evaluation.result import RESULT, Result, read_result
 from bvrank.reports.figures import mapping
 from bvrank.reports.spread import Basis, Spread, spread
-from bvrank.run import RunRecord, to_json
+from bvrank.run import RunRecord, is_aside, to_json
 from bvrank.run.identity import canonical
 from bvrank.run.methods import apart, method, short, silent
 
@@ -83,8 +83,10 @@ def _ways(record: RunRecord) -> dict[Way, list[Result]]:
 
 def evaluations(folder: Path) -> Iterator[Result]:
     """Those of a run, in the order of their names, and the one that `folder` itself is. What cannot
-    be read is none."""
-    for path in [folder / RESULT, *sorted(folder.glob(f"evals/*/{RESULT}"))]:
+    be read is none, nor what force=true moved aside."""
+    inside = sorted(folder.glob(f"evals/*/{RESULT}"))
+    kept = [path for path in inside if not is_aside(path.relative_to(folder))]
+    for path in [folder / RESULT, *kept]:
         try:
             found = read_result(path.parent)
         except RunError:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from bvrank.data.arithmetic import correct
+from bvrank.data.arithmetic import correct, stated
 from bvrank.records import Asked, Scored
 
 VERSION = 1  # of the verdicts; what an older version scored is scored again
@@ -31,3 +31,7 @@ class Arithmetic:
                 yield Scored(a.key, None, "no_gold")
             else:
                 yield Scored(a.key, float(correct(a.answer, a.gold)))
+
+    def votes(self, groups: Iterable[Sequence[str]]) -> Iterator[list[str]]:
+        """Of each group of answers, what each states, as it is compared with the gold number."""
+        yield from ([stated(answer) for answer in group] for group in groups)

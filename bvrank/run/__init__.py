@@ -16,7 +16,7 @@ only once config and manifest are in it. Nothing here imports torch or Hydra.
 from bvrank.run.files import from_json, read_jsonl, to_json, write_atomic
 from bvrank.run.folder import Follower, RunFolder
 from bvrank.run.identity import IGNORED, label, run_name
-from bvrank.run.opening import open_run
+from bvrank.run.opening import is_aside, open_run
 from bvrank.run.record import RunRecord, is_run, read_run
 from bvrank.run.store import kept
 
@@ -26,6 +26,7 @@ __all__ = [
     "RunFolder",
     "RunRecord",
     "from_json",
+    "is_aside",
     "is_run",
     "kept",
     "label",

@@ -8,7 +8,9 @@ those name, by dotted key. A result of before there was a section says nothing o
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from bvrank.run.identity import differences, flatten
@@ -55,6 +57,18 @@ def contents_of(settings: Mapping[str, Any]) -> Mapping[str, str]:
     """Dotted key -> hash of the local file that it names."""
     found = settings.get("data")
     return found if isinstance(found, Mapping) else {}
+
+
+def files_of(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Name of each local file that they name -> hash of what it holds; none that stands for two,
+    nor of two that hold the same."""
+    paths, found = flatten(dict(settings)), dict[str, set[str]]()
+    for key, digest in contents_of(settings).items():
+        if isinstance(path := paths.get(key), str):
+            found.setdefault(PurePath(path).name, set()).add(str(digest))
+    single = {name: next(iter(of)) for name, of in found.items() if len(of) == 1}
+    held = Counter(single.values())
+    return {name: digest for name, digest in single.items() if held[digest] == 1}
 
 
 def short(value: Any) -> str:

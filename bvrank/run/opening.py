@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ from bvrank.run.record import CONFIG, MANIFEST, is_run, read_config, read_manife
 from bvrank.secrets import redact, redact_command
 
 LOOKS = 100  # how often a folder that changes under our eyes is looked at
+_ASIDE = re.compile(r"\.old-\d+$")  # what force=true puts behind a name
 _RESTART = "start again with force=true, which moves this folder aside"
 
 
@@ -185,6 +187,12 @@ def _check_same(wanted: _Wanted) -> None:
             where=str(path),
             repair=f"Choose another name with name=..., or {_RESTART}.",
         )
+
+
+def is_aside(path: Path, pattern: str = "") -> bool:
+    """Whether `path`, which `pattern` matches, is what force=true moved aside or lies in it; what a
+    pattern names (`x.old-1`, `*.old-*`) is asked for."""
+    return ".old-" not in pattern and any(map(_ASIDE.search, path.parts))
 
 
 def _moved_aside(path: Path) -> str:

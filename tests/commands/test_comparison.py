@@ -61,6 +61,30 @@ def test_an_arm_is_a_folder_a_pattern_or_a_run_at_its_last_step(tmp_path: Path) 
     assert len(arm(str(run / "evals" / "t@000002-s0-aa"))["t"]) == 1
 
 
+def test_nothing_tested_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of one prompt there is no p: that is no test without a difference."""
+    for name, value in (("a", 0.0), ("b", 1.0)):
+        evaluation(tmp_path / name, [value])
+    assert shown(str(tmp_path / "a"), str(tmp_path / "b")) == 0
+    said = capsys.readouterr().out
+    assert "note: nothing is tested" in said and "none of the" not in said
+
+
+def test_what_force_moved_aside_is_of_no_arm(tmp_path: Path) -> None:
+    """Neither of a run nor of a pattern, unless it is asked for."""
+    for name, value in (("t@000004-s0-aa", 1.0), ("t@000004-s0-aa.old-1", 0.0)):
+        evaluation(tmp_path / "run" / "evals" / name, [value, 1.0])
+        evaluation(tmp_path / "alone" / name, [value, 1.0])
+    evaluation(tmp_path / "run.old-1" / "evals" / "t@000004-s0-aa", [0.0, 1.0])
+    for pattern in ("run", "run*", "run*/evals/*", "alone/*"):
+        (found,) = arm(str(tmp_path / pattern))["t"]
+        assert found.figures["thinking/avg@4"].value == 1.0
+    (found,) = arm(str(tmp_path / "alone" / "*.old-*"))["t"]
+    assert found.figures["thinking/avg@4"].value == 0.5
+    with pytest.raises(RunError, match="no finished evaluation"):
+        comparison.found([str(tmp_path / "run.*")])
+
+
 def test_neither_is_better_where_the_figure_does_not_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -120,6 +120,28 @@ def test_wrong_answers_that_agree_outvote_a_few_right_ones(wording: str, tmp_pat
     assert maj(tmp_path, [r"\boxed{5}", "It is 5.", *wrong], Math()) == 0.0
 
 
+def test_without_a_grader_of_values_texts_vote_and_that_is_told(tmp_path: Path) -> None:
+    """Two right ones in words of their own do not outvote three wrong ones that have one value."""
+
+    @dataclass(frozen=True)
+    class Last:
+        together: ClassVar[int | None] = None
+        needs_gold: ClassVar[bool] = True
+        identity: ClassVar[str] = "last"
+
+        def scores(self, asked: Iterable[Asked]) -> Iterator[Scored]:
+            yield from (Scored(a.key, float("5" in a.answer)) for a in asked)
+
+    answers = ["5", "5.", "7", "so 7", "=7"]
+    assert maj(tmp_path, answers, Last()) == pytest.approx(0.4)
+    said = {0: [("t", answer, True, "stop") for answer in answers]}
+    for folder, more in (("a", 1), ("b", 0)):
+        (tmp_path / folder).mkdir()
+        task = Answers("t", Source(("5",)), Last(), n=5, maj=bool(more))
+        found = measured(tmp_path / folder, task, Sampler(said))
+        assert sum("an answer's text is its vote" in note for note in found.notes) == more
+
+
 def test_a_tie_is_shared(tmp_path: Path) -> None:
     pytest.importorskip("math_verify")
     assert maj(tmp_path, ["5", r"\boxed{5.0}", "7", "so 7.0", "8"], Math()) == 0.5

@@ -66,8 +66,44 @@ def test_the_first_figure_of_each_mode_is_tested_and_adjusted() -> None:
 
 def test_a_fitted_figure_is_not_compared_by_its_cells() -> None:
     fitted = {"lc": Estimate(0.9, 0.1, (0, 1), 30, 1)}
-    a, b = result({"lc": draws(0)}, figures=fitted), result({"lc": draws(1)})
-    assert compared({"t": [a]}, {"t": [b]}, NAMES)[0] == []
+    cells = {"lc": draws(0), "wins": draws(2)}
+    a, b = result(cells), result({"lc": draws(1), "wins": draws(3)})
+    a = replace(a, figures={**a.figures, **fitted})
+    rows, notes = compared({"t": [a]}, {"t": [b]}, NAMES)
+    assert [(row.figure, row.tested) for row in rows] == [("wins", False)]
+    assert notes[1:] == ["t: no mean over prompts is lc", "t: no figure is tested: lc is the first"]
+    with pytest.raises(RunError, match=r"no figure can be compared.* t: no mean over prompts"):
+        compared({"t": [result({"lc": draws(0)}, figures=fitted)]},
+                 {"t": [result({"lc": draws(1)})]}, NAMES)  # fmt: skip
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_no_other_figure_is_tested_in_the_place_of_the_first(turned: bool) -> None:
+    """4 responses against 8: avg@4 is not avg@8, and what both have is not what was to be shown."""
+    arms = [{"t": [result({f"x/avg@{n}": draws(n), "x/unclosed": draws(n, 0.5), **more})]}
+            for n, more in ((4, {"y/kl": draws(9)}), (8, {}))]  # fmt: skip
+    one, other = arms[::-1] if turned else arms
+    (row,), notes = compared(one, other, NAMES)
+    assert row.figure == "x/unclosed" and not row.tested
+    assert adjusted([[row]])[0][0].adjusted is None
+    four, eight = ("b", "a") if turned else ("a", "b")
+    assert f"t: only {four} has x/avg@4, y/kl" in notes and f"t: only {eight} has x/avg@8" in notes
+    there, here = ("avg@8", "avg@4") if turned else ("avg@4", "avg@8")
+    assert (f"t: no figure of x is tested: the first is x/{there} there and x/{here} here"
+            == notes[-1])  # fmt: skip
+    some = [result({"x": draws(0), "z": draws(1)}), result({"x": draws(0)}, 1)]
+    assert "t: not every evaluation has z" in compared({"t": some}, {"t": some}, NAMES)[1]
+
+
+def test_a_copy_of_a_file_under_another_name_is_the_same_prompts() -> None:
+    arms = []
+    for seed, name in enumerate(("a.jsonl", "b.jsonl")):
+        settings = {"seed": 0, "task": {"path": f"/x/{name}"}, "data": {"task.path": "h"}}
+        own = result({"x": draws(seed)}, settings=settings)
+        keyed = {f"{name}:{i + 1}": v for i, v in enumerate(draws(seed))}
+        arms.append({"t": [replace(own, cells={"x": keyed})]})
+    ((row,), _) = compared(*arms, NAMES)
+    assert row.found == difference(np.array(draws(0)), np.array(draws(1)))
 
 
 def test_settings_that_differ_and_runs_that_do_not_pair_are_told() -> None:

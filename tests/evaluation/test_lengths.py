@@ -11,6 +11,7 @@ from bvrank.errors import DataError
 from bvrank.evaluation import lengths
 from bvrank.evaluation.lengths import Gamed, controlled
 from bvrank.evaluation.logistic import sigmoid
+from bvrank.statistics import unseen
 
 N = 120
 STEPS = np.arange(N)
@@ -95,6 +96,15 @@ def test_a_penalty_that_leaves_nothing_does_not_feign_certainty(
     found = controlled(WINS, LONGER)
     assert found.value == 0.5 and not found.coefficients.any()
     assert found.stderr == pytest.approx(WINS.std() / N**0.5, rel=0.5)
+
+
+@pytest.mark.parametrize("gamed", [None, GAMED])
+@pytest.mark.parametrize("won", [0.0, 0.5, 1.0])
+def test_all_alike_is_no_certainty(won: float, gamed: Gamed | None) -> None:
+    """20 of 20 say of others what they say of any share: 0.025^(1/20) = 0.832 and more."""
+    found = controlled(np.full(20, won), LONGER[:20], range(20), gamed)
+    wanted = unseen(found.value, 20, (0, 1))
+    assert found.interval == pytest.approx(wanted) and wanted[1] - wanted[0] > 0.16
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 7])

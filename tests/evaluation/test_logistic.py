@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from bvrank.evaluation.logistic import fit, losses, sigmoid, spread
+from bvrank.statistics import estimate
 
 
 def problem(n: int = 60, width: int = 3, seed: int = 0) -> tuple[np.ndarray, ...]:
@@ -79,7 +80,27 @@ def test_what_nothing_bounds_stays_finite() -> None:
 
 def test_the_spread_of_a_mean() -> None:
     values = np.random.default_rng(1).normal(size=200)
-    error, low, high = spread(lambda counts: float(counts @ values) / 200, 200, 0, 2000)
+    error, low, high = spread(lambda counts: float(counts @ values) / 200, values, 0, 2000)
     assert error == pytest.approx(values.std() / 200**0.5, rel=0.06)
     assert low < values.mean() < high and high - low == pytest.approx(3.92 * error, rel=0.1)
-    assert np.isnan(spread(lambda counts: 1.0, 1, 0, 10)).all()
+    assert np.isnan(spread(lambda counts: 1.0, values[:1], 0, 10)).all()
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 30])
+def test_a_spread_is_that_of_a_mean_of_few(n: int) -> None:
+    """Of n - 1 drawn: its variance is the unbiased one of a mean."""
+    values = np.random.default_rng(n).random(n)
+    error, _, _ = spread(lambda counts: float(counts @ values) / n, values, 0, 20_000)
+    assert error == pytest.approx(values.std(ddof=1) / n**0.5, rel=0.03)
+
+
+@pytest.mark.parametrize("won", [0.0, 0.5, 1.0])
+def test_all_alike_is_no_certainty(won: float) -> None:
+    """As a mean of such cells has it, whatever a fit adds in its last digits."""
+    y = np.full(5, won)
+    wanted = estimate(y, bounds=(0, 1)).interval
+    assert spread(lambda counts: float(counts @ y) / 5, y, 0, 50)[1:] == pytest.approx(wanted)
+    found = spread(lambda counts: won + 1e-6 * float(counts[0] - 1), y, 0, 50)
+    assert found[1:] == pytest.approx(wanted, abs=1e-5)
+    alike = spread(lambda counts: won, np.linspace(0, 1, 5), 0, 50)
+    assert alike[1:] == pytest.approx(wanted)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bvrank.evaluation.pooling import is_mean, policies, pooled
+from bvrank.evaluation.pooling import aligned, is_mean, policies, pooled
+from bvrank.evaluation.result import Result
 from bvrank.statistics import Estimate, estimate
 from tests.evaluation.test_comparison import draws, result
 
@@ -26,6 +27,27 @@ def test_several_are_one_of_the_means_whatever_the_order_of_prompts() -> None:
     found = pooled([result({NAME: a}), turned], NAME)
     assert found == estimate((np.array(a) + np.array(b)) / 2, bounds=(0.0, 1.0))
     assert found.prompts == 30 and found.runs == 1
+
+
+def of_file(name: str, values: list[float], digest: str = "h") -> Result:
+    """As `bvrank evaluate` writes it: prompts by file and row, and the hash of the file."""
+    path = {"prompts": {"path": f"/somewhere/{name}"}}
+    settings = {"seed": 0, "task": path, "data": {"task.prompts.path": digest}}
+    r = result({NAME: values}, settings=settings)
+    return replace(r, cells={NAME: {f"{name}:{i}": v for i, v in enumerate(values)}})
+
+
+def test_a_copy_of_a_file_holds_the_same_prompts() -> None:
+    a, b = draws(0), draws(1)
+    found = pooled([of_file("a.jsonl", a), of_file("b.jsonl", b)], NAME)
+    assert found == estimate((np.array(a) + np.array(b)) / 2, bounds=(0.0, 1.0))
+    other = pooled([of_file("a.jsonl", a), of_file("b.jsonl", b, "another")], NAME)
+    assert other.prompts == 60
+    first, second = aligned([of_file("a.jsonl", a, "x"), of_file("a.jsonl", b, "y")])
+    assert first.cells.keys() == second.cells.keys()  # no file but by its name
+    silent = replace(of_file("a.jsonl", a), settings={"seed": 0})
+    kept = aligned([of_file("b.jsonl", a), silent])[1]
+    assert kept.cells == silent.cells
 
 
 def test_the_same_twice_is_no_surer_than_once() -> None:

@@ -74,6 +74,9 @@ def test_which_way_is_better_is_kept(tmp_path: Path) -> None:
     found = write_result(tmp_path, measured, TOLD)
     assert [found.better(n) for n in measured.cells] == [False, False, None, True]
     told = json.loads((tmp_path / RESULT).read_text())["figures"]
+    other = write_result(tmp_path, Measured({"toxi/score": cells, "t/kl": cells},
+                                            higher={"toxi/score": False}), TOLD)  # fmt: skip
+    assert [other.better(n) for n in other.cells] == [False, False]  # the task, not the name
     assert not any(figure["share"] for figure in told.values())
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from bvrank.evaluation.style import Battles, counted, relative, score, style_of
+from bvrank.statistics import estimate
 
 TEXT = """# Head
 some **bold** and __more__ text
@@ -137,6 +138,17 @@ def test_battles_of_a_question_are_resampled_together() -> None:
     """Both games always agree: n questions are not 2 n battles."""
     twice = [Battles((float(i % 2),) * 2) for i in range(100)]
     assert score(twice, styled=False).stderr == pytest.approx(0.05, rel=0.1)
+
+
+@pytest.mark.parametrize("styled", [False, True])
+@pytest.mark.parametrize("won", [0.0, 0.5, 1.0])
+def test_all_alike_is_no_certainty(styled: bool, won: float) -> None:
+    """The interval of n such questions, as that of a mean of them."""
+    found = score([Battles((won, won), (0.1 * i, 0, 0, 0)) for i in range(5)], styled)
+    wanted = estimate(np.full(5, won), bounds=(0, 1)).interval
+    assert found.interval == pytest.approx(wanted, abs=1e-4)
+    assert wanted == pytest.approx({0.0: (0, 0.5218), 0.5: (0.2391, 0.7609), 1.0: (0.4782, 1)}[won],
+                                   abs=1e-4)  # fmt: skip
 
 
 def test_all_won_is_one() -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pytest
 
-from bvrank.evaluation.voting import said, votes
+from bvrank.evaluation.voting import by_text, said, votes
 from bvrank.rewards.arithmetic import Arithmetic
 from bvrank.rewards.math import Math
+from bvrank.rewards.recorded import Recorded
+from bvrank.statistics import majority
 
 HERE = importlib.util.find_spec("math_verify") is not None
 
@@ -48,10 +50,20 @@ def test_right_answers_are_one_vote_and_never_that_of_wrong_ones() -> None:
 
 
 def test_without_such_a_grader_it_is_the_text() -> None:
-    (found,) = votes([["7", " 7 ", r"\boxed{7}"]], [[0.0] * 3], Arithmetic())
+    """Of right and wrong ones alike: wording decides nothing for the right ones alone."""
+    (found,) = votes([["7", " 7 ", r"\boxed{7}"]], [[0.0] * 3], Recorded())
     assert found[0] == found[1] != found[2]
-    (found,) = votes([["7", "7.", "8"]], [[1.0, 1.0, 0.0]], Arithmetic())
-    assert found[0] == found[1] != found[2]
+    answers, right = ["The answer is 12", "12", "=12", "13", "13."], [0.0, 0.0, 0.0, 1.0, 1.0]
+    for scores in (right, [1 - x for x in right], [None] * 5):
+        (found,) = votes([answers], [scores], Recorded())
+        assert len(set(found)) == 5
+    assert majority(found, right) == pytest.approx(0.4)
+    assert by_text(Recorded()) and not by_text(Arithmetic())
+
+
+def test_the_arithmetic_world_votes_by_what_is_stated() -> None:
+    (found,) = votes([["7", "7.", " 8 ", "8.", "=8"]], [[1.0, 1.0, 0.0, 0.0, 0.0]], Arithmetic())
+    assert found == ["right", "right", "8", "8", "=8"]
 
 
 @pytest.mark.skipif(not HERE, reason="needs math-verify")
@@ -67,7 +79,7 @@ def test_votes_show_how_far_they_are(capsys: pytest.CaptureFixture[str]) -> None
     """Of a grader that compares values; texts take no time."""
     groups = [["ab", "b"], ["c"]]
     scores = [[0.0, 0.0], [0.0]]
-    list(votes(groups, scores, Arithmetic()))
+    list(votes(groups, scores, Recorded()))
     assert not capsys.readouterr().err
     list(votes(groups, scores, First()))
     assert "votes: 2/2 (100%)" in capsys.readouterr().err

@@ -75,6 +75,16 @@ def test_seeds_of_an_evaluation_are_averaged_by_prompt_with_the_interval_of_eval
     assert "3, seeds 0-2" in told and "prompt by prompt" in told
 
 
+def test_what_force_moved_aside_is_no_evaluation(make_run: Any, tmp_path: Path) -> None:
+    run = make_run(0)
+    measure(run, "t-aa", [1.0, 1.0])
+    measure(run, "t-aa.old-1", [0.0, 0.0])
+    (record,) = collect(str(tmp_path / "outputs"))
+    assert evaluated([record])["evals/gsm8k/thinking/avg@1, %"].mean == 100.0
+    aside = evaluations(run / "evals" / "t-aa.old-1")  # as it is asked for
+    assert [r.figures["thinking/avg@1"].value for r in aside] == [0.0]
+
+
 def test_several_runs_have_the_interval_over_runs_their_own_seeds_averaged(
     make_run: Any, tmp_path: Path
 ) -> None:

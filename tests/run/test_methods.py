@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bvrank.run.methods import apart, other_data, several, short, silent, telling
+from bvrank.run.methods import apart, files_of, other_data, several, short, silent, telling
 
 BASE = {"seed": 0, "n": 4, "modes": ["thinking"], "precision": "fp32",
         "task": {"path": "a", "beta": 0.1, "run_file": "mine", "judge": {"path": "said"}},
@@ -45,6 +45,15 @@ def test_all_else_is(other: dict[str, Any], key: str, data: list[str]) -> None:
     found = apart(BASE, other)
     assert [k for k, _, _ in found] == [key] and other_data(found) == data
     assert several([BASE, BASE, other]) == found[0]
+
+
+def test_files_are_known_by_name_and_content() -> None:
+    """Unless a name stands for two contents, or two names for one."""
+    assert files_of(BASE) == {"a": "h", "mine": "i", "said": "k"}
+    assert files_of(changed(task__path="/some/where/b.jsonl"))["b.jsonl"] == "h"
+    assert files_of(changed(task__path="x/mine")) == {"said": "k"}
+    assert files_of(changed(**{"data__task.path": "i"})) == {"said": "k"}
+    assert files_of({"seed": 0}) == {}
 
 
 def test_an_old_result_tells_nothing_of_its_task() -> None:

@@ -10,7 +10,7 @@ from bvrank.errors import ConfigError, RunError
 from bvrank.run import files
 from bvrank.run import opening as opening_module
 from bvrank.run.identity import flatten
-from bvrank.run.opening import open_run
+from bvrank.run.opening import is_aside, open_run
 from bvrank.run.record import read_run
 
 CONFIG = {"seed": 0, "steps": 120, "checkpoint": {"every": 50}, "log": {"every": 1}}
@@ -146,6 +146,16 @@ def test_force_moves_aside_and_never_deletes(opened):
             assert f"{NAME}.old-{number}" in folder.notes[0]
     assert (first.path.parent / f"{NAME}.old-1" / "mine.txt").read_text() == "keep"
     assert sorted(os.listdir(first.path.parent)) == [NAME, f"{NAME}.old-1", f"{NAME}.old-2"]
+
+
+@pytest.mark.parametrize(
+    ("path", "pattern", "aside"),
+    [("a/x.old-1", "a/*", True), ("x.old-12/evals/t", "*/evals/*", True), ("a/x", "a/*", False),
+     ("a/x.old-1", "a/*.old-*", False), ("x.old-1/evals/t", "x.old-1/evals/*", False),
+     ("x.old", "*", False), ("x.old-1b", "*", False)],
+)  # fmt: skip
+def test_what_was_moved_aside_is_known_by_its_name(path, pattern, aside):
+    assert is_aside(Path(path), pattern) == aside
 
 
 def test_force_with_nothing_there_is_a_new_run(opened):
