@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import OmegaConf
-
 from bvrank.commands.build import build, construct
-from bvrank.commands.compose import composed
+from bvrank.commands.idle import DRAWN, check_heeded, draws
 from bvrank.commands.origin import SERVER, in_force, less, task_in_force
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.ranges import at_least
@@ -37,7 +35,6 @@ from bvrank.secrets import redact
 TRANSPORT = ("batch", "judge.max_failed", "judge.server.base_url",
              *(f"judge.server.{key}" for key in SERVER))  # fmt: skip
 TOLD = ("sampler", "modes", "seed", "n", "limit", "template", "precision")
-DRAWN = ("n", "modes", "sampler")  # keys that responses alone follow
 SHORT = 48  # new tokens of the tiny model's responses
 
 
@@ -93,11 +90,10 @@ class Asked:
         """The config of one task as its folder keeps it."""
         local = self.model is not None
         kept = in_force(self.config, local)
-        gone = ("task", "suite", "tasks", "judge", "optimizer", "run", "checkpoint", "model")
+        gone = ("task", "suite", "tasks", "judge", "optimizer", "run", "checkpoint", "model",
+                "device", *(() if draws(self.tasks[name]) else DRAWN))  # fmt: skip
         kept = {k: v for k, v in kept.items() if k not in gone}
         kept["task"] = task_in_force(self.nodes[name])
-        if self.tasks[name].needs == "nothing":
-            kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
         own = {"model": dict(self.subject.node)} if self.subject.node is not None else {}
         return kept | own | {"version": self.tasks[name].version}
 
@@ -154,14 +150,14 @@ def request(config: dict[str, Any]) -> Asked:
     for name, task in tasks.items():
         if hasattr(task, "check"):
             task.check(settings.n, at.format(name))
-    if all(task.needs == "nothing" for task in tasks.values()):
-        _check_idle(config)
     if config.get("judge") and not any(hasattr(t, "judge") for t in tasks.values()):
         raise ConfigError("has no effect: nothing here is judged", where="judge")
     sampler = build(config["sampler"], "sampler", trusted)
     weights = any(_loads(task, sampler) for task in tasks.values())
     about = subject(config, weights)
-    if weights and about.run is not None and _is_short(config, about):
+    check_heeded(config, tasks.values(), weights)
+    drawn = weights and any(map(draws, tasks.values()))
+    if drawn and about.run is not None and _is_short(config, about):
         raise ConfigError(
             f"{SHORT} is what the tiny model needs", where="sampler.max_new_tokens",
             repair="Say how long a response may be, as sampler.max_new_tokens=8192, and how it is "
@@ -172,18 +168,6 @@ def request(config: dict[str, Any]) -> Asked:
         raise ConfigError("has random weights: there is nothing to measure", where="model",
                           repair="Name a run with run=..., or a model with model=hf.")  # fmt: skip
     return Asked(config, settings, about, sampler, model, tasks, nodes, store_dir(settings.store))
-
-
-def _check_idle(config: Mapping[str, Any]) -> None:
-    """ConfigError for what is said of responses, where none are drawn."""
-    usual: Any = OmegaConf.to_container(
-        OmegaConf.masked_copy(composed("evaluate"), list(DRAWN)), resolve=True
-    )
-    for key in DRAWN:
-        given, own = flatten({key: config[key]}), flatten({key: usual[key]})
-        if odd := next((k for k in given if given[k] != own.get(k)), None):
-            raise ConfigError("has no effect: what is scored was drawn elsewhere", where=odd,
-                              repair="Leave it out.")  # fmt: skip
 
 
 def _loads(task: Any, sampler: Any) -> bool:
@@ -224,8 +208,9 @@ def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
         print(note, file=sys.stderr)
     with run:
         settings, task = asked.settings, asked.tasks[name]
+        n = settings.n if draws(task) else None  # in a suite it is of those that draw
         desk = Desk(run.path, tuple(settings.modes), settings.seed, asked.sampler, policy,
-                    settings.limit, settings.n, asked.store, asked.subject.label)  # fmt: skip
+                    settings.limit, n, asked.store, asked.subject.label)  # fmt: skip
         with told(run.path):
             measured = task.measure(desk)
             result = write_result(run.path, measured, _facts(asked, name), settings.seed)

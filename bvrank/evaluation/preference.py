@@ -81,6 +81,11 @@ class Preference:
             raise ConfigError("is no source of pairs", where="pairs",
                               repair="data@task.pairs=pairs task.pairs.path=...")  # fmt: skip
 
+    @property
+    def draws(self) -> bool:
+        """Whether responses are drawn."""
+        return self.n > 0
+
     def measure(self, desk: Desk) -> Measured:
         """Log-probs of pairs and samples, figures."""
         if self.n:

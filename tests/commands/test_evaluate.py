@@ -227,12 +227,3 @@ def test_a_policy_is_its_weights_wherever_it_was_loaded_from(tmp_path: Path) -> 
     same = policy("a", attention="sdpa")
     assert same == policy("a", 45, attention="eager")
     assert same != policy("c", attention="sdpa") != policy("a", lora={"r": 4})
-
-
-@pytest.mark.parametrize("word", ["n=4", "sampler.temperature=0.3", "modes=[thinking]"])
-def test_what_is_said_of_responses_is_refused_where_none_are_drawn(word: str) -> None:
-    words = ("task=ranking_run", "task.run_file=run.txt", "task.qrels=qrels.txt", "limit=3")
-    evaluate.request(frozen(composed("evaluate", words)))
-    with pytest.raises(ConfigError, match="has no effect") as caught:
-        evaluate.request(frozen(composed("evaluate", [*words, word])))
-    assert caught.value.where == word.partition("=")[0]
