@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from bvrank.commands.absence import noted, too_many
 from bvrank.commands.build import build, construct
 from bvrank.commands.idle import DRAWN, check_heeded, draws
 from bvrank.commands.origin import SERVER, in_force, less, task_in_force
@@ -23,7 +24,7 @@ from bvrank.errors import ConfigError
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import RESULT, Result, read_result, write_result
 from bvrank.paths import store_dir
-from bvrank.run import RunFolder, open_run
+from bvrank.run import open_run
 from bvrank.run.files import to_json
 from bvrank.run.folder import GO_ON, check_outputs, told
 from bvrank.run.identity import canonical, flatten
@@ -97,6 +98,12 @@ class Asked:
         own = {"model": dict(self.subject.node)} if self.subject.node is not None else {}
         return kept | own | {"version": self.tasks[name].version}
 
+    def parts(self, name: str) -> dict[str, Any]:
+        """What may stay away in part of what a task asks for."""
+        task = self.tasks[name]
+        own = {part: getattr(task, part, None) for part in ("reward", "judge")}
+        return {"sampler": self.sampler, **own}
+
     def folder(self, name: str) -> Path:
         """Where a task's figures go: by content, below the run's own folder where there is one."""
         kept = self.kept(name)
@@ -121,7 +128,7 @@ def main(config: dict[str, Any]) -> int:
     policy, folders, ran = None, {}, False
     for name in asked.tasks:
         folder = asked.folder(name)
-        if not _is_finished(folder) or asked.settings.force:
+        if not _is_finished(folder, asked.parts(name)) or asked.settings.force:
             ran = True
             check_outputs(folder.parent)
             policy = policy or _policy(asked)
@@ -183,10 +190,11 @@ def _is_short(config: Mapping[str, Any], about: Subject) -> bool:
     return not tiny and bool(config["sampler"].get("max_new_tokens") == SHORT)
 
 
-def _is_finished(folder: Path) -> bool:
+def _is_finished(folder: Path, parts: Mapping[str, Any]) -> bool:
     if not is_run(folder) or not (folder / RESULT).is_file():
         return False
-    return bool(read_manifest(folder).get("status") == "finished")
+    manifest = read_manifest(folder)
+    return manifest.get("status") == "finished" and not too_many(manifest, parts)
 
 
 def _policy(asked: Asked) -> Any:
@@ -214,7 +222,8 @@ def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
         with told(run.path):
             measured = task.measure(desk)
             result = write_result(run.path, measured, _facts(asked, name), settings.seed)
-        _finish(run, result)
+        run.update(away=noted(desk.away, asked.parts(name)))
+        run.finish({"final": {k: e.value for k, e in result.figures.items()}})
 
 
 def _facts(asked: Asked, name: str) -> dict[str, Any]:
@@ -240,10 +249,6 @@ def _policy_of(about: Subject, own: Mapping[str, str]) -> str:
     step = None if hashed else about.step
     content = ["" if about.node else about.label, {**named, **hashed, **own}, step]
     return hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
-
-
-def _finish(run: RunFolder, result: Result) -> None:
-    run.finish({"final": {k: e.value for k, e in result.figures.items()}})
 
 
 def _headline(results: Mapping[str, Result]) -> dict[str, float]:
