@@ -19,6 +19,7 @@ twice.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -141,8 +142,9 @@ def answers(path: str, model: str | None = None, key: str | None = None) -> dict
 def judgments(path: str, edition: Edition, limit: int | None = None, model: str | None = None,
               categories: Sequence[str] | None = None) -> list[Judgment]:  # fmt: skip
     """Those of a file: of `model` where it holds several, and of these the first `limit` of the
-    `categories` (None: all). DataError for a row without two games, a label that v2 does not know,
-    a second row of a uid, several models; ConfigError for a category that no row has."""
+    `categories` (None: all). DataError for a row without two games, a score that is no text, a
+    label that v2 does not know, a second row of a uid, several models; ConfigError for a category
+    that no row has."""
     found: list[tuple[str, Judgment]] = []
     for where, row in read_rows(path):
         try:
@@ -184,8 +186,10 @@ def difference(model: Answer, baseline: Answer) -> tuple[float, ...]:
     told = (model.metadata, baseline.metadata)
     if None not in told:
         try:
-            return relative(*(counted(m or {}) for m in told))
-        except (KeyError, TypeError):
+            found = relative(*(counted(m or {}) for m in told))
+            if all(map(math.isfinite, found)):
+                return found
+        except (KeyError, TypeError, ValueError, ArithmeticError):
             pass  # of another form: both are counted here
     return relative(*(counted(style_of(a.text)) for a in (model, baseline)))
 
@@ -225,9 +229,9 @@ def _answer(row: Mapping[str, Any]) -> Answer:
 
 def _label(game: Any, edition: Edition) -> str | None:
     label = game.get("score") if isinstance(game, Mapping) else None
-    if label is not None and label not in LABELS and edition == "v2":
-        raise Unfit("no_label", f"score {label!r} is no verdict")
-    return label
+    if label is None or (isinstance(label, str) and (label in LABELS or edition == "v0.1")):
+        return label
+    raise Unfit("no_label", f"score {label!r} is no verdict")
 
 
 def answer_row(uid: str, asked: Sequence[Message], model: str, text: str, name: str,
