@@ -14,6 +14,7 @@ from bvrank.commands.compose import composed, frozen, opened
 from bvrank.commands.subject import Subject
 from bvrank.errors import ConfigError
 from bvrank.evaluation.result import read_result
+from bvrank.run.methods import method
 from bvrank.run.record import read_manifest
 from bvrank.sampling.chat import Failure, Reply, Request
 from tests.commands.fast import QUICK, TINY, pair_rows, write
@@ -229,6 +230,22 @@ def test_a_policy_is_its_weights_wherever_it_was_loaded_from(tmp_path: Path) -> 
     same = policy("a", attention="sdpa")
     assert same == policy("a", 45, attention="eager")
     assert same != policy("c", attention="sdpa") != policy("a", lora={"r": 4})
+
+
+def test_a_served_policy_is_that_of_its_server(tmp_path: Path) -> None:
+    """Two servers that call two models by one name are two policies, measured in one way."""
+    served = ("task=arithmetic", "sampler=openai", "sampler.server.model=m")
+    told = {}
+    for word in ("base_url=http://a/v1", "base_url=http://a/v1/", "base_url=http://b/v1",
+                 "concurrency=2"):  # fmt: skip
+        asked = evaluate.request(config(served, f"sampler.server.{word}"))
+        told[word] = evaluate._facts(asked, "arithmetic")
+    first, slash, other, usual = told.values()
+    assert first["policy"] == slash["policy"] and first["policy"] != other["policy"]
+    assert usual["policy"] not in (first["policy"], other["policy"])
+    assert method(first["settings"]) == method(other["settings"])
+    assert usual["policy"] == evaluate._facts(
+        evaluate.request(config(served, "seed=1")), "arithmetic")["policy"]  # fmt: skip
 
 
 def test_less_that_may_stay_away_than_did_is_asked_for(
