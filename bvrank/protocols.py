@@ -136,7 +136,9 @@ class Task(Protocol):
     """An evaluation: a frozen dataclass of data and settings; conf/task/<x>.yaml is its schema.
 
     `version`: of its figures, raised when a change moves them. `needs`: responses (of a policy
-    here, or of a server), policy (its likelihoods: weights are here) or nothing (files alone).
+    here, or of a server), policy (its likelihoods: weights are here) or nothing (files alone). A
+    task of a policy that draws no responses has `draws`, which is False: n, modes and sampler are
+    then refused.
     """
 
     name: str

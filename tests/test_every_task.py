@@ -35,6 +35,7 @@ ANSWERS = {"aime24": ("problem", "answer"), "aime25": ("problem", "answer"),
            "math500": ("problem", "answer"), "minerva": ("question", "answer"),
            "olympiadbench": ("question", "final_answer")}  # fmt: skip
 WHOLE = ("task.n=2", "task.pass_at=[2]")
+SCORED = ("lm_eval", "ranking", "ranking_run")  # nothing is drawn
 
 
 @pytest.fixture(scope="module")
@@ -103,8 +104,8 @@ def test_every_task_measures_the_policy_of_a_run(
     """Figures with their n, samples beside them, the same figures at a second call."""
     for module in (lengths, style):
         monkeypatch.setattr(module, "DRAWS", 20)
-    drawn = [f"run={trained}", "sampler.max_new_tokens=6", "modes=[thinking]"]
-    about = [f"outputs={tmp_path}"] if task == "ranking_run" else drawn
+    drawn = [] if task in SCORED else ["sampler.max_new_tokens=6", "modes=[thinking]"]
+    about = [f"outputs={tmp_path}"] if task == "ranking_run" else [f"run={trained}", *drawn]
     asked = [f"task={task}", *about, "limit=3", f"store={tmp_path / 'store'}"]
     config = frozen(composed("evaluate", [*asked, *words(task, tmp_path, server.url)]))
     assert evaluate.main(config) == 0

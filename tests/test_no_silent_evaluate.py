@@ -39,7 +39,8 @@ from tests.evaluation.test_lm_eval import harness  # noqa: F401
 from tests.options import override
 from tests.test_no_silent_sample_option import SERVED
 
-QUICK = (*TINY, "sampler.max_new_tokens=6", "sampler.sequences=8", "outputs=out", "store=store")
+SCORED = (*TINY, "outputs=out", "store=store")
+QUICK = (*SCORED, "sampler.max_new_tokens=6", "sampler.sequences=8")
 SUMS = ("task.prompts.problems=4", "task.n=2", "task.pass_at=[2]")
 LISTS = ("task=ranking", "task.lists.path=lists.jsonl")
 FILES = ("task=ranking_run", "outputs=out", "task.run_file=run.txt", "task.qrels=qrels.txt")
@@ -52,11 +53,11 @@ ROOM: dict[str, tuple[str, ...]] = {
     "task=arithmetic": (*QUICK, *SUMS),
     "task=gsm8k": (*QUICK, "task=gsm8k", "task.prompts.path=sums.jsonl", "task.prompts.split=null"),
     "task=preference": (*QUICK, "task=preference", "task.pairs.path=pairs.jsonl", "task.n=2"),
-    "task=ranking": (*QUICK, *LISTS),
+    "task=ranking": (*SCORED, *LISTS),
     "task=ranking_run": FILES,
     "task=alpaca_eval": (*QUICK, *ALPACA),
     "task=arena_hard": (*QUICK, *ARENA),
-    "task=lm_eval": (*QUICK, "task=lm_eval", "task.tasks=[quiz]"),
+    "task=lm_eval": (*SCORED, "task=lm_eval", "task.tasks=[quiz]"),
     "judge": (*QUICK, *ALPACA),
 }  # fmt: skip
 DECODING = {"decoding.temperature": ("0.5",), "decoding.top_p": ("0.5",),

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from bvrank.commands.absence import noted
 from bvrank.commands.ground import Ground, checked
 from bvrank.commands.origin import SERVER
 from bvrank.commands.sampling import Request
@@ -63,17 +64,9 @@ def close(asked: Request, run: RunFolder, ground: Ground, policy: Any) -> None:
                  "objective": _objective(counts)}  # fmt: skip
         (run.path / TOLD).write_text(json.dumps(lines, indent=1), encoding="utf-8")
         write_sums(run.path)
-    run.update(away={
-        name: {"share": _away(shelf), "allowed": allowed(asked, name)}
-        for name, shelf in (("sampler", made), ("reward", scores))
-    })  # fmt: skip
+    run.update(away=noted({"sampler": made.missing, "reward": scores.missing}, asked.parts))
     unscored = {m: c.spared + sum(c.unscored.values()) for m, c in counts.items()}
     run.finish({"final": {f"{m}/pairs": c.pairs for m, c in counts.items()}, "unscored": unscored})
-
-
-def allowed(asked: Request, group: str) -> float:
-    """The share of responses (`sampler`) or verdicts (`reward`) that may stay away."""
-    return float(getattr(getattr(asked, group), "max_failed", 1.0))
 
 
 def show(folder: Path) -> int:
@@ -102,13 +95,6 @@ def show(folder: Path) -> int:
     words = f"objective={lines['objective']} data=pairs {named('data.path', first)}"
     console.print(f"next: bvrank train {words}", markup=False, soft_wrap=True)
     return 0
-
-
-def _away(shelf: Shelf) -> float:
-    """The largest share, over the modes, of what did not come."""
-    all_of = Counter(mode for mode, _, _ in shelf.ordered())
-    return max((n / all_of[mode] for mode, n in Counter(k[0] for k in shelf.away).items()),
-               default=0.0)  # fmt: skip
 
 
 def _objective(counts: Mapping[Mode, ModeCount]) -> str:

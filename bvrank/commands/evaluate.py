@@ -9,10 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from omegaconf import OmegaConf
-
+from bvrank.commands.absence import noted, too_many
 from bvrank.commands.build import build, construct
-from bvrank.commands.compose import composed
+from bvrank.commands.idle import DRAWN, check_heeded, draws
 from bvrank.commands.origin import SERVER, in_force, less, task_in_force
 from bvrank.commands.outcome import write_outcome
 from bvrank.commands.ranges import at_least
@@ -25,7 +24,7 @@ from bvrank.errors import ConfigError
 from bvrank.evaluation.desk import Desk
 from bvrank.evaluation.result import RESULT, Result, read_result, write_result
 from bvrank.paths import store_dir
-from bvrank.run import RunFolder, open_run
+from bvrank.run import open_run
 from bvrank.run.files import to_json
 from bvrank.run.folder import GO_ON, check_outputs, told
 from bvrank.run.identity import canonical, flatten
@@ -37,7 +36,6 @@ from bvrank.secrets import redact
 TRANSPORT = ("batch", "judge.max_failed", "judge.server.base_url",
              *(f"judge.server.{key}" for key in SERVER))  # fmt: skip
 TOLD = ("sampler", "modes", "seed", "n", "limit", "template", "precision")
-DRAWN = ("n", "modes", "sampler")  # keys that responses alone follow
 SHORT = 48  # new tokens of the tiny model's responses
 
 
@@ -94,15 +92,18 @@ class Asked:
         """The config of one task as its folder keeps it."""
         local = self.model is not None
         kept = in_force(self.config, local)
-        gone = ("task", "suite", "tasks", "judge", "optimizer", "run", "checkpoint", "model")
+        gone = ("task", "suite", "tasks", "judge", "optimizer", "run", "checkpoint", "model",
+                "device", *(() if draws(self.tasks[name]) else DRAWN))  # fmt: skip
         kept = {k: v for k, v in kept.items() if k not in gone}
         kept["task"] = task_in_force(self.nodes[name])
-        if self.tasks[name].needs == "nothing":
-            kept = {k: v for k, v in kept.items() if k not in ("sampler", "modes", "n")}
-        elif not _draws(self.tasks[name]):
-            kept["n"] = None  # of a suite's others
         own = {"model": dict(self.subject.node)} if self.subject.node is not None else {}
         return kept | own | {"version": self.tasks[name].version}
+
+    def parts(self, name: str) -> dict[str, Any]:
+        """What may stay away in part of what a task asks for."""
+        task = self.tasks[name]
+        own = {part: getattr(task, part, None) for part in ("reward", "judge")}
+        return {"sampler": self.sampler, **own}
 
     def folder(self, name: str) -> Path:
         """Where a task's figures go: by content, below the run's own folder where there is one."""
@@ -128,7 +129,7 @@ def main(config: dict[str, Any]) -> int:
     policy, folders, ran = None, {}, False
     for name in asked.tasks:
         folder = asked.folder(name)
-        if not _is_finished(folder) or asked.settings.force:
+        if not _is_finished(folder, asked.parts(name)) or asked.settings.force:
             ran = True
             check_outputs(folder.parent)
             policy = policy or _policy(asked)
@@ -157,16 +158,14 @@ def request(config: dict[str, Any]) -> Asked:
     for name, task in tasks.items():
         if hasattr(task, "check"):
             task.check(settings.n, at.format(name))
-    if all(task.needs == "nothing" for task in tasks.values()):
-        _check_idle(config)
-    elif settings.n is not None and not any(map(_draws, tasks.values())):
-        raise ConfigError("has no effect: no response is drawn", where="n", repair="Leave it out.")
     if config.get("judge") and not any(hasattr(t, "judge") for t in tasks.values()):
         raise ConfigError("has no effect: nothing here is judged", where="judge")
     sampler = build(config["sampler"], "sampler", trusted)
     weights = any(_loads(task, sampler) for task in tasks.values())
     about = subject(config, weights)
-    if weights and about.run is not None and _is_short(config, about):
+    check_heeded(config, tasks.values(), weights)
+    drawn = weights and any(map(draws, tasks.values()))
+    if drawn and about.run is not None and _is_short(config, about):
         raise ConfigError(
             f"{SHORT} is what the tiny model needs", where="sampler.max_new_tokens",
             repair="Say how long a response may be, as sampler.max_new_tokens=8192, and how it is "
@@ -178,23 +177,6 @@ def request(config: dict[str, Any]) -> Asked:
                           repair="Name a run with run=..., or a model with model=hf.")  # fmt: skip
     return Asked(config, settings, about, sampler, model, tasks, nodes, store_dir(settings.store),
                  remarks=clipped(config))  # fmt: skip
-
-
-def _check_idle(config: Mapping[str, Any]) -> None:
-    """ConfigError for what is said of responses, where none are drawn."""
-    usual: Any = OmegaConf.to_container(
-        OmegaConf.masked_copy(composed("evaluate"), list(DRAWN)), resolve=True
-    )
-    for key in DRAWN:
-        given, own = flatten({key: config[key]}), flatten({key: usual[key]})
-        if odd := next((k for k in given if given[k] != own.get(k)), None):
-            raise ConfigError("has no effect: what is scored was drawn elsewhere", where=odd,
-                              repair="Leave it out.")  # fmt: skip
-
-
-def _draws(task: Any) -> bool:
-    """Whether it draws responses, to which `n` may say how many."""
-    return bool(getattr(task, "draws", task.needs == "responses"))
 
 
 def _loads(task: Any, sampler: Any) -> bool:
@@ -210,10 +192,11 @@ def _is_short(config: Mapping[str, Any], about: Subject) -> bool:
     return not tiny and bool(config["sampler"].get("max_new_tokens") == SHORT)
 
 
-def _is_finished(folder: Path) -> bool:
+def _is_finished(folder: Path, parts: Mapping[str, Any]) -> bool:
     if not is_run(folder) or not (folder / RESULT).is_file():
         return False
-    return bool(read_manifest(folder).get("status") == "finished")
+    manifest = read_manifest(folder)
+    return manifest.get("status") == "finished" and not too_many(manifest, parts)
 
 
 def _policy(asked: Asked) -> Any:
@@ -235,15 +218,16 @@ def _measure(asked: Asked, name: str, folder: Path, policy: Any) -> None:
         print(note, file=sys.stderr)
     with run:
         settings, task = asked.settings, asked.tasks[name]
+        n = settings.n if draws(task) else None  # in a suite it is of those that draw
         desk = Desk(run.path, tuple(settings.modes), settings.seed, asked.sampler, policy,
-                    settings.limit, settings.n if _draws(task) else None, asked.store,
-                    asked.subject.label)  # fmt: skip
+                    settings.limit, n, asked.store, asked.subject.label)  # fmt: skip
         with told(run.path):
             measured = task.measure(desk)
             if remark := asked.remarks.get(name):
                 measured = replace(measured, notes=[*measured.notes, remark])
             result = write_result(run.path, measured, _facts(asked, name), settings.seed)
-        _finish(run, result)
+        run.update(away=noted(desk.away, asked.parts(name)))
+        run.finish({"final": {k: e.value for k, e in result.figures.items()}})
 
 
 def _facts(asked: Asked, name: str) -> dict[str, Any]:
@@ -255,13 +239,17 @@ def _facts(asked: Asked, name: str) -> dict[str, Any]:
     own = {k: v for k, v in settings["data"].items() if k.endswith(SUBJECT)}
     if (name_of := (kept["task"].get("judge") or {}).get("model")) is not None:
         own["judge.model"] = str(name_of)  # of those in a file, whose answers were judged
+    server = (kept.get("sampler") or {}).get("server")
+    if asked.subject.node is None and server:  # two servers may call two models by one name
+        own["sampler.server.base_url"] = str(server["base_url"]).rstrip("/")
     return {"task": name, "version": asked.tasks[name].version, "step": asked.subject.step,
             "model": asked.subject.label, "policy": _policy_of(asked.subject, own),
             "settings": redact(canonical(settings))}  # fmt: skip
 
 
 def _policy_of(about: Subject, own: Mapping[str, str]) -> str:
-    """A name for the policy, by content: of its weights, or of what it answered."""
+    """A name for the policy, by content: of its weights, or of what it answered; of one that is
+    served by what its server is called, and where it is."""
     node = about.node or {}
     hashed = contents(node)  # of files by what they hold, wherever they lie and however they run
     named = {k: v for k, v in flatten(canonical(node)).items()
@@ -269,10 +257,6 @@ def _policy_of(about: Subject, own: Mapping[str, str]) -> str:
     step = None if hashed else about.step
     content = ["" if about.node else about.label, {**named, **hashed, **own}, step]
     return hashlib.sha256(to_json(content).encode()).hexdigest()[:16]
-
-
-def _finish(run: RunFolder, result: Result) -> None:
-    run.finish({"final": {k: e.value for k, e in result.figures.items()}})
 
 
 def _headline(results: Mapping[str, Result]) -> dict[str, float]:

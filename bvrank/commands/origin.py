@@ -59,16 +59,17 @@ def task_in_force(node: Mapping[str, Any]) -> dict[str, Any]:
     return less(node, HOW_TASK)
 
 
-def unheeded(config: Mapping[str, Any]) -> str | None:
-    """The first key that is set and that nothing follows where no policy is loaded here."""
-    usual = yaml.safe_load((conf_dir() / "sample.yaml").read_text("utf-8"))
+def unheeded(config: Mapping[str, Any], command: str = "sample") -> str | None:
+    """The first key of a command that is set and that nothing follows where no policy is loaded;
+    of a group of which another option was chosen the group."""
+    usual = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text("utf-8"))
     usual["model"] = yaml.safe_load((conf_dir() / "model" / "tiny.yaml").read_text("utf-8"))
-    for group in POLICY:
+    for group in (key for key in POLICY if key in usual):
         own, given = flatten({group: usual[group]}), flatten({group: config[group]})
         for key, value in given.items():
             follows = "${" in str(own.get(key))  # another key
             if value != own.get(key, NOTHING) and not follows and (key, value) != UNCHECKED:
-                return key
+                return key.removesuffix("._target_")
     return None
 
 

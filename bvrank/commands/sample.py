@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bvrank.commands.absence import too_many
 from bvrank.commands.ground import Ground, checked, ground_of
 from bvrank.commands.launch import launch
 from bvrank.commands.origin import adopt, check_own, origin
@@ -97,7 +97,7 @@ def _is_finished(asked: Request) -> bool:
     if asked.settings.force or not is_run(folder):
         return False
     manifest = read_manifest(folder)
-    if manifest.get("status") != "finished" or _too_many_away(asked, manifest):
+    if manifest.get("status") != "finished" or too_many(manifest, asked.parts):
         return False
     lost = damaged(folder)
     if not (folder / SUMMARY).is_file():
@@ -109,17 +109,6 @@ def _is_finished(asked: Request) -> bool:
     for name in lost:
         print(f"{folder / name}: gone, or not what {SUMS} says; made again", file=sys.stderr)
     return not lost
-
-
-def _too_many_away(asked: Request, manifest: Mapping[str, Any]) -> bool:
-    """Whether more stayed away, of responses or of verdicts, than is allowed by now, which is less
-    than it was."""
-    from bvrank.commands.closing import allowed
-
-    return any(
-        told["share"] > (now := allowed(asked, group)) and now < told["allowed"]
-        for group, told in manifest.get("away", {}).items()
-    )
 
 
 def _opened(asked: Request, ranks: Ranks, made: _Work | None) -> RunFolder:

@@ -104,6 +104,11 @@ class Request:
     name: str
 
     @property
+    def parts(self) -> dict[str, Any]:
+        """What may stay away in part, by name."""
+        return {"sampler": self.sampler, "reward": self.reward}
+
+    @property
     def folder(self) -> Path:
         """Where everything goes."""
         return Path(self.settings.outputs).expanduser() / self.name

@@ -45,13 +45,21 @@ def subject(config: Mapping[str, Any], weights: bool) -> Subject:
                 "has no effect: no policy is loaded here", where="run",
                 repair="sampler.server.model names what the server holds.",
             )  # fmt: skip
+        _check_checkpoint(config["checkpoint"])
         server = config["sampler"].get("server") or {}
         return Subject(None, str(server.get("model") or "files"))
     if config["run"] is None:
+        _check_checkpoint(config["checkpoint"])
         node = config["model"]
         path = str(node.get("path") or str(node["_target_"]).rpartition(".")[2].lower())
         return Subject(node, Path(path).name)
     return _of_run(Path(str(config["run"])).expanduser(), config["checkpoint"])
+
+
+def _check_checkpoint(which: Any) -> None:
+    if which != "final":
+        raise ConfigError("has no effect: no run is measured", where="checkpoint",
+                          repair="run=... names one.")  # fmt: skip
 
 
 def _of_run(folder: Path, which: Any) -> Subject:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, OmegaConf, open_dict
 
 from bvrank.commands.compose import composed
 from bvrank.errors import ConfigError, did_you_mean
@@ -84,8 +84,8 @@ def _node(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The node of a task as the command line would compose it, beside the rest of the config; what
     has no value yet is MISSING."""
     found = composed("evaluate", [f"task={name}"])
-    for key in map(str, found):
-        if key in config and key != "task":
+    with open_dict(found):  # a group that is null by default, as judge, is no key of it yet
+        for key in config.keys() - {"task"}:
             found[key] = config[key]
     plain: Any = OmegaConf.to_container(found["task"], resolve=True)
     return dict(plain)

@@ -126,8 +126,7 @@ class ArenaHard:
         return Measured(cells, samples, taking.counts + reasons, notes, intervals)
 
     def _replayed(self, replay: Replay, desk: Desk) -> Measured:
-        found = judgments(replay.path, self.edition, desk.limit, replay.model)
-        found = [j for j in found if self.categories is None or j.category in self.categories]
+        found = judgments(replay.path, self.edition, desk.limit, replay.model, self.categories)
         styles = self._recorded_styles(replay, found) if self.style else {}
         reasons = Counter({"no_verdict": sum(j.silent(self.edition) for j in found)})
         cells, intervals = self._figures("", found, styles, desk.seed)

@@ -19,15 +19,16 @@ twice.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
 from bvrank.data.files import read_rows
 from bvrank.data.refusals import Unfit
-from bvrank.errors import DataError
+from bvrank.errors import ConfigError, DataError, did_you_mean
 from bvrank.evaluation.recordings import chosen, once
 from bvrank.evaluation.style import STRONG, counted, relative, style_of
 from bvrank.records import Message, Refused
@@ -106,16 +107,19 @@ class Questions:
     def _read(self) -> tuple[dict[str, Asked], list[Refused]]:
         found: dict[str, Asked] = {}
         refused = []
+        there: dict[str, None] = {}
         for where, row in read_rows(self.path):
             try:
                 asked = Asked(_uid(row), _prompt(row), str(row.get("category") or ""))
             except Unfit as error:
                 refused.append(error.refused(where))
                 continue
+            there[asked.category] = None
             if asked.uid in found:
                 refused.append(Refused(where, TWICE, f"uid {asked.uid} stands in an earlier row"))
             elif self.categories is None or asked.category in self.categories:
                 found[asked.uid] = asked
+        check_categories(self.categories, there)
         return found, refused
 
 
@@ -135,10 +139,12 @@ def answers(path: str, model: str | None = None, key: str | None = None) -> dict
     return dict(own)
 
 
-def judgments(path: str, edition: Edition, limit: int | None = None, model: str | None = None
-              ) -> list[Judgment]:  # fmt: skip
-    """The first `limit` of a file of judgments; of `model` where it holds several. DataError for a
-    row without two games, a label that v2 does not know, a second row of a uid, several models."""
+def judgments(path: str, edition: Edition, limit: int | None = None, model: str | None = None,
+              categories: Sequence[str] | None = None) -> list[Judgment]:  # fmt: skip
+    """Those of a file: of `model` where it holds several, and of these the first `limit` of the
+    `categories` (None: all). DataError for a row without two games, a score that is no text, a
+    label that v2 does not know, a second row of a uid, several models; ConfigError for a category
+    that no row has."""
     found: list[tuple[str, Judgment]] = []
     for where, row in read_rows(path):
         try:
@@ -152,7 +158,16 @@ def judgments(path: str, edition: Edition, limit: int | None = None, model: str 
             raise DataError(error.detail, where=where) from None
     kept = chosen(found, model, path)
     once((j.uid for j in kept), path)
-    return kept[:limit]
+    check_categories(categories, (j.category for j in kept))
+    return [j for j in kept if categories is None or j.category in categories][:limit]
+
+
+def check_categories(wanted: Sequence[str] | None, there: Iterable[str]) -> None:
+    """ConfigError for one of those `wanted` that is not `there`."""
+    known = {*there}
+    if odd := [name for name in wanted or () if name not in known]:
+        raise ConfigError(f"there is no question of category {odd[0]!r}", where="task.categories",
+                          repair=did_you_mean(odd[0], known - {""}))  # fmt: skip
 
 
 def label_of(text: str, edition: Edition) -> str | None:
@@ -171,8 +186,10 @@ def difference(model: Answer, baseline: Answer) -> tuple[float, ...]:
     told = (model.metadata, baseline.metadata)
     if None not in told:
         try:
-            return relative(*(counted(m or {}) for m in told))
-        except (KeyError, TypeError):
+            found = relative(*(counted(m or {}) for m in told))
+            if all(map(math.isfinite, found)):
+                return found
+        except (KeyError, TypeError, ValueError, ArithmeticError):
             pass  # of another form: both are counted here
     return relative(*(counted(style_of(a.text)) for a in (model, baseline)))
 
@@ -212,9 +229,9 @@ def _answer(row: Mapping[str, Any]) -> Answer:
 
 def _label(game: Any, edition: Edition) -> str | None:
     label = game.get("score") if isinstance(game, Mapping) else None
-    if label is not None and label not in LABELS and edition == "v2":
-        raise Unfit("no_label", f"score {label!r} is no verdict")
-    return label
+    if label is None or (isinstance(label, str) and (label in LABELS or edition == "v0.1")):
+        return label
+    raise Unfit("no_label", f"score {label!r} is no verdict")
 
 
 def answer_row(uid: str, asked: Sequence[Message], model: str, text: str, name: str,

@@ -4,7 +4,7 @@ all tasks share."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ class Desk:
     """`folder`: of this task alone. `policy`: weights, template, scorer and collator (see
     commands.policies.Policy), None of a server. `sampler`: how responses are drawn. `limit`: the
     first so many prompts (None: all); `n`: responses to each, in place of the task's own. `store`:
-    where artifacts are shared, None for nowhere. `label`: what the model is called."""
+    where artifacts are shared, None for nowhere. `label`: what the model is called. `away`: see
+    `lacks`."""
 
     folder: Path
     modes: tuple[Mode, ...]
@@ -36,6 +37,11 @@ class Desk:
     store: Path | None = None
     label: str = "model"
     ranks: Ranks = ALONE
+    away: dict[str, float] = field(default_factory=dict)
+
+    def lacks(self, part: str, share: float) -> None:
+        """Notes the `share` of what a part (sampler, reward, judge) gives that did not come."""
+        self.away[part] = max(share, self.away.get(part, 0.0))
 
     def prompts(self, source: Any) -> tuple[list[Prompt], list[Refused]]:
         """The first `limit` prompts of a source of prompts, and the refused rows; repeated ones are
@@ -70,12 +76,16 @@ class Desk:
             generate(self.folder, work, generator, self.ranks)
         if hasattr(generator, "close"):
             generator.close()
-        return responses_of(self.folder), refused
+        made = responses_of(self.folder)
+        self.lacks("sampler", made.missing)
+        return made, refused
 
     def score(self, prompts: Sequence[Prompt], made: Shelf, reward: Reward) -> Shelf:
         """The score of every final answer; what the folder holds is not asked again."""
         score(self.folder, prompts, made, reward, self.ranks)
-        return scores_of(self.folder, reward)
+        found = scores_of(self.folder, reward)
+        self.lacks("reward", found.missing)
+        return found
 
     def within(self, name: str) -> Desk:
         """The same desk, in a folder below."""

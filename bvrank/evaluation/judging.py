@@ -113,6 +113,7 @@ class OpenAI:
                 reasons[UNREAD if verdict else failed[requests[key].key]] += 1
                 cut += verdict is not None and verdict.cut
         self._check(reasons, len(questions), cut)
+        desk.lacks("judge", sum(reasons.values()) / max(len(questions), 1))
         return found, reasons
 
     def _heard(self, verdict: Verdict) -> Verdict:

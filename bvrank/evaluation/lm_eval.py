@@ -38,6 +38,7 @@ class LmEval:
     batch: int = 8
     version: ClassVar[int] = 1
     needs: ClassVar[Literal["responses", "policy", "nothing"]] = "policy"
+    draws: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not self.tasks or len(set(self.tasks)) < len(self.tasks):

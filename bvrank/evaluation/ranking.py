@@ -104,6 +104,11 @@ class Ranking:
         """Weights for likelihoods; for a list that is written a server does."""
         return "responses" if self.decoder == WRITTEN else "policy"
 
+    @property
+    def draws(self) -> bool:
+        """Whether responses are drawn."""
+        return self.decoder == WRITTEN
+
     def of(self, key: str) -> Any:
         """A key of some decoders, or what stands for its null."""
         given = getattr(self, key)

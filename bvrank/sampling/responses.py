@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -157,6 +158,13 @@ class Shelf:
     def settled(self) -> Container[Key]:
         """The keys of what came, and need not be asked for again."""
         return self._places.keys() - self.away if self.away else self._places.keys()
+
+    @property
+    def missing(self) -> float:
+        """The largest share, over the modes, of what did not come."""
+        all_of = Counter(mode for mode, _, _ in self._places)
+        away = Counter(mode for mode, _, _ in self.away)
+        return max((n / all_of[mode] for mode, n in away.items()), default=0.0)
 
     def ordered(self) -> Iterator[Key]:
         """Every key, by mode, row and copy."""

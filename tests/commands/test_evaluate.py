@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from bvrank.commands.compose import composed, frozen, opened
 from bvrank.commands.subject import Subject
 from bvrank.errors import ConfigError
 from bvrank.evaluation.result import read_result
+from bvrank.run.methods import method
 from bvrank.run.record import read_manifest
+from bvrank.sampling.chat import Failure, Reply, Request
 from tests.commands.fast import QUICK, TINY, pair_rows, write
 from tests.sampling.saying import saying, usual
 
@@ -258,10 +261,63 @@ def test_a_policy_is_its_weights_wherever_it_was_loaded_from(tmp_path: Path) -> 
     assert same != policy("c", attention="sdpa") != policy("a", lora={"r": 4})
 
 
-@pytest.mark.parametrize("word", ["n=4", "sampler.temperature=0.3", "modes=[thinking]"])
-def test_what_is_said_of_responses_is_refused_where_none_are_drawn(word: str) -> None:
-    words = ("task=ranking_run", "task.run_file=run.txt", "task.qrels=qrels.txt", "limit=3")
-    evaluate.request(frozen(composed("evaluate", words)))
-    with pytest.raises(ConfigError, match="has no effect") as caught:
-        evaluate.request(frozen(composed("evaluate", [*words, word])))
-    assert caught.value.where == word.partition("=")[0]
+def test_a_served_policy_is_that_of_its_server(tmp_path: Path) -> None:
+    """Two servers that call two models by one name are two policies, measured in one way."""
+    served = ("task=arithmetic", "sampler=openai", "sampler.server.model=m")
+    told = {}
+    for word in ("base_url=http://a/v1", "base_url=http://a/v1/", "base_url=http://b/v1",
+                 "concurrency=2"):  # fmt: skip
+        asked = evaluate.request(config(served, f"sampler.server.{word}"))
+        told[word] = evaluate._facts(asked, "arithmetic")
+    first, slash, other, usual = told.values()
+    assert first["policy"] == slash["policy"] and first["policy"] != other["policy"]
+    assert usual["policy"] not in (first["policy"], other["policy"])
+    assert method(first["settings"]) == method(other["settings"])
+    assert usual["policy"] == evaluate._facts(
+        evaluate.request(config(served, "seed=1")), "arithmetic")["policy"]  # fmt: skip
+
+
+def test_less_that_may_stay_away_than_did_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a finished evaluation, by a server of the policy or of the judge."""
+    asked: dict[str, list[str]] = {"m": [], "j": []}
+    down = {"m", "j"}
+
+    def complete(server: Any, requests: Iterable[Request], **_: Any) -> Iterator[Any]:
+        for number, request in enumerate(requests):
+            asked[server.model].append(request.key)
+            if server.model in down and number == 3:
+                yield Failure(request.key, "timeout", "late", 1)
+            else:
+                yield Reply(request.key, "m", None, "stop", 5, 9, "m", None, 1, 0.1)
+
+    for place in ("sampling.served", "evaluation.judging"):
+        monkeypatch.setattr(f"bvrank.{place}.complete", complete)
+    rows = [{"dataset": "d", "instruction": f"task {i}", "output": f"base {i}",
+             "generator": "base"} for i in range(20)]  # fmt: skip
+    (tmp_path / "base.json").write_text(json.dumps(rows))
+    usual = ("task=alpaca_eval", f"task.path={tmp_path / 'base.json'}", "task.weighted=false",
+             "judge=openai", "judge.server.model=j", "sampler=openai", "sampler.server.model=m",
+             "modes=[nothinking]", f"outputs={tmp_path / 'o'}",
+             f"store={tmp_path / 's'}")  # fmt: skip
+    lenient, limits = {"m": 0.05, "j": 0.06}, {"m": "sampler", "j": "judge"}
+
+    def again(**strict: float) -> dict[str, int]:
+        for keys in asked.values():
+            keys.clear()
+        now = {**lenient, **strict}
+        run(usual, *(f"{limits[name]}.max_failed={share}" for name, share in now.items()))
+        return {name: len(keys) for name, keys in asked.items()}
+
+    assert again() == {"m": 20, "j": 19}
+    folder = run(usual, *(f"{limits[name]}.max_failed={lenient[name]}" for name in lenient))
+    told = {"sampler": {"share": 1 / 20, "allowed": 0.05},
+            "judge": {"share": 1 / 19, "allowed": 0.06}}  # fmt: skip
+    assert read_manifest(folder)["away"] == told
+    assert again() == {"m": 0, "j": 0} == again(m=0.5)
+    down.clear()
+    assert again(j=0.01) == {"m": 1, "j": 2}  # who goes on asks for all that did not come
+    assert read_manifest(folder)["away"]["judge"] == {"share": 0.0, "allowed": 0.01}
+    assert read_result(folder).figures["nothinking/win_rate"].prompts == 20
+    assert again(j=0.0, m=0.0) == {"m": 0, "j": 0}

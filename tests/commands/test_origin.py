@@ -93,7 +93,7 @@ def test_how_a_server_is_asked_decides_nothing() -> None:
     [((), None), (("check.rows=0",), None), (("seed=7",), None), (("device=cpu",), "device"),
      (("check.rows=5",), "check.rows"), (("precision=bf16",), "precision"),
      (("check.tolerance=1",), "check.tolerance"), (("template.date=2020-01-01",), "template.date"),
-     (("model.layers=2",), "model.layers"), (("model=hf", "model.path=x"), "model._target_")],
+     (("model.layers=2",), "model.layers"), (("model=hf", "model.path=x"), "model")],
 )  # fmt: skip
 def test_what_nothing_follows_is_found(words: tuple[str, ...], key: str | None) -> None:
     assert unheeded(config(*SERVED, *words)) == key

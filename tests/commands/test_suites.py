@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from bvrank.commands import evaluate
 from bvrank.commands.build import build
 from bvrank.commands.compose import composed, frozen
 from bvrank.commands.suites import clipped, task_nodes
@@ -61,3 +64,23 @@ def test_a_task_s_own_pass_at_is_clipped_and_what_the_user_says_is_not(
 def test_a_task_in_place_of_a_suite_is_told() -> None:
     with pytest.raises(ConfigError, match=r"no suite 'preference'. It is a task: task=preference"):
         task_nodes(frozen(composed("evaluate", ["suite=preference"])))
+
+
+def test_a_task_of_a_suite_is_judged_by_the_judge_of_the_command(tmp_path: Path) -> None:
+    """As the same task alone is; one of two can have a judge of its own."""
+    judge = ["judge=openai", "judge.server.model=j"]
+    alone = task_nodes(frozen(composed("evaluate", ["task=alpaca_eval", *judge])))
+    words = ["suite=[alpaca_eval,arena_hard]", *judge]
+    assert task_nodes(frozen(composed("evaluate", words)))["alpaca_eval"] == alone["alpaca_eval"]
+    other = "tasks.arena_hard.judge.server.model=k"
+    nodes = task_nodes(frozen(composed("evaluate", [*words, other])))
+    assert [n["judge"]["server"]["model"] for n in nodes.values()] == ["j", "k"]
+    paths = [f"tasks.{name}.path={tmp_path / 'b.json'}" for name in nodes]
+    served = ["sampler=openai", "sampler.server.model=m"]
+    asked = evaluate.request(frozen(composed("evaluate", [*words, *paths, *served])))
+    assert [task.judge.server.model for task in asked.tasks.values()] == ["j", "j"]
+
+
+def test_without_a_judge_a_task_of_a_suite_has_none() -> None:
+    with pytest.raises(ConfigError, match=r"tasks\.alpaca_eval\.judge: nobody judges"):
+        evaluate.request(frozen(composed("evaluate", ["suite=[alpaca_eval]"])))

@@ -157,6 +157,29 @@ def test_a_question_that_is_judged_by_half_is_left_out(tmp_path: Path) -> None:
     assert replay.measure(desk(tmp_path / "b", some)).counts == {"no_verdict": 1}
 
 
+def test_a_limit_is_of_the_categories_that_count(server: ChatServer, tmp_path: Path) -> None:
+    """The same questions whether a judge is asked or its judgments are read."""
+    keys: dict[str, Any] = {"categories": ["hard"]}
+    place = desk(tmp_path / "a", some, limit=3)
+    asked = task(tmp_path, openai(server.url), **keys).measure(place)
+    everything = desk(tmp_path / "all", some)
+    task(tmp_path, openai(server.url)).measure(everything)
+    told = Replay(str(tmp_path / "all/model_judgment.thinking.jsonl"))
+    again = task(tmp_path, told, path=None, **keys).measure(desk(tmp_path / "b", some, limit=3))
+    assert {*again.cells["score"]} == {*asked.cells["thinking/score"]} == {"u1", "u3", "u5"}
+
+
+def test_a_category_that_no_question_has_is_refused(server: ChatServer, tmp_path: Path) -> None:
+    task(tmp_path, openai(server.url)).measure(desk(tmp_path / "a", some))
+    told = Replay(str(tmp_path / "a/model_judgment.thinking.jsonl"))
+    heard = len(server.bodies)
+    for judge, path in ((openai(server.url), str(tmp_path / "q.jsonl")), (told, None)):
+        own = task(tmp_path, judge, path=path, categories=["write", "hrad"])
+        with pytest.raises(ConfigError, match=r"task\.categories: .*'hrad'.*mean 'hard'"):
+            own.measure(desk(tmp_path / "b", some))
+    assert len(server.bodies) == heard
+
+
 def test_questions_that_the_baseline_did_not_answer(server: ChatServer, tmp_path: Path) -> None:
     own = task(tmp_path, openai(server.url), rules=Rules(baseline(tmp_path, "few", 6), "Be fair."))
     measured = own.measure(desk(tmp_path / "a", some))
@@ -269,7 +292,7 @@ def test_settings_that_do_not_fit(server: ChatServer, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="baseline"):
         lone.measure(desk(tmp_path / "a", some))
     with pytest.raises(DataError, match="holds no prompt"):
-        task(tmp_path, openai(server.url), categories=["none"]).measure(desk(tmp_path / "b", some))
+        task(tmp_path, openai(server.url), categories=[]).measure(desk(tmp_path / "b", some))
 
 
 @pytest.mark.parametrize("rules", [Rules(None, "x"), Rules("none.jsonl", "x"), None])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import os
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,16 @@ from typing import Any
 import pytest
 
 from bvrank.errors import DataError
-from bvrank.evaluation.boards import LABELS, Judgment, Questions, answer_row, answers, judgments
+from bvrank.evaluation.boards import (
+    LABELS,
+    Answer,
+    Judgment,
+    Questions,
+    answer_row,
+    answers,
+    difference,
+    judgments,
+)
 from bvrank.evaluation.style import style_of
 from bvrank.records import Message, Refused
 from bvrank.sampling.responses import Prompt
@@ -100,6 +111,26 @@ def test_judgments(tmp_path: Path) -> None:
         with pytest.raises(DataError):
             judgments(str(save(tmp_path / "k.jsonl", [{"uid": "a", "games": games}])), "v2")
     assert judgments(str(tmp_path / "k.jsonl"), "v0.1")[0].labels == ("A", "A>B")
+
+
+@pytest.mark.parametrize("edition", ["v0.1", "v2"])
+@pytest.mark.parametrize("score", [["A>B"], {"label": "A>B"}, 1, True])
+def test_a_score_that_is_no_text_is_told(edition: Any, score: Any, tmp_path: Path) -> None:
+    rows = [{"uid": "a", "games": [{"score": "A>B"}, {"score": score}]}]
+    with pytest.raises(DataError, match="is no verdict") as error:
+        judgments(str(save(tmp_path / "j.jsonl", rows)), edition)
+    assert error.value.where == "j.jsonl:1"
+
+
+@pytest.mark.parametrize(
+    "odd", [*({"token_len": value} for value in ("x", 10**400, -1, math.nan)),
+            {"header_count": "h"}, {"list_count": {"ordered": None}}],
+)  # fmt: skip
+def test_style_of_another_form_is_counted_here(odd: dict[str, Any]) -> None:
+    own, base = Answer("m", "# a\n\nb"), Answer("b", "some more words")
+    whole = style_of("x " * 30)
+    strange = replace(own, metadata={**whole, **odd})
+    assert difference(strange, replace(base, metadata=whole)) == difference(own, base)
 
 
 def test_several_models_are_never_one(tmp_path: Path) -> None:
