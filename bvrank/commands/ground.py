@@ -80,8 +80,10 @@ def _surveyed(asked: Request, recorded: Any, prompts: list[Prompt], refused: lis
     """Of responses that were recorded: a share of their rows may be refused. Where the prompts are
     the same rows, each is refused once, and one whose prompt came before is no repetition."""
     path = str(recorded.path)
-    survey = recorded.survey(prompts, asked.settings.n)
-    if recorded.of(asked.prompts):
+    own = recorded.of(asked.prompts)
+    limited = own and asked.prompts.limit is not None
+    survey = recorded.survey(prompts, asked.settings.n, limited)
+    if own:
         fresh = [r for r in refused if r.reason != TWICE]
         refused = list(dict.fromkeys([*fresh, *survey.refused]))
         faults: Sequence[Refused] = refused

@@ -34,25 +34,20 @@ def check_heeded(config: Mapping[str, Any], tasks: Iterable[Any], weights: bool)
 
 
 def _undrawn(config: Mapping[str, Any]) -> str | None:
-    """The first key of DRAWN that is not as it is by default, with this model."""
-    option = _option(config["model"])
-    words = [] if option is None else [f"model={option}"]
-    usual: Any = OmegaConf.to_container(
-        OmegaConf.masked_copy(composed("evaluate", words), list(DRAWN)), resolve=True
-    )
-    for key in DRAWN:
-        if key == "sampler" and option is None:
-            continue  # somebody's own model: its recipe is not known
-        given, own = flatten({key: config[key]}), flatten({key: usual[key]})
-        if odd := next((k for k in given if given[k] != own.get(k)), None):
-            return odd.removesuffix("._target_")
-    return None
-
-
-def _option(node: Mapping[str, Any]) -> str | None:
-    """The word of model=... that gives such a node."""
-    for path in sorted((conf_dir() / "model").glob("*.yaml")):
-        found = yaml.safe_load(path.read_text("utf-8"))
-        if found.get("model", found)["_target_"] == node["_target_"]:
-            return path.stem
-    return None
+    """The first key of DRAWN that has another value than any model's recipe gives it: somebody's
+    own option may have another recipe than ours of its class, and of a class of somebody's own
+    none is known."""
+    options = {path.stem: yaml.safe_load(path.read_text("utf-8"))
+               for path in sorted((conf_dir() / "model").glob("*.yaml"))}  # fmt: skip
+    ours = {node.get("model", node)["_target_"] for node in options.values()}
+    keys = DRAWN if config["model"]["_target_"] in ours else DRAWN[:-1]
+    given = {k: v for key in keys for k, v in flatten({key: config[key]}).items()}
+    odd = list(given)
+    for option in options:
+        usual: Any = OmegaConf.to_container(
+            OmegaConf.masked_copy(composed("evaluate", [f"model={option}"]), list(DRAWN)),
+            resolve=True,
+        )
+        own = flatten(usual)
+        odd = [k for k in odd if given[k] != own.get(k)]
+    return odd[0].removesuffix("._target_") if odd else None

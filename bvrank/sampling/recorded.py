@@ -31,13 +31,15 @@ ENDINGS = ("<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end|>", "<end_of_turn
 class Survey:
     """What a file of responses holds for some prompts, by the rows of these. `taken`: responses,
     `answers` those of them that can be scored, with so many `characters`; `beyond`: further ones of
-    prompts that have as many as are wanted; `others`: rows that answer none of the prompts."""
+    prompts that have as many as are wanted; `others`: rows that answer none of the prompts, or
+    where only the first prompts are wanted (`limited`) can be of any further one."""
 
     taken: Counter[int] = field(default_factory=Counter)
     beyond: Counter[int] = field(default_factory=Counter)
     answers: Counter[int] = field(default_factory=Counter)
     characters: int = 0
     others: int = 0
+    limited: bool = False
     refused: list[Refused] = field(default_factory=list)
 
     @property
@@ -93,17 +95,20 @@ class Recorded:
             prompts.path, prompts.split, prompts.column, prompts.system
         )  # fmt: skip
 
-    def survey(self, prompts: Sequence[Prompt], n: int | None) -> Survey:
-        """What the file holds for these prompts, of which `n` responses to each are taken (None:
-        all). DataError for a column that is not there, ConfigError where the responses show that
-        `opened` is wrong."""
-        found, signs = Survey(), Signs()
+    def survey(self, prompts: Sequence[Prompt], n: int | None, limited: bool = False) -> Survey:
+        """What the file holds for these prompts, the first of it where it is `limited`; `n`
+        responses to each are taken (None: all). DataError for a column that is not there,
+        ConfigError where the responses show that `opened` is wrong."""
+        found, signs = Survey(limited=limited), Signs()
         for item in self._items(prompts, n):
             if isinstance(item, Refused):
+                if limited and item.reason not in REASONS:  # of no prompt: perhaps of a further one
+                    found.others += 1
+                    continue
                 found.refused.append(item)
             elif isinstance(item, Made):
                 found.taken[item.row] += 1
-                signs.add(item.block)
+                signs.add(item.block, item.end == "stop")
                 if item.closed and (item.answer or "").strip():
                     found.answers[item.row] += 1
                     found.characters += len(item.answer or "")

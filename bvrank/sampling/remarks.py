@@ -74,7 +74,9 @@ def _surveyed(facts: Facts) -> Iterator[str]:
         yield (f"{further:,} recorded response{' is' if further == 1 else 's are'} beyond "
                f"n={facts.n} of their prompts and left out; n={survey.most} takes all, as n=null "
                "does.")  # fmt: skip
-    if other := survey.others:
+    if (other := survey.others) and survey.limited:
+        yield f"{other:,} recorded rows belong to no prompt within prompts.limit and are left out."
+    elif other:
         told = "response answers none of the prompts and is" if other == 1 else (
             "responses answer none of the prompts and are")  # fmt: skip
         yield (f"{other:,} recorded {told} left out (sampler.prompt_column and sampler.system say "

@@ -60,7 +60,7 @@ class Served:
         signs = Signs()
         for made in stored:
             if made.mode == "thinking" and not (self.opened or made.away):
-                signs.add(made.block)
+                signs.add(made.block, made.end == "stop")
         signs.check(1 if complete else SURE)
         own = replace(self)
         object.__setattr__(own, "before", signs)
@@ -84,7 +84,7 @@ class Served:
                     made = self._made(mode, result)
                     yield [made]
                     if judged:
-                        signs.add(made.block)
+                        signs.add(made.block, made.end == "stop")
                         signs.check(SURE)
                 else:
                     failures.append(result)

@@ -151,6 +151,18 @@ def test_bad_rows_are_refused_up_to_a_share_of_the_rows(own: bool, tmp_path: Pat
     assert sorted(r["where"] for r in refused) == ["r.jsonl:21", "r.jsonl:22"]
 
 
+def test_rows_behind_a_limit_are_no_faults(tmp_path: Path) -> None:
+    """Nor are they told as rows that read otherwise; one of a prompt that is wanted counts."""
+    path = write(tmp_path / "r.jsonl", [*rows(4, 2), *[{"completion": "x"}] * 5, *rows(2, 1)])
+    count, _, card = made(config(path, "prompts.limit=2", "max_refused=0"))
+    assert count == 6
+    assert "9 recorded rows belong to no prompt within prompts.limit and are left out" in card
+    bad = {"prompt": "q1", "completion": 7, "reward": 1}
+    path = write(tmp_path / "r.jsonl", [*rows(4, 2), bad])
+    with pytest.raises(DataError, match=r"8 kept, 1 refused \(no_completion 1\)"):
+        sample.main(config(path, "prompts.limit=2", "max_refused=0"))
+
+
 def test_a_file_without_a_response_to_any_prompt_says_so(tmp_path: Path) -> None:
     path = write(tmp_path / "r.jsonl", rows(2, 2))
     prompts = write(tmp_path / "p.jsonl", [{"prompt": "other"}])

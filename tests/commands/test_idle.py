@@ -81,3 +81,13 @@ def test_where_a_policy_lies_makes_no_other_evaluation() -> None:
     for words, name in ((LISTS, "ranking"), (("task=arithmetic",), "arithmetic")):
         assert asked(*words).folder(name) == asked(*words, "device=cpu").folder(name)
         assert "device" not in asked(*words).kept(name)
+
+
+def test_a_model_option_of_one_s_own_is_held_to_no_recipe_of_ours() -> None:
+    """It has the class of model=hf, but not the word that its recipe goes by."""
+    config = frozen(composed("evaluate", ("model=hf", "model.path=foo", *LISTS)))
+    usual = frozen(composed("evaluate", LISTS))
+    assert config["sampler"] != usual["sampler"]
+    evaluate.request({**config, "sampler": usual["sampler"]})
+    with pytest.raises(ConfigError, match=r"sampler\.top_p: has no effect"):
+        evaluate.request({**config, "sampler": {**usual["sampler"], "top_p": 0.31}})

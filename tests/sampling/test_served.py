@@ -160,18 +160,8 @@ def test_one_that_only_speaks_of_the_sign_stops_nobody(tmp_path: Path) -> None:
                 None, "it ends in </think>, so", "stop"
             ) if body["messages"][-1]["content"] == odd else (None, others, "stop")  # fmt: skip
             few = Served(served(server).server, max_failed=0.1)
-            if others == "b":  # three of thirty are too many to be by chance
-                with pytest.raises(ConfigError, match=r"3 of .* thinking responses close"):
-                    list(few.responses(work, "thinking", (), 0, 1))
-                continue
             found = [m for batch in few.responses(work, "thinking", (), 0, 1) for m in batch]
             assert len(found) == work.total
-    with chatting() as server:
-        server.said = lambda body: (None, "b" if server.answered.total() else "</think>b", "stop")
-        again = Work(PROMPTS, ("thinking",), 2, 0)
-        found = [m for b in served(server, server={"concurrency": 1}).responses(
-                 again, "thinking", (), 0, 1) for m in b]  # fmt: skip
-    assert len(found) == again.total
 
 
 @pytest.mark.parametrize(("prompts", "copies", "said"), [(10, 3, "3 of 3"), (2, 1, "2 of 2")])
