@@ -21,7 +21,7 @@ from bvrank.run import RunFolder
 from bvrank.run.folder import told
 from bvrank.sampling.agreement import Agreement, agreement
 from bvrank.sampling.card import card, count_lines
-from bvrank.sampling.facts import Facts, Tally, reason
+from bvrank.sampling.facts import NAMES, Facts, Tally, reason
 from bvrank.sampling.pipeline import ModeCount, mark, responses_of, scores_of, select
 from bvrank.sampling.remarks import remarks
 from bvrank.sampling.responses import Prompt, Shelf
@@ -60,6 +60,7 @@ def close(asked: Request, run: RunFolder, ground: Ground, policy: Any) -> None:
         write_refused(run.path / "refused.jsonl", ground.refused)
         lines = {"counts": count_lines(facts), "remarks": list(remarks(facts)),
                  "heads": [_name(m) for m in counts], "files": [p.name for p in files],
+                 "model": _model(asked, policy),
                  "agreement": None if found is None else found.told(),
                  "objective": _objective(counts)}  # fmt: skip
         (run.path / TOLD).write_text(json.dumps(lines, indent=1), encoding="utf-8")
@@ -93,8 +94,17 @@ def show(folder: Path) -> int:
     first = folder / lines["files"][0]
     console.print(f"card: {folder / CARD}", markup=False, soft_wrap=True)
     words = f"objective={lines['objective']} data=pairs {named('data.path', first)}"
+    words += lines.get("model", "")
     console.print(f"next: bvrank train {words}", markup=False, soft_wrap=True)
     return 0
+
+
+def _model(asked: Request, policy: Any) -> str:
+    """The words for the model that answered, where it is not the one that trains by default."""
+    if policy is None:
+        return " model=hf model.path=..."
+    path = asked.config["model"].get("path")
+    return "" if path is None else f" model=hf {named('model.path', path)}"
 
 
 def _objective(counts: Mapping[Mode, ModeCount]) -> str:
@@ -133,18 +143,21 @@ def _tallied(rows: Iterator[dict[str, Any]], tally: Tally) -> Iterator[Mapping[s
 
 
 def _no_pair(facts: Facts, folder: Path) -> DataError:
-    why = "; ".join(
-        f"{mode}: " + ", ".join(
-            f"{total} {reason(name)}" for name, total in
-            (count.left_out + count.unscored + count.without).most_common()
-        ) for mode, count in facts.counts.items()
-    )  # fmt: skip
-    more = "More of them (n), a higher temperature, a" if facts.limit else "A"
-    repair = f"The responses stay. {more} smaller select.margin or another reward may give pairs."
-    return DataError(
-        f"no prompt gives a pair ({why})", where=str(folder),
-        repair=repair,
-    )  # fmt: skip
+    told = [
+        f"{NAMES[mode]} {what}: " + ", ".join(f"{n:,} {reason(name)}" for name, n in found)
+        for mode, count in facts.counts.items()
+        for what, found in (("responses", (count.left_out + count.unscored).most_common()),
+                            ("prompts", count.without.most_common())) if found
+    ]  # fmt: skip
+    without = sum((count.without for count in facts.counts.values()), Counter[str]())
+    ways = ["More of them (n)", "a higher temperature"] if facts.limit else []
+    ways += ["a smaller select.margin"] if without["margin"] else []
+    ways += ["another reward"] if without["margin"] + without["tie"] else []
+    tried = " or ".join(filter(None, (", ".join(ways[:-1]), ways[-1]))) if ways else ""
+    repair = f"{tried[:1].upper()}{tried[1:]} may give pairs." if ways else (
+        "What is left out is up to modes, sampler and select.")  # fmt: skip
+    return DataError(f"no prompt gives a pair ({'; '.join(told)})", where=str(folder),
+                     repair=f"The responses stay. {repair}")  # fmt: skip
 
 
 def _settings(asked: Request) -> list[tuple[str, str]]:

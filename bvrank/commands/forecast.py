@@ -210,8 +210,9 @@ def _paced(server: Any, calls: int, tokens: int) -> str:
         told.append(f"{_time(60 * tokens / limit)} by tokens_per_minute={limit:g} if all are as "
                     "long as they may be")  # fmt: skip
     at_once = min(calls, server.concurrency)
-    each = _time(math.ceil(calls / server.concurrency))
-    return "; ".join([*told, f"{each} for each second that one takes, {at_once:,} at once"])
+    rounds = math.ceil(calls / server.concurrency)
+    return "; ".join([*told, f"about {rounds:,} times as long as one call takes, with {at_once:,} "
+                      "at once"])  # fmt: skip
 
 
 def _time(seconds: float) -> str:

@@ -46,8 +46,7 @@ def problems(count: int, seed: int, split: Split, steps: int = STEPS) -> list[Pr
     found = list(islice((d for d in drawn if _split(d) == split), count))
     if len(found) < count:
         raise ValueError(
-            f"count={count}: only {len(found)} {split} problems of {steps} steps exist. "
-            "Ask for fewer, or raise steps."
+            f"only {len(found):,} {split} problems of {steps} steps exist: ask for at most so many."
         )
     return [_problem(digits) for digits in found]
 

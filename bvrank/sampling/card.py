@@ -60,9 +60,11 @@ def count_lines(facts: Facts) -> list[tuple[str, ...]]:
              ("thinking closed", *[share(c.closed, c.traced) for c in counts]),
              ("said before", *[share(c.repeated, c.responses) for c in counts])]  # fmt: skip
     if any(c.spared for c in counts):
-        lines.append(("unscored: no pair could hold them", *[f"{c.spared:,}" for c in counts]))
+        lines.append(
+            ("answers not scored: no pair could hold them", *[f"{c.spared:,}" for c in counts])
+        )
     for title, name in (("left out", "left_out"), ("unscored", "unscored"),
-                        ("no pair", "without")):  # fmt: skip
+                        ("prompts without a pair", "without")):  # fmt: skip
         found = [getattr(c, name) for c in counts]
         for why in dict.fromkeys(r for counter in found for r in counter):
             lines.append((f"{title}: {reason(why)}", *[f"{counter[why]:,}" for counter in found]))
@@ -74,7 +76,8 @@ def _heads(facts: Facts) -> tuple[str, ...]:
 
 
 def _length_lines(tally: Tally) -> Iterator[tuple[str, ...]]:
-    for (view, name), found in sorted(tally.lengths.items(), reverse=True):
+    for view, name in sorted(tally.lengths, key=lambda key: (key[0] != VIEW["thinking"], key)):
+        found = tally.lengths[view, name]
         for text in ("trace", "answer"):
             values = getattr(found, text)
             if any(values):

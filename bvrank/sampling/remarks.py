@@ -64,6 +64,15 @@ def remarks(facts: Facts) -> Iterator[str]:
             why = ", ".join(f"{n:,} {reason(name)}" for name, n in count.unscored.most_common())
             yield (f"{share(silent, count.responses)} of the {NAMES[mode]} responses have no "
                    f"score and are left out ({why}).")  # fmt: skip
+    yield from _one_sided(facts)
+
+
+def _one_sided(facts: Facts) -> Iterator[str]:
+    """A mode that was asked for and gave no pair, beside one that did."""
+    none = [NAMES[mode] for mode, count in facts.counts.items() if not count.pairs]
+    if none and len(none) < len(facts.counts):
+        yield (f"No {none[0]} pair came about: objective=bvpo has one of its two views only, and "
+               "what is said above of these responses is why.")  # fmt: skip
 
 
 def _surveyed(facts: Facts) -> Iterator[str]:

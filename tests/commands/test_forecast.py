@@ -121,10 +121,10 @@ def test_judges_and_limits_are_told(tmp_path: Path) -> None:
     (_, tokens) = judge.calls(shown * 6)
     assert found["judge tokens"].startswith(f"at most about {tokens + 72 * 100:,}, 3,600 of them")
     assert found["judge hours"] == (
-        "at least 1.2 minutes by requests_per_minute=60; 8 seconds for each second that one "
-        "takes, 10 at once"
+        "at least 1.2 minutes by requests_per_minute=60; about 8 times as long as one call "
+        "takes, with 10 at once"
     )
-    assert found["hours"] == "2 seconds for each second that one takes, 32 at once"
+    assert found["hours"] == "about 2 times as long as one call takes, with 32 at once"
     size = sum(len(m.content) for p in prompts for m in p.messages)
     assert found["prompt tokens"] == f"about {6 * size // 4:,}"
     assert found["new tokens"] == "at most 3,600 (100 a response)"

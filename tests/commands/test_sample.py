@@ -150,7 +150,7 @@ def test_what_is_never_a_side_is_not_scored_until_a_selection_wants_it(
             "reward.function=tests.commands.test_sample.noting")  # fmt: skip
     folder = run(mine)
     card = (folder / "README.md").read_text()
-    assert "| unscored: no pair could hold them | 0 | 24 |" in card
+    assert "| answers not scored: no pair could hold them | 0 | 24 |" in card
     first = len(SEEN)
     told = json.loads((folder / "summary.json").read_text())
     assert told["unscored"] == {"thinking": 0, "nothinking": 24}
@@ -245,7 +245,7 @@ def test_without_a_pair_the_responses_stay(
     words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saying(monkeypatch, lambda answer, *_: usual(answer, True, 1))
-    with pytest.raises(DataError, match=r"gives a pair \(thinking: 6 equal scores; no"):
+    with pytest.raises(DataError, match=r"gives a pair \(Thinking prompts: 6 equal scores; N"):
         run(words, "name=x")
     folder = Path(config(words)["outputs"]) / "x"
     assert (folder / "responses-00000.jsonl").stat().st_size

@@ -47,8 +47,8 @@ def test_every_count_has_a_line() -> None:
     assert lines["left out: thinking unfinished"] == ["40", "0"]
     assert lines["left out: thought, though thinking was off"] == ["0", "2"]
     assert lines["unscored: no gold"] == ["1", "0"]
-    assert lines["no pair: equal scores"] == ["10", "1"]
-    assert lines["no pair: fewer than two to compare"] == ["3", "0"]
+    assert lines["prompts without a pair: equal scores"] == ["10", "1"]
+    assert lines["prompts without a pair: fewer than two to compare"] == ["3", "0"]
     assert lines["pairs"] == ["2", "2"]
 
 
@@ -94,6 +94,8 @@ def test_what_biases_the_pairs_is_remarked_on() -> None:
     assert told[3].startswith("5 (5.0 %) of the Thinking responses have no answer behind")
     quiet: dict[Mode, ModeCount] = {"thinking": ModeCount(100, 100, 0, pairs=9, traced=100)}
     assert not list(remarks(facts(counts=quiet)))
+    half = quiet | {"nothinking": ModeCount(100, 0, 0, left_out=Counter(thought=100))}
+    assert list(remarks(facts(counts=half)))[-1].startswith("No NoThinking pair came about")
 
 
 def test_answers_without_a_score_and_names_of_models_have_lines() -> None:
@@ -102,12 +104,12 @@ def test_answers_without_a_score_and_names_of_models_have_lines() -> None:
         "nothinking": ModeCount(9, 0, 0, pairs=2, models=Counter(m=9)),
     }
     lines = dict((name, values) for name, *values in count_lines(facts(counts=both)))
-    assert lines["unscored: no pair could hold them"] == ["4", "0"]
+    assert lines["answers not scored: no pair could hold them"] == ["4", "0"]
     assert (lines["answered as m"], lines["answered as b"]) == (["8", "9"], ["1", "0"])
     (remark,) = (r for r in remarks(facts(counts=both, model="m")) if "server" in r)
     assert remark.startswith("The server answered as 2 models (m 17, b 1)")
     plain = dict((name, values) for name, *values in count_lines(facts()))
-    assert not [name for name in plain if name.startswith(("answered", "unscored: no pair"))]
+    assert not [name for name in plain if name.startswith(("answered", "answers not scored"))]
 
 
 @pytest.mark.parametrize(
