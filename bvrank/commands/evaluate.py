@@ -96,6 +96,8 @@ class Asked:
                 "device", *(() if draws(self.tasks[name]) else DRAWN))  # fmt: skip
         kept = {k: v for k, v in kept.items() if k not in gone}
         kept["task"] = task_in_force(self.nodes[name])
+        if draws(self.tasks[name]) and "n" in kept["task"]:  # which of the two said it is the same
+            kept["n"] = kept["task"]["n"] = kept["n"] or kept["task"]["n"]
         own = {"model": dict(self.subject.node)} if self.subject.node is not None else {}
         return kept | own | {"version": self.tasks[name].version}
 
@@ -163,7 +165,7 @@ def request(config: dict[str, Any]) -> Asked:
     sampler = build(config["sampler"], "sampler", trusted)
     weights = any(_loads(task, sampler) for task in tasks.values())
     about = subject(config, weights)
-    check_heeded(config, tasks.values(), weights)
+    check_heeded(config, tasks.values(), weights, about.run is not None)
     drawn = weights and any(map(draws, tasks.values()))
     if drawn and about.run is not None and _is_short(config, about):
         raise ConfigError(

@@ -23,8 +23,13 @@ def draws(task: Any) -> bool:
     return bool(getattr(task, "draws", task.needs != "nothing"))
 
 
-def check_heeded(config: Mapping[str, Any], tasks: Iterable[Any], weights: bool) -> None:
-    """ConfigError for a key that no task follows; `weights`: whether a policy is loaded."""
+def check_heeded(config: Mapping[str, Any], tasks: Iterable[Any], weights: bool, run: bool
+                 ) -> None:  # fmt: skip
+    """ConfigError for a key that no task follows; `weights`: whether a policy is loaded, `run`:
+    whether it is a run's, which has its own model."""
+    if run and (key := unheeded(config, "evaluate", ("model",))):
+        raise ConfigError("has no effect beside run=..., which has its own model", where=key,
+                          repair="Leave one of them out.")  # fmt: skip
     if not weights and (key := unheeded(config, "evaluate")):
         raise ConfigError("has no effect: no policy is loaded here", where=key,
                           repair="Leave it out.")  # fmt: skip

@@ -59,12 +59,13 @@ def task_in_force(node: Mapping[str, Any]) -> dict[str, Any]:
     return less(node, HOW_TASK)
 
 
-def unheeded(config: Mapping[str, Any], command: str = "sample") -> str | None:
-    """The first key of a command that is set and that nothing follows where no policy is loaded;
-    of a group of which another option was chosen the group."""
+def unheeded(config: Mapping[str, Any], command: str = "sample",
+             groups: Sequence[str] = POLICY) -> str | None:  # fmt: skip
+    """The first key of a command that is set and that nothing follows where no policy is loaded, or
+    of some `groups` of its keys; of a group of which another option was chosen the group."""
     usual = yaml.safe_load((conf_dir() / f"{command}.yaml").read_text("utf-8"))
     usual["model"] = yaml.safe_load((conf_dir() / "model" / "tiny.yaml").read_text("utf-8"))
-    for group in (key for key in POLICY if key in usual):
+    for group in (key for key in groups if key in usual):
         own, given = flatten({group: usual[group]}), flatten({group: config[group]})
         for key, value in given.items():
             follows = "${" in str(own.get(key))  # another key

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from bvrank.errors import ConfigError, RunError
+from bvrank.paths import conf_dir
 from bvrank.reports.collect import collect
 from bvrank.reports.tables import Table, grid, tables
 from bvrank.reports.text import one_line
@@ -22,6 +25,11 @@ def main(config: dict[str, Any]) -> int:
     if config.get("compare") is not None:
         from bvrank.commands import comparison
 
+        usual = yaml.safe_load((conf_dir() / "report.yaml").read_text("utf-8"))
+        for key in ("runs", "out"):
+            if config.get(key, usual[key]) != usual[key]:
+                raise ConfigError("has no effect with compare, which prints and writes nothing",
+                                  where=key, repair="Leave it out.")  # fmt: skip
         return comparison.main(config["compare"], config.get("where"))
     if config.get("where") not in (None, {}):
         raise ConfigError("has no effect without compare", where="where",

@@ -119,7 +119,7 @@ class Ranking:
         if desk.n is not None and self.decoder != WRITTEN:
             raise ConfigError(f"has no effect with decoder={self.decoder}", where="n",
                               repair="Nothing is sampled: leave it out.")  # fmt: skip
-        examples, counts = self._examples(desk.limit)
+        examples, counts, left = self._examples(desk.limit)
         orders = {e.where: self._orders(e, desk.seed) for e in examples}
         shuffles = [Shuffle(e, o, i) for e in examples for i, o in enumerate(orders[e.where])]
         decoded, audits = self._decoded(desk, shuffles, orders)
@@ -140,23 +140,28 @@ class Ranking:
              "shown": list(orders[where][number])}
             for (_, where, number), scores in decoded.scores.items()
         ]  # fmt: skip
-        return Measured(cells, samples, +counts, list(self._notes(decoded, len(main))))
+        return Measured(cells, samples, +counts, [*left, *self._notes(decoded, len(main))])
 
-    def _examples(self, limit: int | None) -> tuple[list[Example], Counter[str]]:
-        """Lists that can be ranked, and what was left out."""
+    def _examples(self, limit: int | None) -> tuple[list[Example], Counter[str], list[str]]:
+        """Lists that can be ranked, what was left out, and words on it."""
         found = list(self.lists.rows())
-        counts: Counter[str] = Counter(
-            r.reason for r in found if isinstance(r, Refused) and r.reason not in NO_FAULT
-        )
+        refused = [r for r in found if isinstance(r, Refused) and r.reason not in NO_FAULT]
+        first = f"first {refused[0].where}: {refused[0].detail}" if refused else ""
+        counts = Counter(r.reason for r in refused)
         kept = list(islice((e for e in found if isinstance(e, Example)), limit))
         useful = [e for e in kept if max(c.relevance for c in e.candidates) > 0]
         whole = [e for e in useful if all(c.relevance == int(c.relevance) for c in e.candidates)]
         counts["nothing_relevant"] += len(kept) - len(useful)
         counts["relevance_fraction"] += len(useful) - len(whole)
         if not whole:
-            raise DataError("holds no list that can be ranked", where=str(self.lists.path),
+            told = f"; {len(refused):,} rows are refused, {first}" if refused else ""
+            raise DataError(f"holds no list that can be ranked{told}", where=str(self.lists.path),
                             repair="Relevances are whole numbers, one above 0.")  # fmt: skip
-        return whole, counts
+        left = counts.total()
+        more = f"; {first}" if first else ""
+        return whole, counts, [f"{left:,} of {left + len(whole):,} lists are left out ("
+                               + ", ".join(f"{n:,} {why}" for why, n in counts.most_common() if n)
+                               + f"){more}"] if left else []  # fmt: skip
 
     def _orders(self, example: Example, seed: int) -> list[tuple[int, ...]]:
         number = max(1, self.audit, self.of("permutations") if self.decoder == INSIDE else 1)
