@@ -14,7 +14,7 @@ from typing import Any
 
 from bvrank.errors import RunError
 from bvrank.evaluation.metrics import is_share
-from bvrank.evaluation.pooling import policies, pooled
+from bvrank.evaluation.pooling import is_superseded, of_older, policies, pooled
 from bvrank.evaluation.result import RESULT, Result, read_result
 from bvrank.reports.figures import mapping
 from bvrank.reports.spread import Basis, Spread, spread
@@ -23,15 +23,15 @@ from bvrank.run.identity import canonical
 from bvrank.run.methods import apart, method, short, silent
 
 HEAD, NO_MODE, SHARE = "evals", "-", ", %"
-Way = tuple[str, int | None, str]  # task, step, and how it was measured
+Way = tuple[str, int | None, int, str]  # task, step, version of the task, how it was measured
 
 
 def evaluated(records: Sequence[RunRecord], names: Mapping[Way, str] | None = None
               ) -> dict[str, Spread]:  # fmt: skip
     """The figures by flat name, over the policies of the records: one's own interval is that of
     `bvrank evaluate`, over prompts, its evaluations averaged prompt by prompt; of several policies
-    it is over them. Other steps and settings are tasks of their own, called as `names` of several
-    runs has them."""
+    it is over them. Other steps, versions and settings are tasks of their own, called
+    as `names` of several runs has them."""
     named = names_of(records) if names is None else names
     groups: dict[Way, list[Result]] = {}
     for record in records:
@@ -75,10 +75,22 @@ def names_of(records: Sequence[RunRecord]) -> dict[Way, str]:
 
 def _ways(record: RunRecord) -> dict[Way, list[Result]]:
     found: dict[Way, list[Result]] = {}
-    for r in evaluations(record.path):
-        told = to_json([canonical(method(r.settings)), silent(r.settings)])
-        found.setdefault((r.task, r.step, told), []).append(r)
+    every = list(evaluations(record.path))
+    for r in every:
+        if not is_superseded(r, every):
+            told = to_json([canonical(method(r.settings)), silent(r.settings)])
+            found.setdefault((r.task, r.step, r.version, told), []).append(r)
     return found
+
+
+def remarks(records: Sequence[RunRecord]) -> list[str]:
+    """On evaluations of the records that are not counted."""
+    notes = []
+    for record in records:
+        every = list(evaluations(record.path))
+        gone = [r for r in every if is_superseded(r, every)]
+        notes += [f"{record.name}: {note}." for note in of_older(gone)]
+    return notes
 
 
 def evaluations(folder: Path) -> Iterator[Result]:
@@ -109,14 +121,17 @@ def tasks(names: Sequence[str]) -> dict[str, dict[str, list[str]]]:
 
 
 def _names(keys: Mapping[Way, Mapping[str, Any]]) -> dict[Way, str]:
-    """The task alone where it is measured once; its step and what differs of its settings else."""
+    """The task alone where it is measured once; else its step, its version and what differs of its
+    settings."""
     names = {}
     for key, own in keys.items():
-        task, step, _ = key
+        task, step, version, _ = key
         same = {k: settings for k, settings in keys.items() if k[0] == task}
         told = [task]
         if len({k[1] for k in same}) > 1:
             told.append(f"step {step}")
+        if len({k[2] for k in same}) > 1:
+            told.append(f"version {version}")
         found = sorted((d for s in same.values() for d in apart(s, own)), key=lambda d: d[0])
         told += dict.fromkeys(
             f"{name.rpartition('.')[2]} {short(value)}" for name, _, value in found
