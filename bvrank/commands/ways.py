@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.errors import ConfigError, RunError, did_you_mean
+from bvrank.evaluation.pooling import is_superseded, of_older
 from bvrank.evaluation.result import Result
 from bvrank.run.identity import ABSENT, canonical, flatten
 from bvrank.run.methods import apart, method, several, short, telling
@@ -48,6 +49,15 @@ def kept(name: str, found: Sequence[Found], where: Mapping[str, Any]) -> list[Fo
         asked = " and ".join(f"{k}={short(v)}" for k, v in where.items())
         raise RunError(f"no evaluation has {asked}: {told}", where=name)
     return left
+
+
+def current(name: str, found: Sequence[Found]) -> tuple[list[Found], list[str]]:
+    """Those that no newer version of their task superseded, and notes on the others of the arm."""
+    every = [r for _, r in found]
+    gone = [is_superseded(r, every) for r in every]
+    notes = of_older([r for r, is_gone in zip(every, gone, strict=True) if is_gone])
+    left = [one for one, is_gone in zip(found, gone, strict=True) if not is_gone]
+    return left, [f"{note} ({name})" for note in notes]
 
 
 def check_one_way(name: str, task: str, found: Sequence[Found]) -> None:

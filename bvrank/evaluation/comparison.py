@@ -153,7 +153,8 @@ def _check(task: str, results: Sequence[Result]) -> None:
     versions = sorted({r.version for r in results})
     if len(versions) > 1:
         raise RunError(f"{task} was measured by its versions {versions[0]} and {versions[-1]}",
-                       repair="Evaluate the older one again with force=true.")  # fmt: skip
+                       repair="Evaluate again what is of the older one, by the command that made "
+                       "it: the new result counts in its place.")  # fmt: skip
 
 
 def _notes(task: str, first: Sequence[Result], second: Sequence[Result],

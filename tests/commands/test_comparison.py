@@ -31,7 +31,7 @@ def shown(*arms: str, more: Sequence[str] = ()) -> int:
 
 
 def arm(pattern: str) -> dict[str, list[Result]]:
-    return comparison.arm(pattern, comparison.found([pattern]), {})
+    return comparison.arm(pattern, comparison.found([pattern]), {})[0]
 
 
 def test_better_and_worse_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,6 +170,30 @@ def test_the_rankings_of_two_seeds_are_runs_of_one_arm(rankings: Path) -> None:
     ranking(rankings, "A", f"task.run_file={rankings / 'seed.txt'}")
     found = arm(str(rankings / "A" / "*"))["ranking_run"]
     assert len({r.policy for r in found}) == 2
+
+
+def versioned(folder: Path, version: int) -> Path:
+    told = json.loads((folder / "result.json").read_text()) | {"version": version}
+    (folder / "result.json").write_text(json.dumps(told))
+    return folder
+
+
+def test_evaluating_again_by_a_newer_version_is_the_repair_of_older_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As runs and as patterns: the older folder stays beside the new one."""
+    evals = {name: tmp_path / name / "evals" for name in "ab"}
+    versioned(evaluation(evals["a"] / "t@000003-s0-old", [0.0] * 40), 2)
+    versioned(evaluation(evals["b"] / "t@000003-s0-new", [0.1 * (i % 5) for i in range(40)]), 3)
+    with pytest.raises(RunError, match=r"versions 2 and 3. Evaluate again .* older") as stop:
+        shown(*(str(tmp_path / name) for name in "ab"))
+    assert "force" not in (stop.value.repair or "")
+    versioned(evaluation(evals["a"] / "t@000003-s0-new", [0.1 * (i % 5) for i in range(40)]), 3)
+    for arms in ([tmp_path / name for name in "ab"], [evals[name] / "*" for name in "ab"]):
+        assert shown(*map(str, arms)) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "+0.0000 [" in said and f"measured the same ({arms[0]})" in said
+        assert "note: t: 1 evaluation of version 2 left out: a newer version" in said
 
 
 def test_one_arm_is_measured_in_one_way(tmp_path: Path) -> None:
