@@ -16,7 +16,7 @@ from bvrank.errors import ConfigError, RunError, did_you_mean
 from bvrank.evaluation.pooling import is_superseded, of_older
 from bvrank.evaluation.result import Result
 from bvrank.run.identity import ABSENT, canonical, flatten
-from bvrank.run.methods import apart, method, several, short, telling
+from bvrank.run.methods import apart, method, several, short, telling, undrawn
 
 Found = tuple[Path, Result]
 SHOWN = 2  # folders of a way that an error names
@@ -90,7 +90,7 @@ def filter_of(way: Sequence[Found], ways: Sequence[Sequence[Found]]) -> str:
 def _ways(found: Sequence[Found]) -> list[list[Found]]:
     """Apart by all that two evaluations of one method have in common."""
     ways: list[list[Found]] = []
-    for path, result in found:
+    for path, result in sorted(found, key=lambda one: not undrawn(one[1].settings)):
         for way in ways:
             if not apart(telling(_settings(way)), result.settings):
                 way.append((path, result))

@@ -20,7 +20,7 @@ from bvrank.reports.figures import mapping
 from bvrank.reports.spread import Basis, Spread, spread
 from bvrank.run import RunRecord, is_aside, to_json
 from bvrank.run.identity import canonical
-from bvrank.run.methods import apart, method, short, silent
+from bvrank.run.methods import apart, method, short, silent, undrawn
 
 HEAD, NO_MODE, SHARE = "evals", "-", ", %"
 Way = tuple[str, int | None, int, str]  # task, step, version of the task, how it was measured
@@ -33,19 +33,19 @@ def evaluated(records: Sequence[RunRecord], names: Mapping[Way, str] | None = No
     it is over them. Other steps, versions and settings are tasks of their own, called
     as `names` of several runs has them."""
     named = names_of(records) if names is None else names
-    groups: dict[Way, list[Result]] = {}
+    groups: dict[str, list[Result]] = {}
     for record in records:
         for way, group in _ways(record).items():
-            groups.setdefault(way, []).extend(group)
+            groups.setdefault(named[way], []).extend(group)
     found: dict[str, Spread] = {}
-    for way, results in groups.items():
-        for figure in dict.fromkeys(name for r in results for name in r.figures):
+    for name, results in groups.items():
+        for figure in dict.fromkeys(f for r in results for f in r.figures):
             there = [r for r in results if _is_told(r, figure)]
             if there:
                 share = all(is_share(figure, r.figures[figure].value) for r in there)
                 mode, _, metric = figure.rpartition("/")
                 end = f"{mode or NO_MODE}/{metric}{SHARE if share else ''}"
-                found[f"{HEAD}/{named[way]}/{end}"] = _spread(there, figure, share)
+                found[f"{HEAD}/{name}/{end}"] = _spread(there, figure, share)
     return found
 
 
@@ -70,7 +70,18 @@ def names_of(records: Sequence[RunRecord]) -> dict[Way, str]:
     """What each way to measure is called: by what is its own among all that was measured of these
     runs."""
     ways = {key: group[0].settings for r in records for key, group in _ways(r).items()}
-    return _names(ways)
+    same = {way: _plainest(way, ways) for way in ways}
+    names = _names({way: ways[way] for way in dict.fromkeys(same.values())})
+    return {way: names[plainest] for way, plainest in same.items()}
+
+
+def _plainest(way: Way, ways: Mapping[Way, Mapping[str, Any]]) -> Way:
+    """The same way as a result tells it that leaves out what its task does not follow."""
+    own = ways[way]
+    if undrawn(own) or silent(own):
+        return way
+    plain = {k: v for k, v in ways.items() if k[:3] == way[:3] and undrawn(v) and not silent(v)}
+    return next((k for k, settings in plain.items() if not apart(settings, own)), way)
 
 
 def _ways(record: RunRecord) -> dict[Way, list[Result]]:

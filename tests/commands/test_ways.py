@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
+from bvrank.commands import idle
 from bvrank.commands.compose import composed, frozen
 from bvrank.commands.ways import Found, check_one_way, filter_of, kept, wanted
 from bvrank.errors import ConfigError, RunError
+from bvrank.run.methods import DRAWN
 from tests.evaluation.test_comparison import result
 
 
@@ -55,6 +57,17 @@ def test_an_error_has_the_folders_and_the_words_of_each_way() -> None:
         "arm: t was measured in several ways: n is 4 and 8. Choose one: where.n=4 (a), "
         "where.n=8 (b, c and 1 more)."
     )
+
+
+def test_evaluations_that_drew_nothing_are_one_way_however_they_tell_it() -> None:
+    plain = {"seed": 0, "task": {"a": 1}}
+    old = [found("a", n=4, modes=["thinking"]), found("b", n=8, modes=["thinking"])]
+    every = [*old, (Path("c"), result({"x": [0.0, 1.0]}, settings=plain))]
+    check_one_way("arm", "t", every)
+    with pytest.raises(RunError, match=r"Choose one: where.task.a=1 \(c, a and 1 more\), "
+                       r"where.task.a=2 \(d\)"):  # fmt: skip
+        check_one_way("arm", "t", [*every, found("d", modes=["thinking"], task={"a": 2})])
+    assert {*DRAWN} == {*idle.DRAWN}
 
 
 def test_where_one_setting_is_not_enough_several_are_told() -> None:

@@ -159,6 +159,14 @@ def test_the_newest_version_of_a_task_counts(make_run: Any, tmp_path: Path) -> N
     }  # fmt: skip
 
 
+def test_what_drew_nothing_is_one_table_however_it_is_told(make_run: Any, tmp_path: Path) -> None:
+    """Older results keep sampler, modes and n of every task."""
+    task = {"task": {"decoder": "inlist"}, "data": {}}
+    for seed, more in enumerate(({}, {"modes": ["thinking"], "n": 4}, {"modes": ["a"]})):
+        measure(make_run(seed), "a", [1.0, 0.0], **task, **more)
+    assert table_of(collect(str(tmp_path / "outputs"))).body(sd=False)[0][-2:] == ["3", "0-2"]
+
+
 def test_versions_of_two_runs_are_never_averaged(make_run: Any, tmp_path: Path) -> None:
     for seed, value in enumerate((0.0, 1.0)):
         measure(make_run(seed), "a", [value, value], version=2 + seed)

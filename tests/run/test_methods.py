@@ -72,5 +72,17 @@ def test_where_a_server_is_reached_is_no_method() -> None:
     assert apart(one, other) == []
 
 
+def test_how_nothing_was_drawn_is_no_method() -> None:
+    """Older results tell it of every task; a task that draws tells it always."""
+    new = {key: value for key, value in BASE.items() if key not in ("n", "modes")}
+    other = changed(n=8, modes=["nothinking"]) | {"sampler": {"temperature": 0.5}}
+    assert apart(new, BASE) == apart(other, new) == []
+    assert len(apart(BASE, other)) == 3 and several([BASE, other]) is not None
+    assert telling([BASE, other, new]) is new and several([BASE, other, new]) is None
+    beta = {**new, "task": {**new["task"], "beta": 1.0}}
+    assert [key for key, _, _ in apart(BASE, beta)] == ["task.beta"]
+    assert [key for key, _, _ in apart({"seed": 0, "n": 4}, {"seed": 0})] == ["n"]
+
+
 def test_long_values_are_told_by_their_hash() -> None:
     assert short(0.5) == "0.5" and len(short("x" * 500)) == 9 and short("a\nb") != short("a\nc")
