@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bvrank.commands.ways import Found, check_one_way, current, kept, wanted
+from bvrank.commands.ways import Found, check_one_way, current, kept, lost, wanted
 from bvrank.errors import ConfigError, RunError
 from bvrank.evaluation.comparison import Compared, adjusted, compared
 from bvrank.evaluation.result import RESULT, Result, read_result
@@ -25,10 +25,11 @@ def main(arms: Any, where: Any) -> int:
     from rich.table import Table
 
     places = [(", ".join(own), found(own)) for own in _arms(arms)]
-    asked = wanted(where, [one for _, own in places for one in own])
+    every = [one for _, own in places for one in own]
+    asked = wanted(where, every)
     read, said = [], list[list[str]]()
     for name, own in places:
-        results, notes = arm(name, own, asked)
+        results, notes = arm(name, own, asked, every)
         read.append((name, results))
         said.append(notes)
     console = Console(highlight=False)
@@ -83,18 +84,20 @@ def found(patterns: Sequence[str]) -> list[Found]:
     return [(folder, read_result(folder)) for folder in folders]
 
 
-def arm(name: str, results: Sequence[Found], where: Mapping[str, Any]
-        ) -> tuple[dict[str, list[Result]], list[str]]:  # fmt: skip
-    """Task -> those of the results that `where` asks for, by the newest version of the task; and
-    notes on what was left out. RunError where a task was measured in several ways, or none is
-    left."""
+def arm(name: str, results: Sequence[Found], where: Mapping[str, Any],
+        every: Sequence[Found] = ()) -> tuple[dict[str, list[Result]], list[str]]:  # fmt: skip
+    """Task -> those of the results that `where` asks for (see `kept`), by the newest version of the
+    task; and notes on what was left out. RunError where a task was measured in
+    several ways, or none is left."""
     tasks: dict[str, list[Found]] = {}
-    left, notes = current(name, kept(name, results, where))
+    asked = kept(name, results, where, every)
+    gone = lost(name, results, asked, where, every)
+    left, notes = current(name, asked)
     for folder, result in left:
         tasks.setdefault(result.task, []).append((folder, result))
     for task, own in tasks.items():
         check_one_way(name, task, own)
-    return {task: [result for _, result in own] for task, own in tasks.items()}, notes
+    return {task: [result for _, result in own] for task, own in tasks.items()}, gone + notes
 
 
 def _newest(run: Path) -> list[Path]:

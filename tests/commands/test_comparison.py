@@ -222,6 +222,25 @@ def test_a_setting_chooses_one_way_of_both_arms(
         shown(*arms, more=["where.m=4"])
 
 
+def test_tasks_of_several_ways_are_compared_in_one_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [0.1 * (i % 5) for i in range(40)]
+    for name in "ab":
+        for task, key in (("t", "x"), ("u", "y"), ("v", "x")):
+            for way in (1, 2) if task != "v" else (2,):
+                folder = tmp_path / name / "evals" / f"{task}@3-s0-{way}"
+                evaluation(folder, values, task={key: way})
+                told = json.loads((folder / "result.json").read_text()) | {"task": task}
+                (folder / "result.json").write_text(json.dumps(told))
+    arms = [str(tmp_path / name) for name in "ab"]
+    assert shown(*arms, more=["where.task.x=1", "where.task.y=2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "t thinking/avg@4" in said and "u thinking/avg@4" in said
+    for arm_ in arms:
+        assert f"note: v: left out, as no evaluation has task.x=1 ({arm_})" in said
+
+
 def test_the_words_of_an_error_choose_what_it_says(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
