@@ -17,7 +17,7 @@ import numpy as np
 
 from bvrank.evaluation.metrics import bounds
 from bvrank.evaluation.result import Result
-from bvrank.run.methods import apart, files_of
+from bvrank.run.methods import address_of, apart, files_of
 from bvrank.statistics import Bounds, Estimate, estimate
 
 CLOSE = 1e-9
@@ -31,6 +31,14 @@ def policies(results: Sequence[Result]) -> list[list[Result]]:
     for r in results:
         found.setdefault(r.policy if known else f"{r.model}@{r.step}", []).append(r)
     return list(found.values())
+
+
+def elsewhere(results: Sequence[Result]) -> list[str]:
+    """A sentence on each policy that was asked at several addresses: two servers may call two
+    models by one name."""
+    every = [sorted({a for r in own if (a := address_of(r.settings))}) for own in policies(results)]
+    return [f"answered at {len(own)} addresses ({', '.join(own)}), taken for one policy"
+            for own in every if len(own) > 1]  # fmt: skip
 
 
 def is_superseded(result: Result, others: Sequence[Result]) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from bvrank.errors import RunError
 from bvrank.evaluation.metrics import is_share
-from bvrank.evaluation.pooling import is_superseded, of_older, policies, pooled
+from bvrank.evaluation.pooling import elsewhere, is_superseded, of_older, policies, pooled
 from bvrank.evaluation.result import RESULT, Result, read_result
 from bvrank.reports.figures import mapping
 from bvrank.reports.spread import Basis, Spread, spread
@@ -95,12 +95,16 @@ def _ways(record: RunRecord) -> dict[Way, list[Result]]:
 
 
 def remarks(records: Sequence[RunRecord]) -> list[str]:
-    """On evaluations of the records that are not counted."""
+    """On evaluations of the records that are not counted, or averaged though they may differ in
+    more than they tell."""
     notes = []
     for record in records:
         every = list(evaluations(record.path))
         gone = [r for r in every if is_superseded(r, every)]
-        notes += [f"{record.name}: {note}." for note in of_older(gone)]
+        told = of_older(gone)
+        for (task, *_), own in _ways(record).items():
+            told += [f"{task}: {note}" for note in elsewhere(own)]
+        notes += [f"{record.name}: {note}." for note in told]
     return notes
 
 

@@ -23,6 +23,7 @@ SUBJECT = ("run_file", "judge.path", "judge.model", "answers_path", "sampler.pat
 DATA = (".path", "bare_path", "baseline_path", "split", "column", "qrels", "prompts.seed",
         "prompts.problems")  # fmt: skip
 PLACE = ("server.base_url",)  # where the same model is reached
+ADDRESS = "sampler.server.base_url"  # where a policy itself is
 LONG = 40  # characters of a value that a line shows
 Differences = list[tuple[str, Any, Any]]
 
@@ -79,6 +80,11 @@ def files_of(settings: Mapping[str, Any]) -> dict[str, str]:
     single = {name: next(iter(of)) for name, of in found.items() if len(of) == 1}
     held = Counter(single.values())
     return {name: digest for name, digest in single.items() if held[digest] == 1}
+
+
+def address_of(settings: Mapping[str, Any]) -> str:
+    """Where the server of the policy is, "" where none answered."""
+    return str(flatten(settings).get(ADDRESS) or "").rstrip("/")
 
 
 def short(value: Any) -> str:

@@ -167,6 +167,18 @@ def test_what_drew_nothing_is_one_table_however_it_is_told(make_run: Any, tmp_pa
     assert table_of(collect(str(tmp_path / "outputs"))).body(sd=False)[0][-2:] == ["3", "0-2"]
 
 
+def test_one_policy_at_two_addresses_is_told(make_run: Any, tmp_path: Path) -> None:
+    run = make_run(0)
+    for seed, name in enumerate("ab"):
+        server = {"base_url": f"http://{name}"}
+        measure(run, name, [1.0, 0.0], seed=seed, sampler={"server": server})
+    records = collect(str(tmp_path / "outputs"))
+    assert rows_of(records)[1] == [
+        f"{run.name}: gsm8k: answered at 2 addresses (http://a, http://b), taken for one policy."
+    ]
+    assert len(tasks([*evaluated(records)])) == 1
+
+
 def test_versions_of_two_runs_are_never_averaged(make_run: Any, tmp_path: Path) -> None:
     for seed, value in enumerate((0.0, 1.0)):
         measure(make_run(seed), "a", [value, value], version=2 + seed)

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from bvrank.run.methods import apart, files_of, other_data, several, short, silent, telling
+from bvrank.run.methods import (
+    address_of,
+    apart,
+    files_of,
+    other_data,
+    several,
+    short,
+    silent,
+    telling,
+)
 
 BASE = {"seed": 0, "n": 4, "modes": ["thinking"], "precision": "fp32",
         "task": {"path": "a", "beta": 0.1, "run_file": "mine", "judge": {"path": "said"}},
@@ -70,6 +79,7 @@ def test_where_a_server_is_reached_is_no_method() -> None:
     one, other = (BASE | {"sampler": {"server": {"base_url": f"http://h:{p}/v1", "model": "m"}}}
                   for p in (1, 2))  # fmt: skip
     assert apart(one, other) == []
+    assert address_of(one) == "http://h:1/v1" and address_of(BASE) == ""
 
 
 def test_how_nothing_was_drawn_is_no_method() -> None:
