@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bvrank.commands.ways import Found, check_one_way, kept, wanted
+from bvrank.commands.ways import Found, check_one_way, current, kept, lost, wanted
 from bvrank.errors import ConfigError, RunError
 from bvrank.evaluation.comparison import Compared, adjusted, compared
 from bvrank.evaluation.result import RESULT, Result, read_result
@@ -25,8 +25,13 @@ def main(arms: Any, where: Any) -> int:
     from rich.table import Table
 
     places = [(", ".join(own), found(own)) for own in _arms(arms)]
-    asked = wanted(where, [one for _, own in places for one in own])
-    read = [(name, arm(name, own, asked)) for name, own in places]
+    every = [one for _, own in places for one in own]
+    asked = wanted(where, every)
+    read, said = [], list[list[str]]()
+    for name, own in places:
+        results, notes = arm(name, own, asked, every)
+        read.append((name, results))
+        said.append(notes)
     console = Console(highlight=False)
     if not console.is_terminal:
         console = Console(highlight=False, width=160)
@@ -34,7 +39,9 @@ def main(arms: Any, where: Any) -> int:
     pairs = [compared(before, other, (first, name)) for name, other in read[1:]]
     tables = adjusted([rows for rows, _ in pairs])
     tests = sum(map(_tested, tables))
-    for (name, _), (_, notes), rows in zip(read[1:], pairs, tables, strict=True):
+    for (name, _), own_notes, (_, notes), rows in zip(
+        read[1:], said[1:], pairs, tables, strict=True
+    ):
         table = Table(box=box.SIMPLE, pad_edge=False, padding=(0, 1, 0, 0), title_justify="left",
                       title=f"{name} (second) against {first} (first)")  # fmt: skip
         for head in HEADS:
@@ -42,7 +49,7 @@ def main(arms: Any, where: Any) -> int:
         for row in rows:
             table.add_row(*cells(row))
         console.print(table)
-        for note in (*notes, *reading(rows, tests)):
+        for note in (*said[0], *own_notes, *notes, *reading(rows, tests)):
             console.print(f"note: {note}", markup=False)
     return 0
 
@@ -77,15 +84,20 @@ def found(patterns: Sequence[str]) -> list[Found]:
     return [(folder, read_result(folder)) for folder in folders]
 
 
-def arm(name: str, results: Sequence[Found], where: Mapping[str, Any]) -> dict[str, list[Result]]:
-    """Task -> those of the results that `where` asks for. RunError where a task was measured in
+def arm(name: str, results: Sequence[Found], where: Mapping[str, Any],
+        every: Sequence[Found] = ()) -> tuple[dict[str, list[Result]], list[str]]:  # fmt: skip
+    """Task -> those of the results that `where` asks for (see `kept`), by the newest version of the
+    task; and notes on what was left out. RunError where a task was measured in
     several ways, or none is left."""
     tasks: dict[str, list[Found]] = {}
-    for folder, result in kept(name, results, where):
+    asked = kept(name, results, where, every)
+    gone = lost(name, results, asked, where, every)
+    left, notes = current(name, asked)
+    for folder, result in left:
         tasks.setdefault(result.task, []).append((folder, result))
     for task, own in tasks.items():
         check_one_way(name, task, own)
-    return {task: [result for _, result in own] for task, own in tasks.items()}
+    return {task: [result for _, result in own] for task, own in tasks.items()}, gone + notes
 
 
 def _newest(run: Path) -> list[Path]:

@@ -241,9 +241,6 @@ def _facts(asked: Asked, name: str) -> dict[str, Any]:
     own = {k: v for k, v in settings["data"].items() if k.endswith(SUBJECT)}
     if (name_of := (kept["task"].get("judge") or {}).get("model")) is not None:
         own["judge.model"] = str(name_of)  # of those in a file, whose answers were judged
-    server = (kept.get("sampler") or {}).get("server")
-    if asked.subject.node is None and server:  # two servers may call two models by one name
-        own["sampler.server.base_url"] = str(server["base_url"]).rstrip("/")
     return {"task": name, "version": asked.tasks[name].version, "step": asked.subject.step,
             "model": asked.subject.label, "policy": _policy_of(asked.subject, own),
             "settings": redact(canonical(settings))}  # fmt: skip
@@ -251,7 +248,7 @@ def _facts(asked: Asked, name: str) -> dict[str, Any]:
 
 def _policy_of(about: Subject, own: Mapping[str, str]) -> str:
     """A name for the policy, by content: of its weights, or of what it answered; of one that is
-    served by what its server is called, and where it is."""
+    served by what its server calls it, wherever that is."""
     node = about.node or {}
     hashed = contents(node)  # of files by what they hold, wherever they lie and however they run
     named = {k: v for k, v in flatten(canonical(node)).items()

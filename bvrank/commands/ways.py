@@ -2,7 +2,8 @@
 where they were made in several ways.
 
 `where.n=8` and `where={n:8}` keep what was measured with that setting, a dotted key of the
-`settings` in result.json; null is what has none.
+`settings` in result.json; null is what has none. Of a task none of whose results has such a key
+nothing is asked.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from bvrank.errors import ConfigError, RunError, did_you_mean
+from bvrank.evaluation.pooling import is_superseded, of_older
 from bvrank.evaluation.result import Result
 from bvrank.run.identity import ABSENT, canonical, flatten
-from bvrank.run.methods import apart, method, several, short, telling
+from bvrank.run.methods import apart, method, several, short, telling, undrawn
 
 Found = tuple[Path, Result]
 SHOWN = 2  # folders of a way that an error names
@@ -38,16 +40,50 @@ def wanted(where: Any, found: Sequence[Found]) -> dict[str, Any]:
     return asked
 
 
-def kept(name: str, found: Sequence[Found], where: Mapping[str, Any]) -> list[Found]:
-    """Those that were measured as `where` says. RunError where none is left of the arm `name`."""
-    left = [(p, r) for p, r in found if all(_is(r, k, v) for k, v in where.items())]
+def kept(name: str, found: Sequence[Found], where: Mapping[str, Any],
+         every: Sequence[Found] = ()) -> list[Found]:  # fmt: skip
+    """Those that were measured as `where` says; a key concerns the tasks of which a result
+    has it, here or in `every`, those of all arms. RunError where none is left of the arm `name`."""
+    of = _heeded(where, [*found, *every])
+    left = [(p, r) for p, r in found if all(_is(r, k, v) for k, v in of[r.task].items())]
     if found and not left:
-        key = next((k for k, v in where.items() if not any(_is(r, k, v) for _, r in found)), "")
-        there = dict.fromkeys(short(_own(r, key)) for _, r in found)
+        heeding = {key: [r for _, r in found if key in of[r.task]] for key in where}
+        key = next((k for k, own in heeding.items()
+                    if own and not any(_is(r, k, where[k]) for r in own)), "")  # fmt: skip
+        there = dict.fromkeys(short(_own(r, key)) for r in heeding.get(key, ()))
         told = f"{key} is {' and '.join(there)}" if key else "none has all of them together"
-        asked = " and ".join(f"{k}={short(v)}" for k, v in where.items())
-        raise RunError(f"no evaluation has {asked}: {told}", where=name)
+        raise RunError(f"no evaluation has {_words(where)}: {told}", where=name)
     return left
+
+
+def lost(name: str, found: Sequence[Found], left: Sequence[Found], where: Mapping[str, Any],
+         every: Sequence[Found] = ()) -> list[str]:  # fmt: skip
+    """Notes on the tasks of the arm of which `where` left nothing."""
+    of = _heeded(where, [*found, *every])
+    there = {r.task for _, r in left}
+    return [f"{task}: left out, as no evaluation has {_words(of[task])} ({name})"
+            for task in dict.fromkeys(r.task for _, r in found) if task not in there]  # fmt: skip
+
+
+def _heeded(where: Mapping[str, Any], found: Sequence[Found]) -> dict[str, dict[str, Any]]:
+    """Task -> what of `where` concerns it: the keys that one of its results has."""
+    known: dict[str, set[str]] = {}
+    for _, result in found:
+        known.setdefault(result.task, set()).update(flatten(result.settings))
+    return {task: {k: v for k, v in where.items() if k in keys} for task, keys in known.items()}
+
+
+def _words(where: Mapping[str, Any]) -> str:
+    return " and ".join(f"{k}={short(v)}" for k, v in where.items())
+
+
+def current(name: str, found: Sequence[Found]) -> tuple[list[Found], list[str]]:
+    """Those that no newer version of their task superseded, and notes on the others of the arm."""
+    every = [r for _, r in found]
+    gone = [is_superseded(r, every) for r in every]
+    notes = of_older([r for r, is_gone in zip(every, gone, strict=True) if is_gone])
+    left = [one for one, is_gone in zip(found, gone, strict=True) if not is_gone]
+    return left, [f"{note} ({name})" for note in notes]
 
 
 def check_one_way(name: str, task: str, found: Sequence[Found]) -> None:
@@ -80,7 +116,7 @@ def filter_of(way: Sequence[Found], ways: Sequence[Sequence[Found]]) -> str:
 def _ways(found: Sequence[Found]) -> list[list[Found]]:
     """Apart by all that two evaluations of one method have in common."""
     ways: list[list[Found]] = []
-    for path, result in found:
+    for path, result in sorted(found, key=lambda one: not undrawn(one[1].settings)):
         for way in ways:
             if not apart(telling(_settings(way)), result.settings):
                 way.append((path, result))

@@ -18,7 +18,7 @@ import numpy as np
 
 from bvrank.errors import RunError
 from bvrank.evaluation.metrics import bounds, is_share
-from bvrank.evaluation.pooling import aligned, is_mean, policies
+from bvrank.evaluation.pooling import aligned, elsewhere, is_mean, policies
 from bvrank.evaluation.result import POINT, Result
 from bvrank.run.methods import apart, other_data, short, silent, telling
 from bvrank.statistics import Cells, Difference, difference, holm, needed_between, of_runs
@@ -153,7 +153,8 @@ def _check(task: str, results: Sequence[Result]) -> None:
     versions = sorted({r.version for r in results})
     if len(versions) > 1:
         raise RunError(f"{task} was measured by its versions {versions[0]} and {versions[-1]}",
-                       repair="Evaluate the older one again with force=true.")  # fmt: skip
+                       repair="Evaluate again what is of the older one, by the command that made "
+                       "it: the new result counts in its place.")  # fmt: skip
 
 
 def _notes(task: str, first: Sequence[Result], second: Sequence[Result],
@@ -182,6 +183,7 @@ def _counts(task: str, first: Sequence[Result], second: Sequence[Result],
     notes, arms = [], [(name, arm, len(policies(arm))) for name, arm in
                        zip(names, (first, second), strict=True)]  # fmt: skip
     for name, arm, count in arms:
+        notes += [f"{task}: {note} ({name})" for note in elsewhere(arm)]
         if count < len(arm):
             of = f"{count} polic{'ies' if count > 1 else 'y'}"
             notes.append(f"{task}: the {len(arm)} evaluations in {name} are of {of}, and averaged "

@@ -7,6 +7,7 @@ was evaluated, and the interval of its figures is over prompts, as that of a sin
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -16,7 +17,7 @@ import numpy as np
 
 from bvrank.evaluation.metrics import bounds
 from bvrank.evaluation.result import Result
-from bvrank.run.methods import files_of
+from bvrank.run.methods import address_of, apart, files_of
 from bvrank.statistics import Bounds, Estimate, estimate
 
 CLOSE = 1e-9
@@ -30,6 +31,36 @@ def policies(results: Sequence[Result]) -> list[list[Result]]:
     for r in results:
         found.setdefault(r.policy if known else f"{r.model}@{r.step}", []).append(r)
     return list(found.values())
+
+
+def elsewhere(results: Sequence[Result]) -> list[str]:
+    """A sentence on each policy that was asked at several addresses: two servers may call two
+    models by one name."""
+    every = [sorted({a for r in own if (a := address_of(r.settings))}) for own in policies(results)]
+    return [f"answered at {len(own)} addresses ({', '.join(own)}), taken for one policy"
+            for own in every if len(own) > 1]  # fmt: skip
+
+
+def is_superseded(result: Result, others: Sequence[Result]) -> bool:
+    """Whether one of the others is of the same policy, measured in the same way by a newer version
+    of the task: what an older one found is another figure under the same name."""
+    return any(
+        other.version > result.version
+        and (other.task, other.step) == (result.task, result.step)
+        and len(policies([other, result])) == 1
+        and not apart(result.settings, other.settings)
+        for other in others
+    )
+
+
+def of_older(gone: Sequence[Result]) -> list[str]:
+    """Sentences on results that are left out since they are superseded."""
+    counts = Counter((r.task, r.version) for r in gone)
+    return [
+        f"{task}: {count} evaluation{'s' * (count > 1)} of version {version} left out: a newer "
+        "version measured the same"
+        for (task, version), count in sorted(counts.items())
+    ]
 
 
 def aligned(results: Sequence[Result]) -> list[Result]:

@@ -118,9 +118,9 @@ def read_result(folder: Path) -> Result:
         figures = {k: _estimate(v) for k, v in values["figures"].items()}
         higher = {k: v.get("higher_is_better") for k, v in values["figures"].items()}
         return Result(
-            values["task"], values["version"], values["step"], values["model"], values["settings"],
-            figures, values["cells"], values["counts"], values["notes"], values.get("policy", ""),
-            higher,
+            values["task"], int(values["version"]), values["step"], values["model"],
+            values["settings"], figures, values["cells"], values["counts"], values["notes"],
+            values.get("policy", ""), higher,
         )  # fmt: skip
     except OSError:
         raise RunError(f"has no {RESULT}", where=str(folder)) from None

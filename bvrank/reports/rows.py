@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bvrank.reports.evaluations import Way, evaluated, names_of
+from bvrank.reports.evaluations import Way, evaluated, names_of, remarks
 from bvrank.reports.figures import figures, is_number
 from bvrank.reports.spread import Spread, spread
 from bvrank.run import IGNORED, RunRecord, label, to_json
@@ -83,6 +83,7 @@ def rows_of(records: Sequence[RunRecord]) -> tuple[list[Row], list[str]]:
     rows += [_row([r], shown, names) for r in records if r.status != "finished"]
     notes += [f"{r.name}: {_end(r, r.message)}." for r in records if r.status != "finished"]
     notes += [f"{r.name}: {problem}." for r in records for problem in r.problems]
+    notes += remarks([r for group in pooled for r in group])
     return [_telling(row, rows) for row in rows], notes
 
 

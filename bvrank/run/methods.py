@@ -2,7 +2,8 @@
 
 The settings of a result are sections: `seed`, `sampler`, `modes`, `n`, `limit`, `task` (its node),
 `template` and `precision` (where a policy is loaded), and `data`: the hash of every local file that
-those name, by dotted key. A result of before there was a section says nothing of it.
+those name, by dotted key. A result of before there was a section says nothing of it; one of a task
+that draws no responses has none of DRAWN, which older results kept of every task.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from typing import Any
 from bvrank.run.identity import differences, flatten
 
 FACTS = ("task", "data", "template", "precision")  # sections that old results lack
+DRAWN = ("sampler", "modes", "n")  # sections that responses alone follow
 # What holds a policy's own answers: with another policy it is another file.
 SUBJECT = ("run_file", "judge.path", "judge.model", "answers_path", "sampler.path")
 DATA = (".path", "bare_path", "baseline_path", "split", "column", "qrels", "prompts.seed",
         "prompts.problems")  # fmt: skip
 PLACE = ("server.base_url",)  # where the same model is reached
+ADDRESS = "sampler.server.base_url"  # where a policy itself is
 LONG = 40  # characters of a value that a line shows
 Differences = list[tuple[str, Any, Any]]
 
@@ -36,8 +39,11 @@ def method(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def apart(old: Mapping[str, Any], new: Mapping[str, Any]) -> Differences:
     """(dotted key, old value, new value) wherever two evaluations are not of one method; what an
-    old result says nothing of is no difference."""
+    old result says nothing of is no difference, nor is how responses would have been drawn where
+    the other tells that none are."""
     gone = FACTS if silent(old) or silent(new) else ()
+    if (undrawn(old) and "modes" in new) or (undrawn(new) and "modes" in old):
+        gone = (*gone, *DRAWN)
     told = [method({k: v for k, v in s.items() if k not in gone}) for s in (old, new)]
     return differences(*told, matters=True)
 
@@ -51,6 +57,11 @@ def other_data(found: Differences) -> list[str]:
 def silent(settings: Mapping[str, Any]) -> bool:
     """Whether they are of before results told how their task was configured."""
     return "task" not in settings
+
+
+def undrawn(settings: Mapping[str, Any]) -> bool:
+    """Whether they say nothing of responses: no task that draws some leaves that out."""
+    return not any(key in settings for key in DRAWN)
 
 
 def contents_of(settings: Mapping[str, Any]) -> Mapping[str, str]:
@@ -71,6 +82,11 @@ def files_of(settings: Mapping[str, Any]) -> dict[str, str]:
     return {name: digest for name, digest in single.items() if held[digest] == 1}
 
 
+def address_of(settings: Mapping[str, Any]) -> str:
+    """Where the server of the policy is, "" where none answered."""
+    return str(flatten(settings).get(ADDRESS) or "").rstrip("/")
+
+
 def short(value: Any) -> str:
     """A value for a line of text: a long one by its hash."""
     text = str(value)
@@ -80,8 +96,9 @@ def short(value: Any) -> str:
 
 
 def telling(of: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The first that tells how its task was configured, else the first."""
-    return next((settings for settings in of if not silent(settings)), of[0])
+    """The first that tells how its task was configured, and, if one does, that it draws nothing;
+    else the first."""
+    return min(of, key=lambda settings: (silent(settings), not undrawn(settings)))
 
 
 def several(of: Sequence[Mapping[str, Any]]) -> tuple[str, Any, Any] | None:

@@ -25,13 +25,18 @@ def evaluation(folder: Path, values: list[float], seed: int = 0, **more: Any) ->
     return folder
 
 
+def retold(folder: Path, **fields: Any) -> None:
+    told = json.loads((folder / "result.json").read_text()) | fields
+    (folder / "result.json").write_text(json.dumps(told))
+
+
 def shown(*arms: str, more: Sequence[str] = ()) -> int:
     words = [f"compare=[{','.join(arms)}]", *more]
     return report.main(frozen(composed("report", words)))
 
 
 def arm(pattern: str) -> dict[str, list[Result]]:
-    return comparison.arm(pattern, comparison.found([pattern]), {})
+    return comparison.arm(pattern, comparison.found([pattern]), {})[0]
 
 
 def test_better_and_worse_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,8 +112,7 @@ def test_runs_that_scatter_are_told(tmp_path: Path, capsys: pytest.CaptureFixtur
         for seed in range(3):
             values = [0.05 * (i % 3) + shift * seed + 0.01 * (i % 2) * seed for i in range(40)]
             folder = evaluation(tmp_path / name / f"s{seed}", values, seed)
-            told = json.loads((folder / "result.json").read_text()) | {"policy": f"p{seed}"}
-            (folder / "result.json").write_text(json.dumps(told))
+            retold(folder, policy=f"p{seed}")
     assert shown(str(tmp_path / "a" / "*"), str(tmp_path / "b" / "*")) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "100 % of the variance is between runs; more runs lower it, more prompts do not" in said
@@ -172,6 +176,28 @@ def test_the_rankings_of_two_seeds_are_runs_of_one_arm(rankings: Path) -> None:
     assert len({r.policy for r in found}) == 2
 
 
+def test_evaluating_again_by_a_newer_version_is_the_repair_of_older_ones(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As runs and as patterns: the older folder stays beside the new one."""
+    evals = {name: tmp_path / name / "evals" for name in "ab"}
+    retold(evaluation(evals["a"] / "t@000003-s0-old", [0.0] * 40), version=2)
+    retold(
+        evaluation(evals["b"] / "t@000003-s0-new", [0.1 * (i % 5) for i in range(40)]), version=3
+    )
+    with pytest.raises(RunError, match=r"versions 2 and 3. Evaluate again .* older") as stop:
+        shown(*(str(tmp_path / name) for name in "ab"))
+    assert "force" not in (stop.value.repair or "")
+    retold(
+        evaluation(evals["a"] / "t@000003-s0-new", [0.1 * (i % 5) for i in range(40)]), version=3
+    )
+    for arms in ([tmp_path / name for name in "ab"], [evals[name] / "*" for name in "ab"]):
+        assert shown(*map(str, arms)) == 0
+        said = " ".join(capsys.readouterr().out.split())
+        assert "+0.0000 [" in said and f"measured the same ({arms[0]})" in said
+        assert "note: t: 1 evaluation of version 2 left out: a newer version" in said
+
+
 def test_one_arm_is_measured_in_one_way(tmp_path: Path) -> None:
     evaluation(tmp_path / "a", [0.0, 1.0])
     evaluation(tmp_path / "b", [0.0, 1.0], n=8)
@@ -196,6 +222,24 @@ def test_a_setting_chooses_one_way_of_both_arms(
     assert stop.value.exit_code == 2
     with pytest.raises(ConfigError, match=r"where.m: no evaluation here .* Known: n, seed\."):
         shown(*arms, more=["where.m=4"])
+
+
+def test_tasks_of_several_ways_are_compared_in_one_call(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = [0.1 * (i % 5) for i in range(40)]
+    for name in "ab":
+        for task, key in (("t", "x"), ("u", "y"), ("v", "x")):
+            for way in (1, 2) if task != "v" else (2,):
+                folder = tmp_path / name / "evals" / f"{task}@3-s0-{way}"
+                evaluation(folder, values, task={key: way})
+                retold(folder, task=task)
+    arms = [str(tmp_path / name) for name in "ab"]
+    assert shown(*arms, more=["where.task.x=1", "where.task.y=2"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "t thinking/avg@4" in said and "u thinking/avg@4" in said
+    for arm_ in arms:
+        assert f"note: v: left out, as no evaluation has task.x=1 ({arm_})" in said
 
 
 def test_the_words_of_an_error_choose_what_it_says(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from bvrank.commands import idle
 from bvrank.commands.compose import composed, frozen
-from bvrank.commands.ways import Found, check_one_way, filter_of, kept, wanted
+from bvrank.commands.ways import Found, check_one_way, filter_of, kept, lost, wanted
 from bvrank.errors import ConfigError, RunError
+from bvrank.run.methods import DRAWN
 from tests.evaluation.test_comparison import result
 
 
@@ -57,6 +60,17 @@ def test_an_error_has_the_folders_and_the_words_of_each_way() -> None:
     )
 
 
+def test_evaluations_that_drew_nothing_are_one_way_however_they_tell_it() -> None:
+    plain = {"seed": 0, "task": {"a": 1}}
+    old = [found("a", n=4, modes=["thinking"]), found("b", n=8, modes=["thinking"])]
+    every = [*old, (Path("c"), result({"x": [0.0, 1.0]}, settings=plain))]
+    check_one_way("arm", "t", every)
+    with pytest.raises(RunError, match=r"Choose one: where.task.a=1 \(c, a and 1 more\), "
+                       r"where.task.a=2 \(d\)"):  # fmt: skip
+        check_one_way("arm", "t", [*every, found("d", modes=["thinking"], task={"a": 2})])
+    assert {*DRAWN} == {*idle.DRAWN}
+
+
 def test_where_one_setting_is_not_enough_several_are_told() -> None:
     every = [found("a"), found("b", n=8), found("c", limit=5), found("d", n=8, limit=5)]
     ways = [[one] for one in every]
@@ -64,6 +78,25 @@ def test_where_one_setting_is_not_enough_several_are_told() -> None:
     assert words[3] == "where.limit=5 where.n=8"
     for one, word in zip(every, words, strict=True):
         assert kept("arm", every, wanted(read(word), every)) == [one]
+
+
+def of(which: str, name: str, **settings: Any) -> Found:
+    return Path(name), replace(found(name, **settings)[1], task=which)
+
+
+def test_a_key_concerns_the_tasks_that_have_it() -> None:
+    """So that two tasks of several ways are compared at once; what is left without any is told."""
+    four, eight = of("t", "a"), of("t", "b", n=8)
+    one, two = (of("u", str(n), task={"decoder": n}) for n in (1, 2))
+    every = [four, eight, one, two]
+    assert kept("arm", every, {"task.decoder": 2}) == [four, eight, two]
+    assert kept("arm", every, {"task.decoder": 2, "task.a": 1}) == [four, eight, two]
+    left = kept("arm", every, {"n": 8})
+    assert left == [eight] and lost("arm", every, left, {"n": 8, "task.a": 1}) == [
+        "u: left out, as no evaluation has n=8 (arm)"
+    ]
+    with pytest.raises(RunError, match=r"arm: no evaluation has task.decoder=1: .* is None"):
+        kept("arm", [four], {"task.decoder": 1}, [of("t", "z", task={"decoder": 1})])
 
 
 def test_a_key_that_nothing_has_names_those_there_are() -> None:

@@ -52,6 +52,18 @@ def test_runs_pair_by_seed() -> None:
     assert row.found == difference(*cells) and row.found.estimate.runs == 2 and not notes
 
 
+def test_an_arm_that_was_asked_at_two_addresses_says_so() -> None:
+    def served(url: str, seed: int) -> Result:
+        settings = {"seed": seed, "task": {}, "sampler": {"server": {"base_url": url}}}
+        return result({"y": draws(seed)}, settings=settings)
+
+    arms = [served("http://a", 0), served("http://b", 1)], [served("http://a", 2)]
+    (row,), notes = compared({"t": arms[0]}, {"t": arms[1]}, NAMES)
+    assert row.found.estimate.runs == 1
+    said = [note for note in notes if "addresses" in note]
+    assert said == ["t: answered at 2 addresses (http://a, http://b), taken for one policy (a)"]
+
+
 def test_the_first_figure_of_each_mode_is_tested_and_adjusted() -> None:
     names = ("x/avg@4", "x/tokens", "y/avg@4", "y/tokens")
     a = result({name: draws(n) for n, name in enumerate(names)})

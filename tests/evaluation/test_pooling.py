@@ -7,7 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bvrank.evaluation.pooling import aligned, is_mean, policies, pooled
+from bvrank.evaluation.pooling import (
+    aligned,
+    elsewhere,
+    is_mean,
+    is_superseded,
+    of_older,
+    policies,
+    pooled,
+)
 from bvrank.evaluation.result import Result
 from bvrank.statistics import Estimate, estimate
 from tests.evaluation.test_comparison import draws, result
@@ -27,6 +35,33 @@ def test_several_are_one_of_the_means_whatever_the_order_of_prompts() -> None:
     found = pooled([result({NAME: a}), turned], NAME)
     assert found == estimate((np.array(a) + np.array(b)) / 2, bounds=(0.0, 1.0))
     assert found.prompts == 30 and found.runs == 1
+
+
+def at(url: str, seed: int = 0, policy: str = "p") -> Result:
+    settings = {"seed": seed, "n": 4, "task": {}, "sampler": {"server": {"base_url": url}}}
+    return result({NAME: draws(seed)}, settings=settings, policy=policy)
+
+
+def test_one_policy_at_two_addresses_is_told() -> None:
+    one, two = at("http://a/v1"), at("http://b/v1", 1)
+    assert elsewhere([one, two, one]) == [
+        "answered at 2 addresses (http://a/v1, http://b/v1), taken for one policy"
+    ]
+    assert elsewhere([one, at("http://a/v1/")]) == elsewhere([one, replace(two, policy="q")]) == []
+    assert elsewhere([result({NAME: draws(0)}), result({NAME: draws(1)})]) == []
+
+
+def test_a_newer_version_takes_the_place_of_the_same_alone() -> None:
+    old = result({NAME: draws(0)}, version=2, policy="p")
+    same = replace(old, version=3, settings=old.settings | {"seed": 5})
+    assert is_superseded(old, [old, same]) and not is_superseded(same, [old, same])
+    for other in ({"policy": "q"}, {"step": 7}, {"task": "u"}, {"version": 2},
+                  {"settings": old.settings | {"n": 8}}):  # fmt: skip
+        assert not is_superseded(old, [replace(same, **other)])
+    assert of_older([old, replace(old, version=1), old]) == [
+        "t: 1 evaluation of version 1 left out: a newer version measured the same",
+        "t: 2 evaluations of version 2 left out: a newer version measured the same",
+    ]
 
 
 def of_file(name: str, values: list[float], digest: str = "h") -> Result:

@@ -13,20 +13,21 @@ from bvrank.evaluation.result import Measured, write_result
 from bvrank.reports.collect import collect
 from bvrank.reports.evaluations import evaluated, evaluations, tasks
 from bvrank.reports.page import page
+from bvrank.reports.rows import rows_of
 from bvrank.reports.spread import spread
 from bvrank.reports.tables import tables
 from bvrank.statistics import estimate
 
 
 def measure(run: Path, name: str, values: list[float], *, step: int = 40, seed: int = 0,
-            **settings: Any) -> None:  # fmt: skip
+            version: int = 1, **settings: Any) -> None:  # fmt: skip
     """An evaluation of two figures, as the command writes it."""
     folder = run / "evals" / name
     folder.mkdir(parents=True)
     cells = {f"q{n}": value for n, value in enumerate(values)}
     lengths = {key: 10.0 for key in cells}
     measured = Measured({"thinking/avg@1": cells, "thinking/tokens": lengths})
-    told = {"task": "gsm8k", "version": 1, "step": step, "model": run.name,
+    told = {"task": "gsm8k", "version": version, "step": step, "model": run.name,
             "settings": {"seed": seed, **settings}}  # fmt: skip
     write_result(folder, measured, told)
 
@@ -139,6 +140,51 @@ def test_steps_and_settings_are_told_apart(make_run: Any, tmp_path: Path) -> Non
     assert set(tasks([*evaluated([record])])) == {
         "gsm8k, step 40, n 4", "gsm8k, step 20, n 4", "gsm8k, step 40, n 8",
     }  # fmt: skip
+
+
+def test_the_newest_version_of_a_task_counts(make_run: Any, tmp_path: Path) -> None:
+    """Of what was measured in one way; the rest stands by itself, and what is left out is told."""
+    run = make_run(0)
+    measure(run, "old", [0.0, 0.0], version=2, n=4)
+    measure(run, "old-1", [0.0, 0.0], version=2, n=4, seed=1)
+    measure(run, "new", [1.0, 0.0], version=3, n=4)
+    records = collect(str(tmp_path / "outputs"))
+    assert evaluated(records)["evals/gsm8k/thinking/avg@1, %"].mean == 50.0
+    (note,) = rows_of(records)[1]
+    assert note == (f"{run.name}: gsm8k: 2 evaluations of version 2 left out: a newer version "
+                    "measured the same.")  # fmt: skip
+    measure(run, "way", [0.0, 1.0], version=2, n=8)
+    assert set(tasks([*evaluated(records)])) == {
+        "gsm8k, version 3, n 4", "gsm8k, version 2, n 8"
+    }  # fmt: skip
+
+
+def test_what_drew_nothing_is_one_table_however_it_is_told(make_run: Any, tmp_path: Path) -> None:
+    """Older results keep sampler, modes and n of every task."""
+    task = {"task": {"decoder": "inlist"}, "data": {}}
+    for seed, more in enumerate(({}, {"modes": ["thinking"], "n": 4}, {"modes": ["a"]})):
+        measure(make_run(seed), "a", [1.0, 0.0], **task, **more)
+    assert table_of(collect(str(tmp_path / "outputs"))).body(sd=False)[0][-2:] == ["3", "0-2"]
+
+
+def test_one_policy_at_two_addresses_is_told(make_run: Any, tmp_path: Path) -> None:
+    run = make_run(0)
+    for seed, name in enumerate("ab"):
+        server = {"base_url": f"http://{name}"}
+        measure(run, name, [1.0, 0.0], seed=seed, sampler={"server": server})
+    records = collect(str(tmp_path / "outputs"))
+    assert rows_of(records)[1] == [
+        f"{run.name}: gsm8k: answered at 2 addresses (http://a, http://b), taken for one policy."
+    ]
+    assert len(tasks([*evaluated(records)])) == 1
+
+
+def test_versions_of_two_runs_are_never_averaged(make_run: Any, tmp_path: Path) -> None:
+    for seed, value in enumerate((0.0, 1.0)):
+        measure(make_run(seed), "a", [value, value], version=2 + seed)
+    found = evaluated(collect(str(tmp_path / "outputs")))
+    name = "evals/gsm8k, version {}/thinking/avg@1, %"
+    assert [found[name.format(v)].mean for v in (2, 3)] == [0.0, 100.0]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"figures": 3}', '{"figures": {"a": {}}}',

@@ -6,7 +6,16 @@ from typing import Any
 
 import pytest
 
-from bvrank.run.methods import apart, files_of, other_data, several, short, silent, telling
+from bvrank.run.methods import (
+    address_of,
+    apart,
+    files_of,
+    other_data,
+    several,
+    short,
+    silent,
+    telling,
+)
 
 BASE = {"seed": 0, "n": 4, "modes": ["thinking"], "precision": "fp32",
         "task": {"path": "a", "beta": 0.1, "run_file": "mine", "judge": {"path": "said"}},
@@ -70,6 +79,19 @@ def test_where_a_server_is_reached_is_no_method() -> None:
     one, other = (BASE | {"sampler": {"server": {"base_url": f"http://h:{p}/v1", "model": "m"}}}
                   for p in (1, 2))  # fmt: skip
     assert apart(one, other) == []
+    assert address_of(one) == "http://h:1/v1" and address_of(BASE) == ""
+
+
+def test_how_nothing_was_drawn_is_no_method() -> None:
+    """Older results tell it of every task; a task that draws tells it always."""
+    new = {key: value for key, value in BASE.items() if key not in ("n", "modes")}
+    other = changed(n=8, modes=["nothinking"]) | {"sampler": {"temperature": 0.5}}
+    assert apart(new, BASE) == apart(other, new) == []
+    assert len(apart(BASE, other)) == 3 and several([BASE, other]) is not None
+    assert telling([BASE, other, new]) is new and several([BASE, other, new]) is None
+    beta = {**new, "task": {**new["task"], "beta": 1.0}}
+    assert [key for key, _, _ in apart(BASE, beta)] == ["task.beta"]
+    assert [key for key, _, _ in apart({"seed": 0, "n": 4}, {"seed": 0})] == ["n"]
 
 
 def test_long_values_are_told_by_their_hash() -> None:
