@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from bvrank.commands.ways import Found, check_one_way, current, kept, lost, want
 from bvrank.errors import ConfigError, RunError
 from bvrank.evaluation.comparison import Compared, adjusted, compared
 from bvrank.evaluation.result import RESULT, Result, read_result
-from bvrank.run import is_aside
+from bvrank.run import is_aside, is_run
+from bvrank.run.record import read_config
 
 HEADS = ("figure", "first", "second", "difference [95 %]", "p", "adjusted", "n", "n for 1 point")
 
@@ -93,11 +95,20 @@ def arm(name: str, results: Sequence[Found], where: Mapping[str, Any],
     asked = kept(name, results, where, every)
     gone = lost(name, results, asked, where, every)
     left, notes = current(name, asked)
-    for folder, result in left:
+    for folder, result in sorted(left, key=lambda one: _seed(one[0])):  # pairs go by this order
         tasks.setdefault(result.task, []).append((folder, result))
     for task, own in tasks.items():
         check_one_way(name, task, own)
     return {task: [result for _, result in own] for task, own in tasks.items()}, gone + notes
+
+
+def _seed(folder: Path) -> int:
+    """That a run was trained with, -1 of what is an evaluation of no run."""
+    run, seed = folder.parent.parent, None
+    if folder.parent.name == "evals" and is_run(run):
+        with suppress(RunError):  # a damaged one has none
+            seed = read_config(run).get("seed")
+    return seed if isinstance(seed, int) else -1
 
 
 def _newest(run: Path) -> list[Path]:

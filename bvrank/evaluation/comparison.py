@@ -193,6 +193,13 @@ def _counts(task: str, first: Sequence[Result], second: Sequence[Result],
                      "of what another training run would give")  # fmt: skip
     if arms[0][2] != arms[1][2]:
         notes.append(f"{task}: {arms[0][2]} policies against {arms[1][2]}, which do not pair")
+    elif arms[0][2] > 1:
+        pairs = zip(*(policies(arm) for arm in (first, second)), strict=True)
+        told = "; ".join(f"{a[0].model} with {b[0].model}" for a, b in pairs)
+        notes.append(f"{task}: policies are paired, runs by the order of their seeds: {told}")
+    if 2 in (arms[0][2], arms[1][2]):
+        notes.append(f"{task}: two policies say little of a third: where they differ as much as "
+                     "prompts do, an interval over both holds the truth in 84 % of cases")  # fmt: skip
     return notes
 
 

@@ -263,6 +263,24 @@ def test_the_words_of_an_error_choose_what_it_says(
     capsys.readouterr()
 
 
+def test_runs_are_paired_by_seed_in_whatever_order_they_are_given(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, shift in (("a", 0.0), ("b", 0.1)):
+        for seed in (0, 1, 10):
+            run = tmp_path / f"{name}{seed}"
+            base = [0.01 * (i % 10) + 0.02 * seed + shift for i in range(40)]
+            evaluation(run / "evals" / "t@000003-s0-x", base, model=run.name)
+            (run / "config.yaml").write_text(f"seed: {seed}\n")
+            retold(run / "evals" / "t@000003-s0-x", policy=run.name)
+    for order in ((0, 1, 10), (10, 0, 1)):
+        assert shown(*(f"[{','.join(str(tmp_path / f'{n}{s}') for s in seeds)}]"
+                       for n, seeds in (("a", order), ("b", (1, 10, 0))))) == 0  # fmt: skip
+        said = " ".join(capsys.readouterr().out.split())
+        assert "paired, runs by the order of their seeds" in said and "two policies" not in said
+        assert re.search(r"\+0\.1000 \[\+0\.(09|1)", said)  # as far apart in each pair
+
+
 def test_an_arm_may_be_a_list_of_folders(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

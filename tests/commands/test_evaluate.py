@@ -238,6 +238,9 @@ def test_the_policy_of_a_run_is_measured_in_its_folder(
              "checkpoint.every=1", f"outputs={tmp_path / 'runs'}", *words[-1:])  # fmt: skip
     assert train.main(frozen(composed("train", asked))) == 0
     (place,) = (tmp_path / "runs").iterdir()
+    with pytest.raises(ConfigError, match=r"model\.hidden_size: has no effect beside run="):
+        run(words, f"run={place}")
+    words = tuple(w for w in words if not w.startswith("model."))
     for which, step in (("final", 2), ("1", 1)):
         folder = run(words, f"run={place}", f"checkpoint={which}")
         assert folder.parent == place / "evals"
