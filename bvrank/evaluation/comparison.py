@@ -199,7 +199,7 @@ def _counts(task: str, first: Sequence[Result], second: Sequence[Result],
         notes.append(f"{task}: policies are paired, runs by the order of their seeds: {told}")
     if 2 in (arms[0][2], arms[1][2]):
         notes.append(f"{task}: two policies say little of a third: where they differ as much as "
-                     "prompts do, an interval over both holds the truth in 84 % of cases")  # fmt: skip
+                     "prompts do, their interval holds the truth in 84 % of cases")  # fmt: skip
     return notes
 
 

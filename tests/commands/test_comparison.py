@@ -111,8 +111,7 @@ def test_runs_that_scatter_are_told(tmp_path: Path, capsys: pytest.CaptureFixtur
     for name, shift in (("a", 0.0), ("b", 0.3)):
         for seed in range(3):
             values = [0.05 * (i % 3) + shift * seed + 0.01 * (i % 2) * seed for i in range(40)]
-            folder = evaluation(tmp_path / name / f"s{seed}", values, seed)
-            retold(folder, policy=f"p{seed}")
+            retold(evaluation(tmp_path / name / f"s{seed}", values, seed), policy=f"p{seed}")
     assert shown(str(tmp_path / "a" / "*"), str(tmp_path / "b" / "*")) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "100 % of the variance is between runs; more runs lower it, more prompts do not" in said
@@ -191,7 +190,7 @@ def test_evaluating_again_by_a_newer_version_is_the_repair_of_older_ones(
     retold(
         evaluation(evals["a"] / "t@000003-s0-new", [0.1 * (i % 5) for i in range(40)]), version=3
     )
-    for arms in ([tmp_path / name for name in "ab"], [evals[name] / "*" for name in "ab"]):
+    for arms in ([tmp_path / "a", tmp_path / "b"], [evals["a"] / "*", evals["b"] / "*"]):
         assert shown(*map(str, arms)) == 0
         said = " ".join(capsys.readouterr().out.split())
         assert "+0.0000 [" in said and f"measured the same ({arms[0]})" in said
@@ -232,8 +231,7 @@ def test_tasks_of_several_ways_are_compared_in_one_call(
         for task, key in (("t", "x"), ("u", "y"), ("v", "x")):
             for way in (1, 2) if task != "v" else (2,):
                 folder = tmp_path / name / "evals" / f"{task}@3-s0-{way}"
-                evaluation(folder, values, task={key: way})
-                retold(folder, task=task)
+                retold(evaluation(folder, values, task={key: way}), task=task)
     arms = [str(tmp_path / name) for name in "ab"]
     assert shown(*arms, more=["where.task.x=1", "where.task.y=2"]) == 0
     said = " ".join(capsys.readouterr().out.split())
@@ -286,12 +284,8 @@ def test_an_arm_may_be_a_list_of_folders(
 ) -> None:
     base = [0.01 * (i % 10) for i in range(40)]
     for name, shift in (("a", 0.0), ("b", 0.0), ("c", 0.4)):
-        evaluation(tmp_path / name, [x + shift for x in base], model=name)
+        retold(evaluation(tmp_path / name, [x + shift for x in base]), policy=name)
     a, b, c = (str(tmp_path / name) for name in "abc")
-    for folder, name in ((a, "p"), (b, "q"), (c, "r")):
-        told = json.loads((Path(folder) / "result.json").read_text()) | {"policy": name}
-        told["settings"].pop("model")
-        (Path(folder) / "result.json").write_text(json.dumps(told))
     assert shown(f"[{a},{b}]", f"[{c}]") == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "+0.4000 [" in said and "2 policies against 1, which do not pair" in said
