@@ -49,7 +49,8 @@ def test_runs_pair_by_seed() -> None:
     a, b = ([result({"y": draws(s + d)}, s, model=f"m{s}") for s in (0, 1)] for d in (0, 10))
     ((row,), notes) = compared({"t": a}, {"t": b}, NAMES)
     cells = [np.array([[*r.cells["y"].values()] for r in arm]).T.copy() for arm in (a, b)]
-    assert row.found == difference(*cells) and row.found.estimate.runs == 2 and not notes
+    assert row.found == difference(*cells) and row.found.estimate.runs == 2
+    assert ["paired" in notes[0], "84 %" in notes[1], len(notes)] == [True, True, 2]
 
 
 def test_an_arm_that_was_asked_at_two_addresses_says_so() -> None:
